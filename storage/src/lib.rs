@@ -1,1 +1,26 @@
-//! Storage
+//! The Ringtake dataset format: what the bytes mean.
+//!
+//! This crate turns row ids into byte ranges to read ([`plan`]) and bytes into Arrow
+//! ([`assemble`]), and holds the writer ([`write`]). The read side never waits: it has no
+//! thread, no clock, no file handle and no ring; `ringtake-runtime` brings those.
+//! `FORMAT.md` beside this crate says where each byte is.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod assemble;
+pub mod checksum;
+pub mod column;
+pub mod dataset;
+pub mod error;
+pub mod layout;
+pub mod manifest;
+pub mod plan;
+pub mod projection;
+pub mod verify;
+pub mod write;
+
+pub use error::Error;
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

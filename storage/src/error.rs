@@ -1,0 +1,187 @@
+//! What can go wrong with a dataset: the world (I/O), the bytes (damage, versions), the request.
+
+use std::path::PathBuf;
+
+/// An error of the storage crate. Each message is one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A column's type has no fixed or variable width of its own.
+    #[error(
+        "column `{column}` has type {data_type}, which a dataset cannot hold; \
+         leave it out with `--columns`, or flatten it before the import"
+    )]
+    UnsupportedColumn {
+        /// Name of the column.
+        column: String,
+        /// Its Arrow type.
+        data_type: String,
+    },
+    /// A name that the schema does not have.
+    #[error("there is no column `{column}`; the columns are {available}")]
+    UnknownColumn {
+        /// The name asked for.
+        column: String,
+        /// The names there are, with commas between.
+        available: String,
+    },
+    /// A name that the schema has more than once, or that was given more than once.
+    #[error("column `{column}` is named more than once; give each column a name of its own")]
+    DuplicateColumn {
+        /// The name.
+        column: String,
+    },
+    /// A schema or selection without columns.
+    #[error("there are no columns to store; name at least one")]
+    NoColumns,
+    /// A group that mixes columns which cannot share a row record.
+    #[error(
+        "column `{column}` has values of variable width and cannot share a group; \
+         leave it out of `--group`"
+    )]
+    VariableColumnInGroup {
+        /// Name of the column.
+        column: String,
+    },
+    /// An option of the writer outside its range.
+    #[error("{option} is {value}; it must be {allowed}")]
+    Option {
+        /// Name of the option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be accepted.
+        allowed: String,
+    },
+    /// A record or value beyond what the format can address.
+    #[error(
+        "{what} takes {bytes} bytes, more than the {bytes_max} that the format can address; {remedy}"
+    )]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A batch whose schema is not the writer's.
+    #[error("a batch does not have the dataset's schema: {what}; write batches of one schema")]
+    SchemaMismatch {
+        /// The first difference.
+        what: String,
+    },
+    /// The path holds no dataset.
+    #[error("{path} is not a Ringtake dataset: {reason}")]
+    NotADataset {
+        /// The path.
+        path: PathBuf,
+        /// What is missing or wrong.
+        reason: String,
+    },
+    /// The path holds a dataset already.
+    #[error(
+        "{path} already holds a dataset; choose another directory, or replace it with `--force`"
+    )]
+    AlreadyExists {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The path holds something that is not a dataset.
+    #[error("{path} is not empty and is not a Ringtake dataset; choose another directory")]
+    NotEmpty {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Another writer is at work on the dataset.
+    #[error(
+        "{path} is being written by another process; wait until it ends, or choose another directory"
+    )]
+    Locked {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The dataset was written by a newer version of this software.
+    #[error(
+        "{path} has format version {found}, and this program reads up to {supported}; upgrade it to read this dataset"
+    )]
+    NewerVersion {
+        /// The manifest.
+        path: PathBuf,
+        /// The version in the file.
+        found: u32,
+        /// The newest version understood.
+        supported: u32,
+    },
+    /// Bytes that are not what the manifest or a checksum says.
+    #[error("{path} is damaged: {what}; restore it from a copy or import it again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        what: String,
+    },
+    /// A result that Arrow's 32-bit offsets cannot express.
+    #[error(
+        "column `{column}` of these {rows} rows takes {bytes} bytes, more than the 2 GiB that its \
+         type can address; take fewer rows at a time"
+    )]
+    OffsetOverflow {
+        /// Name of the column.
+        column: String,
+        /// Rows asked for.
+        rows: usize,
+        /// Bytes of their values.
+        bytes: u64,
+    },
+    /// An operation of the operating system failed.
+    #[error("cannot {operation} {path}: {source}{}", remedy(.source))]
+    Io {
+        /// What was attempted, as a verb.
+        operation: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// Arrow refused something.
+    #[error("arrow: {0}")]
+    Arrow(#[from] arrow::error::ArrowError),
+}
+
+impl Error {
+    /// An [`Error::Io`], for use with `map_err`.
+    pub fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// An [`Error::Damaged`].
+    pub fn damaged(path: impl Into<PathBuf>, what: impl Into<String>) -> Error {
+        Error::Damaged {
+            path: path.into(),
+            what: what.into(),
+        }
+    }
+}
+
+fn remedy(source: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind;
+    match source.kind() {
+        ErrorKind::StorageFull => "; free some space or choose another drive",
+        ErrorKind::QuotaExceeded => "; raise the quota or choose another drive",
+        ErrorKind::PermissionDenied => "; check who owns it and its mode",
+        ErrorKind::ReadOnlyFilesystem => "; choose a file system that can be written",
+        ErrorKind::NotFound => "; check the path",
+        _ => "",
+    }
+}
