@@ -1,0 +1,422 @@
+//! The closed loop: client threads that keep a fixed number of queries in flight.
+//!
+//! A client asks its next query when the one before has come back, so the rate
+//! found is the capacity; latency under a given rate is another measurement.
+//! Each thread drives its queries with an executor of its own. The queries of
+//! all clients come from one ticket counter: a run of n queries is the first n
+//! of the workload, whoever asks them.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::num::NonZeroUsize;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use async_executor::LocalExecutor;
+use hdrhistogram::Histogram;
+
+use crate::error::Error;
+use crate::process::Spent;
+use crate::row_checksum::touch;
+use crate::workload::Workload;
+
+/// Latencies are kept to three digits from a nanosecond to an hour.
+const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
+const LATENCY_DIGITS: u8 = 3;
+
+/// When a run ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Bound {
+    /// No query is asked after this time; those in flight are waited for.
+    Time(Duration),
+    /// So many queries are asked.
+    Queries(u64),
+}
+
+/// How hard the clients push.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Client threads.
+    pub(crate) threads: NonZeroUsize,
+    /// Queries each of them keeps in flight.
+    pub(crate) in_flight: NonZeroUsize,
+    /// When they stop.
+    pub(crate) bound: Bound,
+}
+
+/// What the clients saw.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// From the first query asked to the last answered.
+    pub(crate) duration: Duration,
+    /// Queries answered.
+    pub(crate) queries: u64,
+    /// Rows in the answers.
+    pub(crate) rows: u64,
+    /// From asking to answer, in nanoseconds.
+    pub(crate) latency_ns: Histogram<u64>,
+    /// What the client threads spent, part of what the process spent.
+    pub(crate) clients: Spent,
+    /// A sum over bytes of the answers: proof that they were looked at.
+    pub(crate) touched: u64,
+}
+
+/// Runs `load` against `take`. `at_start` is called when every thread stands
+/// ready and none has asked yet: the place to read counters.
+pub(crate) fn run<T, F, S>(
+    load: Load,
+    workload: &Workload,
+    interrupted: &AtomicBool,
+    take: T,
+    at_start: S,
+) -> Result<Run, Error>
+where
+    T: Fn(&[u64]) -> F + Sync,
+    F: Future<Output = Result<RecordBatch, Error>>,
+    S: FnOnce(),
+{
+    let shared = Shared {
+        workload,
+        take: &take,
+        tickets: AtomicU64::new(0),
+        failed: AtomicBool::new(false),
+        interrupted,
+        bound: load.bound,
+        ready: Barrier::new(load.threads.get() + 1),
+        go: Barrier::new(load.threads.get() + 1),
+    };
+    let (started, clients) = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..load.threads.get())
+            .map(|_| scope.spawn(|| shared.client_thread(load.in_flight.get())))
+            .collect();
+        shared.ready.wait();
+        at_start();
+        let started = Instant::now();
+        shared.go.wait();
+        let clients: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        (started, clients)
+    });
+    let mut sum = Client::new();
+    for client in clients {
+        match client {
+            Ok(client) => sum.absorb(client),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    if let Some(error) = sum.error {
+        return Err(error);
+    }
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    Ok(Run {
+        duration: sum
+            .last_answer
+            .map_or(Duration::ZERO, |last| last.duration_since(started)),
+        queries: sum.queries,
+        rows: sum.rows,
+        latency_ns: sum.latency_ns,
+        clients: sum.spent,
+        touched: sum.touched,
+    })
+}
+
+/// What all client threads look at.
+struct Shared<'a, T> {
+    workload: &'a Workload,
+    take: &'a T,
+    /// The next query nobody has asked; written by every client.
+    tickets: AtomicU64,
+    /// Set by the first client that meets an error, so that the others stop.
+    failed: AtomicBool,
+    interrupted: &'a AtomicBool,
+    bound: Bound,
+    ready: Barrier,
+    go: Barrier,
+}
+
+impl<T, F> Shared<'_, T>
+where
+    T: Fn(&[u64]) -> F + Sync,
+    F: Future<Output = Result<RecordBatch, Error>>,
+{
+    fn client_thread(&self, in_flight: usize) -> Client {
+        let client = RefCell::new(Client::new());
+        let executor = LocalExecutor::new();
+        let tasks: Vec<_> = (0..in_flight)
+            .map(|_| executor.spawn(self.client_loop(&client)))
+            .collect();
+        self.ready.wait();
+        self.go.wait();
+        let deadline = match self.bound {
+            Bound::Time(limit) => Instant::now().checked_add(limit),
+            Bound::Queries(_) => None,
+        };
+        client.borrow_mut().deadline = deadline;
+        let before = Spent::by_this_thread();
+        futures_lite::future::block_on(executor.run(async {
+            for task in tasks {
+                task.await;
+            }
+        }));
+        drop(executor);
+        let mut client = client.into_inner();
+        client.spent = Spent::by_this_thread().since(before);
+        client
+    }
+
+    /// One query after another, until a bound is met.
+    async fn client_loop(&self, client: &RefCell<Client>) {
+        let mut rows = Vec::new();
+        loop {
+            let asked = Instant::now();
+            if client.borrow().deadline.is_some_and(|end| asked >= end) {
+                return;
+            }
+            let Some(query) = self.next_query() else {
+                return;
+            };
+            self.workload.query(query, &mut rows);
+            let asked = Instant::now();
+            match (self.take)(&rows).await {
+                Ok(batch) => client.borrow_mut().answered(asked, rows.len(), &batch),
+                Err(error) => client.borrow_mut().error = Some(error),
+            }
+            if client.borrow().error.is_some() {
+                self.failed.store(true, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    fn next_query(&self) -> Option<u64> {
+        if self.failed.load(Ordering::Relaxed) || self.interrupted.load(Ordering::Relaxed) {
+            return None;
+        }
+        let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
+        match self.bound {
+            Bound::Queries(queries) if ticket >= queries => None,
+            _ => Some(ticket),
+        }
+    }
+}
+
+/// What one client thread has seen.
+struct Client {
+    deadline: Option<Instant>,
+    last_answer: Option<Instant>,
+    queries: u64,
+    rows: u64,
+    latency_ns: Histogram<u64>,
+    spent: Spent,
+    touched: u64,
+    error: Option<Error>,
+}
+
+impl Client {
+    fn new() -> Client {
+        Client {
+            deadline: None,
+            last_answer: None,
+            queries: 0,
+            rows: 0,
+            latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
+                .unwrap_or_else(|error| unreachable!("constant bounds are right: {error}")),
+            spent: Spent::default(),
+            touched: 0,
+            error: None,
+        }
+    }
+
+    fn answered(&mut self, asked: Instant, rows_asked: usize, batch: &RecordBatch) {
+        let now = Instant::now();
+        if batch.num_rows() != rows_asked {
+            self.error = Some(Error::RowsLost {
+                asked: rows_asked,
+                returned: batch.num_rows(),
+            });
+            return;
+        }
+        let latency_ns = u64::try_from((now - asked).as_nanos()).unwrap_or(u64::MAX);
+        self.latency_ns.saturating_record(latency_ns);
+        self.last_answer = Some(now);
+        self.queries += 1;
+        self.rows += batch.num_rows() as u64;
+        self.touched = self
+            .touched
+            .wrapping_add(std::hint::black_box(touch(batch)));
+    }
+
+    fn absorb(&mut self, other: Client) {
+        self.last_answer = self.last_answer.max(other.last_answer);
+        self.queries += other.queries;
+        self.rows += other.rows;
+        self.latency_ns += other.latency_ns;
+        self.spent = self.spent.plus(other.spent);
+        self.touched = self.touched.wrapping_add(other.touched);
+        self.error = self.error.take().or(other.error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{Arc, Mutex};
+
+    use arrow::array::UInt64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    fn echo(rows: &[u64]) -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("id", DataType::UInt64, false)]);
+        RecordBatch::try_new(
+            Arc::new(schema),
+            vec![Arc::new(UInt64Array::from(rows.to_vec()))],
+        )
+        .unwrap()
+    }
+
+    fn load(threads: usize, in_flight: usize, bound: Bound) -> Load {
+        Load {
+            threads: NonZeroUsize::new(threads).unwrap(),
+            in_flight: NonZeroUsize::new(in_flight).unwrap(),
+            bound,
+        }
+    }
+
+    #[test]
+    fn every_query_is_asked_once_whatever_the_threads() {
+        let workload = Workload::new(1_000, 10, 1).unwrap();
+        let asked_by = |threads, in_flight| {
+            let asked = Mutex::new(Vec::new());
+            let run = run(
+                load(threads, in_flight, Bound::Queries(60)),
+                &workload,
+                &AtomicBool::new(false),
+                |rows: &[u64]| {
+                    asked.lock().unwrap().extend_from_slice(rows);
+                    let batch = echo(rows);
+                    async move {
+                        futures_lite::future::yield_now().await;
+                        Ok(batch)
+                    }
+                },
+                || (),
+            )
+            .unwrap();
+            assert_eq!((run.queries, run.rows), (60, 600));
+            assert_eq!(run.latency_ns.len(), 60);
+            assert!(run.duration > Duration::ZERO);
+            let mut asked = asked.into_inner().unwrap();
+            asked.sort_unstable();
+            (asked, run.touched)
+        };
+        let one = asked_by(1, 1);
+        assert_eq!(one.0.len(), 600);
+        assert_eq!(one, asked_by(3, 4));
+    }
+
+    #[test]
+    fn each_thread_keeps_its_queries_in_flight_and_no_more() {
+        let workload = Workload::new(1_000, 10, 1).unwrap();
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (now, most) = (&now, &most);
+        run(
+            load(1, 5, Bound::Queries(50)),
+            &workload,
+            &AtomicBool::new(false),
+            |rows: &[u64]| {
+                let batch = echo(rows);
+                async move {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    // Long enough for every other client to come by.
+                    for _ in 0..20 {
+                        futures_lite::future::yield_now().await;
+                    }
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    Ok(batch)
+                }
+            },
+            || (),
+        )
+        .unwrap();
+        assert_eq!(most.load(Ordering::SeqCst), 5);
+    }
+
+    #[test]
+    fn first_error_ends_the_run_and_is_returned() {
+        let workload = Workload::new(1_000, 10, 1).unwrap();
+        let refused = run(
+            load(2, 2, Bound::Time(Duration::from_secs(3600))),
+            &workload,
+            &AtomicBool::new(false),
+            |_: &[u64]| async { Err(Error::Interrupted) },
+            || (),
+        );
+        assert!(matches!(refused, Err(Error::Interrupted)));
+    }
+
+    #[test]
+    fn answer_with_rows_missing_is_an_error() {
+        let workload = Workload::new(1_000, 10, 1).unwrap();
+        let refused = run(
+            load(1, 1, Bound::Queries(5)),
+            &workload,
+            &AtomicBool::new(false),
+            |rows: &[u64]| {
+                let batch = echo(&rows[1..]);
+                async move { Ok(batch) }
+            },
+            || (),
+        );
+        assert!(matches!(
+            refused,
+            Err(Error::RowsLost {
+                asked: 10,
+                returned: 9
+            })
+        ));
+    }
+
+    #[test]
+    fn signal_ends_a_run_without_end() {
+        let workload = Workload::new(1_000, 10, 1).unwrap();
+        let interrupted = AtomicBool::new(false);
+        let refused = run(
+            load(1, 1, Bound::Time(Duration::from_secs(3600))),
+            &workload,
+            &interrupted,
+            |rows: &[u64]| {
+                interrupted.store(true, Ordering::Relaxed);
+                let batch = echo(rows);
+                async move { Ok(batch) }
+            },
+            || (),
+        );
+        assert!(matches!(refused, Err(Error::Interrupted)));
+    }
+
+    #[test]
+    fn counters_are_read_before_the_first_query() {
+        let workload = Workload::new(1_000, 10, 1).unwrap();
+        let asked = AtomicUsize::new(0);
+        let at_start = AtomicUsize::new(usize::MAX);
+        run(
+            load(2, 2, Bound::Queries(8)),
+            &workload,
+            &AtomicBool::new(false),
+            |rows: &[u64]| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                let batch = echo(rows);
+                async move { Ok(batch) }
+            },
+            || at_start.store(asked.load(Ordering::SeqCst), Ordering::SeqCst),
+        )
+        .unwrap();
+        assert_eq!(at_start.load(Ordering::SeqCst), 0);
+        assert_eq!(asked.load(Ordering::SeqCst), 8);
+    }
+}

@@ -1,0 +1,110 @@
+//! What can go wrong in the bench, each as one sentence that says what to do.
+
+use std::path::PathBuf;
+
+/// Why the bench gives no number.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Error {
+    /// The store or the format has a sentence of its own.
+    #[error(transparent)]
+    Store(std::fmt::Error),
+    /// The writer or the manifest has a sentence of its own.
+    #[error(transparent)]
+    Storage(#[from] ringtake_storage::Error),
+    /// Fewer rows than one query takes.
+    #[error(
+        "the dataset has {rows} rows, which is less than one query of {rows_per_query}; \
+         ask for fewer with --rows-per-query or take a larger dataset"
+    )]
+    TooFewRows {
+        /// Rows of the dataset.
+        rows: u64,
+        /// Rows of one query.
+        rows_per_query: u64,
+    },
+    /// The dataset does not fit into memory.
+    #[error(
+        "a warm run keeps {cache_bytes} bytes of rows in memory and {available_bytes} are available; \
+         take fewer columns with --columns, set --cache-bytes, or measure with --cache cold"
+    )]
+    TooLittleMemory {
+        /// What the cache would need.
+        cache_bytes: u64,
+        /// What the machine has.
+        available_bytes: u64,
+    },
+    /// The dataset of the quick run does not fit on the disk.
+    #[error(
+        "`{path}` has {available_bytes} bytes free and the smallest quick run needs {needed_bytes}; \
+         free some space or give another place with `bench quick --dir DIR`"
+    )]
+    TooLittleSpace {
+        /// Where the dataset would be.
+        path: PathBuf,
+        /// What is free.
+        available_bytes: u64,
+        /// What the smallest run needs.
+        needed_bytes: u64,
+    },
+    /// Another quick run is at work in the same place.
+    #[error(
+        "another quick run is at work in `{path}`; wait for it or give another place with `bench quick --dir DIR`"
+    )]
+    QuickRunBusy {
+        /// The directory both want.
+        path: PathBuf,
+    },
+    /// A column of a type the checksum does not know.
+    #[error(
+        "column `{column}` is of type {data_type}, which the checksum over rows does not know; leave it out with --columns"
+    )]
+    ColumnType {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: String,
+    },
+    /// The rows came back in another number than asked for.
+    #[error("a query of {asked} rows came back with {returned}; this is a defect of the store")]
+    RowsLost {
+        /// Rows asked for.
+        asked: usize,
+        /// Rows returned.
+        returned: usize,
+    },
+    /// The operating system refused something.
+    #[error("cannot {operation} `{path}`: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The user pressed Ctrl-C.
+    #[error("stopped by a signal; what was written has been removed")]
+    Interrupted,
+    /// A run whose proof failed, where a proven one was demanded.
+    #[error("the run is not valid: {reason}")]
+    NotValid {
+        /// What the proof found.
+        reason: String,
+    },
+}
+
+impl Error {
+    /// Names the file an operation failed on.
+    pub(crate) fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}

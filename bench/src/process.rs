@@ -1,0 +1,171 @@
+//! What this process has spent: CPU time and context switches.
+//!
+//! The sums cover every thread of the process, those that have ended and the
+//! kernel's own io_uring threads that work on its behalf included, so that no
+//! read path can hide its cost in a thread that is gone when it is counted.
+
+use std::time::Duration;
+
+use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+/// What the process or a thread has spent up to an instant, or between two.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// CPU time in user code.
+    pub(crate) user: Duration,
+    /// CPU time in the kernel.
+    pub(crate) system: Duration,
+    /// Times a thread gave up its CPU to wait.
+    pub(crate) switches_voluntary: u64,
+    /// Times a thread was made to give up its CPU.
+    pub(crate) switches_involuntary: u64,
+}
+
+impl Spent {
+    /// The whole process up to now.
+    pub(crate) fn by_process() -> Spent {
+        Spent::of(UsageWho::RUSAGE_SELF)
+    }
+
+    /// The calling thread up to now.
+    pub(crate) fn by_this_thread() -> Spent {
+        Spent::of(UsageWho::RUSAGE_THREAD)
+    }
+
+    /// What was spent since `earlier`.
+    pub(crate) fn since(self, earlier: Spent) -> Spent {
+        Spent {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+            switches_voluntary: self
+                .switches_voluntary
+                .saturating_sub(earlier.switches_voluntary),
+            switches_involuntary: self
+                .switches_involuntary
+                .saturating_sub(earlier.switches_involuntary),
+        }
+    }
+
+    /// The two sums.
+    pub(crate) fn plus(self, other: Spent) -> Spent {
+        Spent {
+            user: self.user + other.user,
+            system: self.system + other.system,
+            switches_voluntary: self.switches_voluntary + other.switches_voluntary,
+            switches_involuntary: self.switches_involuntary + other.switches_involuntary,
+        }
+    }
+
+    /// CPU time, user and kernel.
+    pub(crate) fn cpu(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// Context switches of both kinds.
+    pub(crate) fn switches(self) -> u64 {
+        self.switches_voluntary + self.switches_involuntary
+    }
+
+    fn of(who: UsageWho) -> Spent {
+        // The call fails only for an address or a `who` that does not exist;
+        // neither can be given here.
+        getrusage(who).map_or_else(|_| Spent::default(), |usage| Spent::from_usage(&usage))
+    }
+
+    fn from_usage(usage: &Usage) -> Spent {
+        Spent {
+            user: duration(usage.user_time()),
+            system: duration(usage.system_time()),
+            switches_voluntary: count(usage.voluntary_context_switches()),
+            switches_involuntary: count(usage.involuntary_context_switches()),
+        }
+    }
+}
+
+fn duration(time: TimeVal) -> Duration {
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or_default();
+    let micros = u64::try_from(time.tv_usec()).unwrap_or_default();
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
+}
+
+fn count(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc;
+
+    fn burn() -> u64 {
+        (0..20_000_000u64).fold(1, |sum, step| {
+            std::hint::black_box(sum.wrapping_mul(31) ^ step)
+        })
+    }
+
+    #[test]
+    fn process_counts_the_work_of_a_thread_that_has_ended() {
+        let before = Spent::by_process();
+        let of_thread = std::thread::spawn(|| {
+            burn();
+            Spent::by_this_thread()
+        })
+        .join()
+        .unwrap();
+        let spent = Spent::by_process().since(before);
+        assert!(of_thread.cpu() > Duration::ZERO);
+        // The two are rounded apart; a millisecond covers the rounding.
+        assert!(
+            spent.cpu() + Duration::from_millis(1) >= of_thread.cpu(),
+            "process {spent:?}, thread {of_thread:?}"
+        );
+    }
+
+    #[test]
+    fn thread_does_not_count_the_work_of_others() {
+        let before = Spent::by_this_thread();
+        let of_thread = std::thread::spawn(|| {
+            burn();
+            Spent::by_this_thread()
+        })
+        .join()
+        .unwrap();
+        assert!(Spent::by_this_thread().since(before).cpu() < of_thread.cpu());
+    }
+
+    #[test]
+    fn waiting_for_another_thread_is_a_voluntary_switch() {
+        let before = Spent::by_process();
+        let (ask, asked) = mpsc::channel::<()>();
+        let (answer, answered) = mpsc::channel::<()>();
+        let other = std::thread::spawn(move || {
+            while asked.recv().is_ok() {
+                answer.send(()).unwrap();
+            }
+        });
+        for _ in 0..200 {
+            ask.send(()).unwrap();
+            answered.recv().unwrap();
+        }
+        drop(ask);
+        other.join().unwrap();
+        let spent = Spent::by_process().since(before);
+        assert!(spent.switches_voluntary > 0, "{spent:?}");
+        assert!(spent.switches() >= spent.switches_voluntary);
+    }
+
+    #[test]
+    fn sums_and_differences_cancel() {
+        let one = Spent {
+            user: Duration::from_micros(5),
+            system: Duration::from_micros(7),
+            switches_voluntary: 3,
+            switches_involuntary: 1,
+        };
+        assert_eq!(one.plus(one).since(one), one);
+        assert_eq!(one.cpu(), Duration::from_micros(12));
+        assert_eq!(one.switches(), 4);
+    }
+}

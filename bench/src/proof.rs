@@ -1,0 +1,217 @@
+//! Whether a run measured what it says: the drive for a cold run, memory for a
+//! warm one.
+//!
+//! The store counts the reads it issues and the kernel counts those the device
+//! completes. A cold run is proven when the two agree, a warm run when the
+//! device read nothing. A run that is not proven says why and is not to be
+//! averaged with others.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::device::{DeviceReads, NoDevice};
+
+/// How far the device's reads may be from the store's in a cold run.
+const DIFFERENCE_PERCENT_MAX: u64 = 2;
+
+/// Where the rows of a run come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Cache {
+    /// Every row is read from the drive.
+    Cold,
+    /// Every row is in the shards' caches before the clock starts.
+    Warm,
+}
+
+impl std::fmt::Display for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Cache::Cold => "cold",
+            Cache::Warm => "warm",
+        })
+    }
+}
+
+/// Why a run is not proven.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum NotProven {
+    /// Nothing to compare with.
+    #[error("{0}")]
+    NoDevice(#[from] NoDevice),
+    /// The run ended before it began.
+    #[error("no query was completed; measure longer with --seconds")]
+    NothingMeasured,
+    /// A cold run in which the store read nothing.
+    #[error("the store issued no reads, so the rows did not come from the drive")]
+    NothingRead,
+    /// A cold run whose rows came out of the page cache.
+    #[error(
+        "the store issued {issued} reads and the drive completed {completed}, which is \
+         {percent:.1}% fewer: some rows came from memory; see whether the file system takes O_DIRECT"
+    )]
+    TooFew {
+        /// Reads the store issued.
+        issued: u64,
+        /// Reads the device was given.
+        completed: u64,
+        /// The difference.
+        percent: f64,
+    },
+    /// A cold run with strangers on the drive.
+    #[error(
+        "the store issued {issued} reads and the drive completed {completed}, which is \
+         {percent:.1}% more: another program reads the drive; stop it and measure again"
+    )]
+    TooMany {
+        /// Reads the store issued.
+        issued: u64,
+        /// Reads the device was given.
+        completed: u64,
+        /// The difference.
+        percent: f64,
+    },
+    /// A warm run that missed its cache.
+    #[error(
+        "the store issued {issued} reads in a warm run: the rows did not all fit; \
+         give more with --cache-bytes"
+    )]
+    Missed {
+        /// Reads the store issued.
+        issued: u64,
+    },
+    /// A warm run beside which the drive was read.
+    #[error(
+        "the drive completed {completed} reads during a warm run, none of them asked for by the store: \
+         another program reads the drive; stop it and measure again"
+    )]
+    DriveNotIdle {
+        /// Reads the device was given.
+        completed: u64,
+    },
+}
+
+/// Holds the store's count against the device's.
+pub(crate) fn prove(
+    cache: Cache,
+    rows: u64,
+    issued: u64,
+    device: &Result<DeviceReads, NoDevice>,
+) -> Result<(), NotProven> {
+    if rows == 0 {
+        return Err(NotProven::NothingMeasured);
+    }
+    if cache == Cache::Warm && issued > 0 {
+        return Err(NotProven::Missed { issued });
+    }
+    let completed = match device {
+        Ok(reads) => reads.issued(),
+        Err(reason) => return Err(reason.clone().into()),
+    };
+    match cache {
+        Cache::Warm if completed > 0 => Err(NotProven::DriveNotIdle { completed }),
+        Cache::Warm => Ok(()),
+        Cache::Cold if issued == 0 => Err(NotProven::NothingRead),
+        Cache::Cold => {
+            let difference = completed.abs_diff(issued);
+            if difference * 100 <= issued * DIFFERENCE_PERCENT_MAX {
+                return Ok(());
+            }
+            let percent = difference as f64 / issued as f64 * 100.0;
+            Err(if completed < issued {
+                NotProven::TooFew {
+                    issued,
+                    completed,
+                    percent,
+                }
+            } else {
+                NotProven::TooMany {
+                    issued,
+                    completed,
+                    percent,
+                }
+            })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::path::PathBuf;
+
+    fn device(completed: u64, merged: u64) -> Result<DeviceReads, NoDevice> {
+        Ok(DeviceReads {
+            completed,
+            merged,
+            bytes: completed * 4096,
+        })
+    }
+
+    #[test]
+    fn cold_run_is_proven_up_to_two_percent_and_not_beyond() {
+        for completed in [9_800, 9_999, 10_000, 10_200] {
+            assert_eq!(prove(Cache::Cold, 1, 10_000, &device(completed, 0)), Ok(()));
+        }
+        assert!(matches!(
+            prove(Cache::Cold, 1, 10_000, &device(9_799, 0)),
+            Err(NotProven::TooFew { .. })
+        ));
+        assert!(matches!(
+            prove(Cache::Cold, 1, 10_000, &device(10_201, 0)),
+            Err(NotProven::TooMany { .. })
+        ));
+    }
+
+    #[test]
+    fn reads_joined_before_the_device_count_as_issued() {
+        assert_eq!(prove(Cache::Cold, 1, 10_000, &device(9_000, 1_000)), Ok(()));
+    }
+
+    #[test]
+    fn cold_run_out_of_the_page_cache_is_not_proven() {
+        let refused = prove(Cache::Cold, 1, 10_000, &device(0, 0)).unwrap_err();
+        assert!(
+            refused.to_string().contains("came from memory"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn cold_run_without_reads_is_not_proven() {
+        assert_eq!(
+            prove(Cache::Cold, 1, 0, &device(0, 0)),
+            Err(NotProven::NothingRead)
+        );
+    }
+
+    #[test]
+    fn warm_run_needs_a_silent_store_and_a_silent_drive() {
+        assert_eq!(prove(Cache::Warm, 1, 0, &device(0, 0)), Ok(()));
+        assert_eq!(
+            prove(Cache::Warm, 1, 1, &device(1, 0)),
+            Err(NotProven::Missed { issued: 1 })
+        );
+        assert_eq!(
+            prove(Cache::Warm, 1, 0, &device(1, 0)),
+            Err(NotProven::DriveNotIdle { completed: 1 })
+        );
+    }
+
+    #[test]
+    fn run_of_no_rows_and_run_without_a_device_are_not_proven() {
+        assert_eq!(
+            prove(Cache::Warm, 0, 0, &device(0, 0)),
+            Err(NotProven::NothingMeasured)
+        );
+        let no_device = NoDevice::NotOnDevice {
+            path: PathBuf::from("/mem/dataset"),
+            file_system: "tmpfs".to_owned(),
+        };
+        for cache in [Cache::Cold, Cache::Warm] {
+            let refused = prove(cache, 1, 0, &Err(no_device.clone())).unwrap_err();
+            assert!(refused.to_string().contains("tmpfs"), "{refused}");
+        }
+    }
+}
