@@ -1,1 +1,141 @@
-//! projection
+//! Which columns a take returns, resolved into what to pick from each group's record.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+
+use crate::dataset::Dataset;
+use crate::layout::{Group, column_index};
+use crate::{Error, Result};
+
+/// What a take does about a row id at or past the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missing {
+    /// The take fails and names the id.
+    #[default]
+    Error,
+    /// The row is null in every column.
+    Null,
+}
+
+/// Columns of one dataset version, in the order wanted.
+#[derive(Debug, Clone)]
+pub struct Projection {
+    columns: Vec<usize>,
+    groups: Vec<GroupProjection>,
+    schema: SchemaRef,
+    generation: u64,
+}
+
+/// What a take needs of one group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupProjection {
+    /// The group.
+    pub group: usize,
+    /// The columns to pick from each record.
+    pub fields: Vec<FieldProjection>,
+}
+
+/// Where a column is in its group's record, and which output it goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldProjection {
+    /// Place in the projection.
+    pub output: usize,
+    /// First byte in the record.
+    pub offset_bytes: u32,
+    /// Bytes per value; `None` if the record is one value of variable width.
+    pub width_bytes: Option<u32>,
+}
+
+impl Projection {
+    /// All columns of `dataset`.
+    pub fn all(dataset: &Dataset) -> Projection {
+        Projection::of(dataset, (0..dataset.columns().len()).collect())
+    }
+
+    /// The columns named `names`, in that order.
+    ///
+    /// # Errors
+    /// A name that the dataset does not have, a name given twice, no name.
+    pub fn named<S: AsRef<str>>(dataset: &Dataset, names: &[S]) -> Result<Projection> {
+        if names.is_empty() {
+            return Err(Error::NoColumns);
+        }
+        let mut columns = Vec::with_capacity(names.len());
+        for name in names {
+            let column = column_index(dataset.schema(), name.as_ref())?;
+            if columns.contains(&column) {
+                return Err(Error::DuplicateColumn {
+                    column: name.as_ref().to_owned(),
+                });
+            }
+            columns.push(column);
+        }
+        Ok(Projection::of(dataset, columns))
+    }
+
+    fn of(dataset: &Dataset, columns: Vec<usize>) -> Projection {
+        let mut groups: Vec<GroupProjection> = Vec::new();
+        for (output, &column) in columns.iter().enumerate() {
+            let group = dataset.columns()[column].group;
+            let field = FieldProjection {
+                output,
+                offset_bytes: offset_in_record(dataset, group, column),
+                width_bytes: dataset.columns()[column].shape.width_bytes(),
+            };
+            match groups.iter_mut().find(|known| known.group == group) {
+                Some(known) => known.fields.push(field),
+                None => groups.push(GroupProjection {
+                    group,
+                    fields: vec![field],
+                }),
+            }
+        }
+        let fields: Vec<_> = columns.iter().map(|&column| dataset.schema().fields()[column].clone()).collect();
+        Projection {
+            columns,
+            groups,
+            schema: Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone())),
+            generation: dataset.layout().generation,
+        }
+    }
+
+    /// Ordinals of the columns in the dataset's schema.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+
+    /// The groups to read: one read per row for each.
+    pub fn groups(&self) -> &[GroupProjection] {
+        &self.groups
+    }
+
+    /// Whether it was made from this version of this dataset.
+    pub fn belongs_to(&self, dataset: &Dataset) -> bool {
+        self.generation == dataset.layout().generation
+    }
+
+    /// The schema of what a take returns: nullable throughout where missing rows become nulls.
+    pub fn schema(&self, missing: Missing) -> SchemaRef {
+        match missing {
+            Missing::Error => self.schema.clone(),
+            Missing::Null => {
+                let fields: Vec<Field> =
+                    self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+                Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()))
+            }
+        }
+    }
+}
+
+fn offset_in_record(dataset: &Dataset, group: usize, column: usize) -> u32 {
+    match &dataset.layout().groups[group] {
+        Group::Variable(_) => 0,
+        Group::Fixed(fixed) => fixed
+            .columns
+            .iter()
+            .take_while(|&&other| other as usize != column)
+            .filter_map(|&other| dataset.columns()[other as usize].shape.width_bytes())
+            .sum(),
+    }
+}
