@@ -1,0 +1,132 @@
+//! Validity bitmaps, written as they come, and only from the first null on.
+
+use std::path::PathBuf;
+
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+
+use super::sink::{Sink, SinkOptions};
+use crate::Result;
+
+/// A bitmap whose file begins with its first zero bit; until then it is a count of ones.
+#[derive(Debug)]
+pub(super) struct BitmapSink {
+    path: PathBuf,
+    /// Bits that each row has.
+    bits_per_row: u64,
+    /// Bits given so far.
+    bits: u64,
+    begun: Option<Begun>,
+}
+
+#[derive(Debug)]
+struct Begun {
+    sink: Sink,
+    /// Bits that do not fill a word yet, the first in the lowest place; zeros above.
+    word: u64,
+    word_bits: u32,
+}
+
+impl BitmapSink {
+    /// A bitmap that will be at `path` if it is needed.
+    pub(super) fn new(path: PathBuf, bits_per_row: u64) -> BitmapSink {
+        BitmapSink {
+            path,
+            bits_per_row,
+            bits: 0,
+            begun: None,
+        }
+    }
+
+    /// Adds the bits of `rows` rows: those of `nulls`, or ones.
+    pub(super) fn put(
+        &mut self,
+        nulls: Option<&NullBuffer>,
+        rows: usize,
+        options: &SinkOptions,
+    ) -> Result<()> {
+        let bits = rows as u64 * self.bits_per_row;
+        match nulls.filter(|nulls| nulls.null_count() > 0) {
+            Some(nulls) => self.begin(options)?.put(nulls.inner())?,
+            None => {
+                if let Some(begun) = &mut self.begun {
+                    begun.put_ones(bits)?;
+                }
+            }
+        }
+        self.bits += bits;
+        Ok(())
+    }
+
+    /// The file, with everything but what its buffer holds; `None` if every bit is one.
+    pub(super) fn finish(self) -> Result<Option<Sink>> {
+        let Some(mut begun) = self.begun else {
+            return Ok(None);
+        };
+        let bytes = begun.word.to_le_bytes();
+        begun
+            .sink
+            .put(&bytes[..begun.word_bits.div_ceil(8) as usize])?;
+        Ok(Some(begun.sink))
+    }
+
+    fn begin(&mut self, options: &SinkOptions) -> Result<&mut Begun> {
+        let begun = match self.begun.take() {
+            Some(begun) => begun,
+            None => {
+                let mut begun = Begun {
+                    sink: Sink::create_table(self.path.clone(), options)?,
+                    word: 0,
+                    word_bits: 0,
+                };
+                begun.put_ones(self.bits)?;
+                begun
+            }
+        };
+        Ok(self.begun.insert(begun))
+    }
+}
+
+impl Begun {
+    fn put(&mut self, bits: &BooleanBuffer) -> Result<()> {
+        let chunks = bits.bit_chunks();
+        for chunk in chunks.iter() {
+            self.put_word(chunk, 64)?;
+        }
+        self.put_word(chunks.remainder_bits(), chunks.remainder_len() as u32)
+    }
+
+    fn put_ones(&mut self, mut bits: u64) -> Result<()> {
+        while bits > 0 {
+            if self.word_bits == 0 && bits >= 8 {
+                self.sink.fill(0xFF, bits / 8)?;
+                bits %= 8;
+                continue;
+            }
+            let count = bits.min(u64::from(64 - self.word_bits)) as u32;
+            self.put_word(low_ones(count), count)?;
+            bits -= u64::from(count);
+        }
+        Ok(())
+    }
+
+    /// Adds the low `count` bits, 0 to 64, of `bits`, whose higher ones are zero.
+    fn put_word(&mut self, bits: u64, count: u32) -> Result<()> {
+        self.word |= bits << self.word_bits;
+        let filled = self.word_bits + count;
+        if filled < 64 {
+            self.word_bits = filled;
+            return Ok(());
+        }
+        self.sink.put(&self.word.to_le_bytes())?;
+        self.word = bits.checked_shr(64 - self.word_bits).unwrap_or(0);
+        self.word_bits = filled - 64;
+        Ok(())
+    }
+}
+
+fn low_ones(count: u32) -> u64 {
+    match count {
+        64.. => u64::MAX,
+        _ => (1 << count) - 1,
+    }
+}

@@ -1,0 +1,179 @@
+//! The file-system seam: each operation the writer asks of the operating system, so that a test
+//! can make any one of them fail.
+//!
+//! Only writing goes through it. Paths are whole; nothing depends on the working directory.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::num::NonZeroU64;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use rustix::fs::{Advice, FlockOperation};
+
+/// What the writer needs of a file system.
+pub trait FileSystem: fmt::Debug + Send + Sync {
+    /// Makes a directory whose parent exists.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes a file that must not exist, open for appending.
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
+    /// Opens a file that exists for appending.
+    fn append_file(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
+    /// The contents of a file, which must have at most `bytes_max`.
+    fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>>;
+    /// The names in a directory, sorted.
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
+    /// Renames a file, replacing the one at `to`.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove_file(&self, path: &Path) -> io::Result<()>;
+    /// Removes an empty directory.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Locks the file at `path`, making it if need be.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if somebody else holds it.
+    fn lock(&self, path: &Path) -> io::Result<FileLock>;
+}
+
+/// A file that only grows.
+pub trait AppendFile: fmt::Debug + Send {
+    /// Appends all of `bytes`.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes the contents durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Suggests that the kernel starts writing back what was appended, and forgets what it has
+    /// written back already. Advice: it does not fail.
+    fn release_cache(&mut self);
+}
+
+/// A lock held until it is dropped.
+#[derive(Debug)]
+pub struct FileLock {
+    _file: File,
+    /// Whether the lock file was made by this call.
+    pub created: bool,
+}
+
+/// The operating system's file system.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct RealFileSystem;
+
+impl FileSystem for RealFileSystem {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        let file = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(path)?;
+        Ok(Box::new(RealAppendFile { file }))
+    }
+
+    fn append_file(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
+        let file = OpenOptions::new().append(true).open(path)?;
+        Ok(Box::new(RealAppendFile { file }))
+    }
+
+    fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(bytes_max.saturating_add(1))
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > bytes_max {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("it has more than {bytes_max} bytes"),
+            ));
+        }
+        Ok(bytes)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = fs::read_dir(path)?
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<FileLock> {
+        loop {
+            let (file, created) = match OpenOptions::new().write(true).create_new(true).open(path) {
+                Ok(file) => (file, true),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    match OpenOptions::new().write(true).open(path) {
+                        Ok(file) => (file, false),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                        Err(error) => return Err(error),
+                    }
+                }
+                Err(error) => return Err(error),
+            };
+            if let Err(error) = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                if created && error != rustix::io::Errno::WOULDBLOCK {
+                    let _ = fs::remove_file(path);
+                }
+                return Err(error.into());
+            }
+            // A writer that gives up removes the lock file it made. Whoever opened it before
+            // that holds a lock on a file without a name, which excludes nobody.
+            let held = file.metadata()?;
+            match fs::metadata(path) {
+                Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {
+                    return Ok(FileLock {
+                        _file: file,
+                        created,
+                    });
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RealAppendFile {
+    file: File,
+}
+
+impl AppendFile for RealAppendFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn release_cache(&mut self) {
+        // Linux begins to write back the dirty pages of the range without waiting, and drops
+        // those that are clean: what the last call began is clean by now.
+        let whole_file: Option<NonZeroU64> = None;
+        let _ = rustix::fs::fadvise(&self.file, 0, whole_file, Advice::DontNeed);
+    }
+}
