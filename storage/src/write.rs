@@ -330,10 +330,7 @@ impl Writer {
     }
 }
 
-fn bitmaps(
-    schema: &Schema,
-    directory: &DatasetDirectory,
-) -> Vec<(BitmapSink, Option<BitmapSink>)> {
+fn bitmaps(schema: &Schema, directory: &DatasetDirectory) -> Vec<(BitmapSink, Option<BitmapSink>)> {
     let tables = directory.dir_path(0);
     let bitmap = |kind, column: usize, bits_per_row| {
         let path = tables.join(table_file_name(kind, column as u32));
@@ -361,7 +358,14 @@ fn group_writers(
     let key = |ordinal| GroupKey::new(&layout.dataset, layout.generation, ordinal);
     (0..layout.groups.len())
         .map(|ordinal| {
-            GroupWriter::create(layout, ordinal, key(ordinal as u32), schema, directory, options)
+            GroupWriter::create(
+                layout,
+                ordinal,
+                key(ordinal as u32),
+                schema,
+                directory,
+                options,
+            )
         })
         .collect()
 }

@@ -53,7 +53,7 @@ pub(super) struct Sink {
     buffer: Vec<u8>,
     appended_bytes: u64,
     released_bytes: u64,
-    hash: Option<StreamingXxh3>,
+    hash: Option<Box<StreamingXxh3>>,
 }
 
 impl Sink {
@@ -80,7 +80,7 @@ impl Sink {
     /// The same for a table, whose hash is kept.
     pub(super) fn create_table(path: PathBuf, options: &SinkOptions) -> Result<Sink> {
         let mut sink = Sink::create(path, options)?;
-        sink.hash = Some(StreamingXxh3::default());
+        sink.hash = Some(Box::default());
         Ok(sink)
     }
 
