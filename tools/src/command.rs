@@ -1,0 +1,10 @@
+//! The commands, one file each: its arguments, its examples and what it does.
+
+pub(crate) mod completions;
+pub(crate) mod doctor;
+pub(crate) mod export;
+pub(crate) mod generate;
+pub(crate) mod import;
+pub(crate) mod info;
+pub(crate) mod take;
+pub(crate) mod verify;

@@ -1,0 +1,77 @@
+//! `ringtake generate`: a dataset of made-up rows.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::failure::Failure;
+use crate::ingest::{Placement, ingest};
+use crate::source::synthetic::{Kind, Shape, Synthetic, VectorType, parse_columns};
+
+/// Generate a dataset of made-up rows, the same for the same seed
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Generate {
+    /// Directory of the new dataset
+    dataset: PathBuf,
+
+    /// Rows to make up
+    #[arg(long)]
+    rows: u64,
+
+    /// Dimension of a column `vector`
+    #[arg(long, value_name = "DIM")]
+    vector: Option<u32>,
+
+    /// Number type of the vectors
+    #[arg(long, value_name = "TYPE", default_value = "f32", requires = "vector")]
+    vector_type: VectorType,
+
+    /// Other columns, type and how many, such as int64:8,utf8:2
+    #[arg(long, value_name = "TYPE:COUNT,...", value_parser = parse_column_words)]
+    columns: Option<ColumnWords>,
+
+    /// Share of values that are null, 0 to 1
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    null_share: f64,
+
+    /// Another seed gives other values
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    #[command(flatten)]
+    placement: Placement,
+}
+
+/// What `--columns` says; a type of its own because clap takes a plain vector for a repeated
+/// option.
+#[derive(Debug, Clone)]
+struct ColumnWords(Vec<(Kind, u32)>);
+
+fn parse_column_words(text: &str) -> Result<ColumnWords, String> {
+    parse_columns(text).map(ColumnWords)
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringtake generate vectors.ringtake --rows 1000000 --vector 768
+  ringtake generate table.ringtake --rows 1000000 --columns int64:8,utf8:2 --null-share 0.1
+  ringtake generate mixed.ringtake --rows 1000 --vector 128 --vector-type f16 --columns utf8
+
+Types: int8 to int64, uint8 to uint64, float16, float32, float64, bool, date32, date64, time32,
+time64, timestamp, duration, decimal128, fixedbinaryN (N bytes), utf8, largeutf8, binary,
+largebinary. Columns are named vector, int64_0, int64_1, utf8_0 and so on.";
+
+impl Generate {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let shape = Shape {
+            rows: self.rows,
+            vector: self.vector.map(|dimension| (dimension, self.vector_type)),
+            columns: self.columns.map(|words| words.0).unwrap_or_default(),
+            null_share: self.null_share,
+            seed: self.seed,
+        };
+        let mut rows = Synthetic::new(&shape).map_err(|shape| Failure::Usage(shape.to_string()))?;
+        ingest(&mut rows, &self.dataset, &self.placement)
+    }
+}

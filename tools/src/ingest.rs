@@ -1,0 +1,152 @@
+//! Rows of a source into a new dataset: what `import` and `generate` share.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use arrow::datatypes::Schema;
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+use ringtake_storage::column::{ColumnShape, stored_schema, stored_type};
+use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
+use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
+
+use crate::cli::note;
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::progress::{Progress, Visibility};
+use crate::source::Source;
+
+/// How a dataset is laid out and where it goes.
+#[derive(Debug, Args)]
+pub(crate) struct Placement {
+    /// Columns that are read together, such as a,b; again for another group
+    #[arg(long, value_name = "COLUMNS")]
+    group: Vec<String>,
+
+    /// How rows are placed: packed, page, or auto (page where it wastes little)
+    #[arg(long, value_name = "LAYOUT", default_value_t = LayoutPolicy::default())]
+    layout: LayoutPolicy,
+
+    /// Share of space that auto may waste to keep rows within pages, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    waste_max: Option<f64>,
+
+    /// Rows per block, a power of two from 256 to 65536
+    #[arg(long, value_name = "ROWS")]
+    block_rows: Option<u32>,
+
+    /// Directory for the rows, one per drive; again for each drive
+    #[arg(long, value_name = "DIRECTORY")]
+    data_dir: Vec<PathBuf>,
+
+    /// Replace the dataset if there is one
+    #[arg(long)]
+    force: bool,
+
+    /// No progress bar and no closing line
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+impl Placement {
+    /// The writer's options.
+    fn write_options(&self) -> WriteOptions {
+        let default = GroupOptions::default();
+        WriteOptions {
+            block_rows: self.block_rows,
+            grouping: GroupOptions {
+                groups: self
+                    .group
+                    .iter()
+                    .map(|columns| split_columns(columns))
+                    .collect(),
+                policy: self.layout,
+                waste_max: self.waste_max.unwrap_or(default.waste_max),
+            },
+            data_dirs: self.data_dir.clone(),
+            overwrite: match self.force {
+                true => Overwrite::Replace,
+                false => Overwrite::Refuse,
+            },
+        }
+    }
+}
+
+/// The names in `a,b`.
+pub(crate) fn split_columns(text: &str) -> Vec<String> {
+    let names = text.split(',').map(str::trim);
+    names
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Writes all rows, or nothing; says at the end what was written.
+pub(crate) fn ingest(
+    source: &mut dyn Source,
+    dataset: &Path,
+    placement: &Placement,
+) -> Result<(), Failure> {
+    let started = Instant::now();
+    check_types(&source.schema())?;
+    interrupt::listen();
+    let mut writer = Writer::create(dataset, &source.schema(), placement.write_options())?;
+    let mut progress = Progress::start(source.rows(), Visibility::quiet(placement.quiet))?;
+    // Leaving early drops the writer, which removes what it wrote.
+    while let Some(batch) = source.next_batch()? {
+        stop_if_interrupted()?;
+        writer.write(&batch)?;
+        progress.add(batch.num_rows(), batch.get_array_memory_size());
+    }
+    stop_if_interrupted()?;
+    progress.finishing("syncing");
+    let rows = progress.rows();
+    let summary = writer.finish()?;
+    drop(progress);
+    if rows == 0 {
+        note("note: there were no rows, so the dataset is empty");
+    }
+    if !placement.quiet {
+        note(&format!(
+            "{} rows, {}, {:.1} s: {}",
+            HumanCount(summary.rows),
+            HumanBytes(summary.data_bytes + summary.table_bytes),
+            started.elapsed().as_secs_f64(),
+            dataset.display()
+        ));
+    }
+    Ok(())
+}
+
+fn stop_if_interrupted() -> Result<(), Failure> {
+    match interrupt::pending() {
+        Some(number) => Err(Failure::Interrupted(number)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses columns that no dataset can hold, and says which of the others there are.
+fn check_types(schema: &Schema) -> Result<(), Failure> {
+    let Err(ringtake_storage::Error::UnsupportedColumn { column, data_type }) =
+        stored_schema(schema)
+    else {
+        return Ok(());
+    };
+    let importable: Vec<&str> = schema
+        .fields()
+        .iter()
+        .filter(|field| {
+            let stored = stored_type(field.data_type());
+            ColumnShape::of(&field.as_ref().clone().with_data_type(stored)).is_ok()
+        })
+        .map(|field| field.name().as_str())
+        .collect();
+    Err(Failure::UnsupportedColumn {
+        column,
+        data_type,
+        remedy: match importable.as_slice() {
+            [] => "none of the columns can be imported".to_owned(),
+            names => format!("leave it out with --columns {}", names.join(",")),
+        },
+    })
+}

@@ -1,0 +1,105 @@
+//! How far a long command has come, on standard error, and only where a person looks at it.
+
+use std::time::Duration;
+
+use indicatif::{
+    HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressState,
+    ProgressStyle,
+};
+
+use crate::failure::Failure;
+
+/// How often the bar is drawn, at most.
+const DRAWS_PER_S: u8 = 8;
+const BAR: &str = "{bar:30} {percent:>3}%  {rows} rows  {rate} rows/s  {msg}  {left} left";
+const SPINNER: &str = "{spinner}  {rows} rows  {rate} rows/s  {msg}  {elapsed}";
+
+/// Whether to show progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Visibility {
+    /// If standard error is a terminal.
+    Terminal,
+    Hidden,
+}
+
+impl Visibility {
+    /// From a `--quiet` flag.
+    pub(crate) fn quiet(quiet: bool) -> Visibility {
+        match quiet {
+            true => Visibility::Hidden,
+            false => Visibility::Terminal,
+        }
+    }
+}
+
+/// Rows and bytes so far.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    bytes: u64,
+}
+
+impl Progress {
+    /// A bar, or a spinner where the total is not known.
+    pub(crate) fn start(rows: Option<u64>, visibility: Visibility) -> Result<Progress, Failure> {
+        let target = match visibility {
+            // Hidden by itself where standard error is not a terminal.
+            Visibility::Terminal => ProgressDrawTarget::stderr_with_hz(DRAWS_PER_S),
+            Visibility::Hidden => ProgressDrawTarget::hidden(),
+        };
+        let template = if rows.is_some() { BAR } else { SPINNER };
+        let style = ProgressStyle::with_template(template)
+            .map_err(|cause| Failure::Encode {
+                format: "the progress bar",
+                reason: cause.to_string(),
+            })?
+            .with_key(
+                "rows",
+                |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                    let _ = write!(text, "{}", HumanCount(state.pos()));
+                },
+            )
+            .with_key(
+                "rate",
+                |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                    let _ = write!(text, "{}", HumanCount(state.per_sec() as u64));
+                },
+            )
+            .with_key(
+                "left",
+                |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                    let _ = write!(text, "{:#}", HumanDuration(state.eta()));
+                },
+            );
+        let bar = ProgressBar::with_draw_target(rows, target).with_style(style);
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_secs(1));
+        }
+        Ok(Progress { bar, bytes: 0 })
+    }
+
+    /// So many rows more, which took so many bytes.
+    pub(crate) fn add(&mut self, rows: usize, bytes: usize) {
+        self.bytes += bytes as u64;
+        if !self.bar.is_hidden() {
+            self.bar.set_message(HumanBytes(self.bytes).to_string());
+        }
+        self.bar.inc(rows as u64);
+    }
+
+    /// What happens after the last row.
+    pub(crate) fn finishing(&self, what: &'static str) {
+        self.bar.set_message(what);
+    }
+
+    /// Rows counted so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.bar.position()
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        // Errors and summaries start on a clean line.
+        self.bar.finish_and_clear();
+    }
+}

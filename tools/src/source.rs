@@ -1,0 +1,146 @@
+//! Where imported rows come from: files of several formats, standard input, or made up.
+//! Every source streams batches of bounded bytes; nothing here knows what becomes of them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+pub(crate) use self::chain::open;
+pub(crate) use self::error::SourceError;
+pub(crate) use self::format::Format;
+
+mod chain;
+mod element;
+mod error;
+mod fbin;
+mod format;
+mod guard;
+mod input;
+mod ipc;
+mod npy;
+mod parquet;
+pub(crate) mod synthetic;
+mod vecs;
+
+/// Bytes that a batch aims at: large enough to spread the cost of a batch, small enough that a
+/// few of them are nothing.
+const BATCH_BYTES: usize = 8 << 20;
+/// Rows that a batch has at most, for narrow rows.
+const BATCH_ROWS_MAX: usize = 65_536;
+/// Dimensions beyond this are taken for damage.
+const DIMENSION_MAX: u32 = 1 << 20;
+/// Name of a column of vectors that the file does not name.
+pub(crate) const VECTOR_COLUMN: &str = "vector";
+/// Name of a column of single values that the file does not name.
+const VALUE_COLUMN: &str = "value";
+
+/// Rows, batch by batch.
+pub(crate) trait Source {
+    /// The schema of every batch.
+    fn schema(&self) -> SchemaRef;
+
+    /// How many rows there will be, where that is known before the end.
+    fn rows(&self) -> Option<u64>;
+
+    /// The next rows; `None` at the end.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError>;
+}
+
+/// What to read, and how.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ReadOptions {
+    /// Files; `-` is standard input.
+    pub(crate) paths: Vec<PathBuf>,
+    /// Said by the user; else the name's extension tells.
+    pub(crate) format: Option<Format>,
+    /// The columns wanted, in the order wanted; all if none are named.
+    pub(crate) columns: Option<Vec<String>>,
+    /// Name of the column of a format that has no names.
+    pub(crate) column_name: Option<String>,
+    /// At most so many rows.
+    pub(crate) limit: Option<u64>,
+}
+
+/// Rows of a batch whose rows take about `row_bytes`.
+fn batch_rows(row_bytes: usize) -> usize {
+    (BATCH_BYTES / row_bytes.max(1)).clamp(1, BATCH_ROWS_MAX)
+}
+
+/// Bytes of a value of a type of fixed width.
+fn fixed_bytes(data_type: &DataType) -> Option<usize> {
+    match data_type {
+        DataType::Boolean => Some(1),
+        DataType::FixedSizeBinary(width) => usize::try_from(*width).ok(),
+        DataType::FixedSizeList(item, items) => {
+            Some(fixed_bytes(item.data_type())? * usize::try_from(*items).ok()?)
+        }
+        other => other.primitive_width(),
+    }
+}
+
+/// Where each of `columns` is in `schema`.
+fn column_places(
+    origin: &str,
+    schema: &Schema,
+    columns: &[String],
+) -> Result<Vec<usize>, SourceError> {
+    let mut places = Vec::with_capacity(columns.len());
+    for column in columns {
+        let mut found = schema
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| field.name() == column)
+            .map(|(place, _)| place);
+        let place = found.next().ok_or_else(|| SourceError::UnknownColumn {
+            origin: origin.to_owned(),
+            column: column.clone(),
+            available: listed(schema),
+        })?;
+        if found.next().is_some() {
+            return Err(SourceError::AmbiguousColumn {
+                origin: origin.to_owned(),
+                column: column.clone(),
+            });
+        }
+        if places.contains(&place) {
+            return Err(SourceError::ColumnNamedTwice {
+                column: column.clone(),
+            });
+        }
+        places.push(place);
+    }
+    Ok(places)
+}
+
+/// The names of a schema's columns, for messages.
+fn listed(schema: &Schema) -> String {
+    let names: Vec<String> = schema
+        .fields()
+        .iter()
+        .map(|field| format!("`{}`", field.name()))
+        .collect();
+    if names.is_empty() {
+        return "no columns".to_owned();
+    }
+    names.join(", ")
+}
+
+/// A batch of the one column of a raw format.
+fn batch(
+    origin: &str,
+    format: &'static str,
+    schema: &SchemaRef,
+    column: Result<ArrayRef, ArrowError>,
+) -> Result<RecordBatch, SourceError> {
+    column
+        .and_then(|column| RecordBatch::try_new(Arc::clone(schema), vec![column]))
+        .map_err(|cause| SourceError::Malformed {
+            origin: origin.to_owned(),
+            format,
+            reason: cause.to_string(),
+        })
+}

@@ -1,0 +1,253 @@
+//! Arrow IPC: files, which end in an index, and streams, which may come from standard input.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow_ipc::reader::{FileReader, StreamDecoder, read_footer_length};
+
+use super::input::{Input, is_standard_input, open_file, origin};
+use super::{Source, SourceError, column_places};
+
+/// What every IPC file begins and ends with; a stream begins with something else.
+const FILE_MAGIC: &[u8] = b"ARROW1";
+/// Bytes of magic and padding before the first message of a file.
+const FILE_START_BYTES: usize = 8;
+/// Bytes of footer length and magic at the end of a file.
+const FILE_END_BYTES: usize = 10;
+/// Bytes handed to the decoder at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Opens an IPC file or stream, whichever it is.
+pub(crate) fn open(
+    path: &Path,
+    columns: Option<&[String]>,
+) -> Result<Box<dyn Source>, SourceError> {
+    if !is_standard_input(path) {
+        let (mut file, file_bytes) = open_file(path)?;
+        if file_bytes == Some(0) {
+            return Err(SourceError::Empty {
+                origin: origin(path),
+                format: "Arrow IPC",
+            });
+        }
+        if file_bytes.is_some() {
+            let mut magic = Vec::new();
+            let read = (&mut file)
+                .take(FILE_MAGIC.len() as u64)
+                .read_to_end(&mut magic);
+            read.map_err(|cause| SourceError::Open {
+                origin: origin(path),
+                cause,
+            })?;
+            if magic == FILE_MAGIC {
+                return Ok(Box::new(IpcFile::open(path, file, columns)?));
+            }
+        }
+    }
+    Ok(Box::new(IpcStream::open(Input::open(path)?)?))
+}
+
+/// Reads an IPC file through its index.
+struct IpcFile {
+    origin: String,
+    reader: FileReader<BufReader<File>>,
+    schema: SchemaRef,
+    rows: Option<u64>,
+}
+
+impl IpcFile {
+    fn open(path: &Path, mut file: File, columns: Option<&[String]>) -> Result<Self, SourceError> {
+        let origin = origin(path);
+        let malformed = |reason: String| SourceError::Malformed {
+            origin: origin.clone(),
+            format: "an Arrow IPC file",
+            reason,
+        };
+        let rows = row_count(&mut file);
+        let open = |file: File, places| {
+            FileReader::try_new(BufReader::new(file), places)
+                .map_err(|cause| malformed(cause.to_string()))
+        };
+        let again = file
+            .try_clone()
+            .map_err(|cause| malformed(cause.to_string()))?;
+        let reader = open(file, None)?;
+        let reader = match columns {
+            Some(columns) => {
+                let places = column_places(&origin, &reader.schema(), columns)?;
+                open(again, Some(places))?
+            }
+            None => reader,
+        };
+        Ok(IpcFile {
+            schema: reader.schema(),
+            origin,
+            reader,
+            rows,
+        })
+    }
+}
+
+impl Source for IpcFile {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn rows(&self) -> Option<u64> {
+        self.rows
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        self.reader
+            .next()
+            .transpose()
+            .map_err(|cause| SourceError::Malformed {
+                origin: self.origin.clone(),
+                format: "an Arrow IPC file",
+                reason: cause.to_string(),
+            })
+    }
+}
+
+/// Rows of all batches, from the metadata that the index points at. Only for showing progress:
+/// where anything is odd the answer is that nobody knows, and the reader reports what is wrong.
+fn row_count(file: &mut File) -> Option<u64> {
+    let end = file.seek(SeekFrom::End(-(FILE_END_BYTES as i64))).ok()?;
+    let mut tail = [0; FILE_END_BYTES];
+    file.read_exact(&mut tail).ok()?;
+    let footer_bytes = read_footer_length(tail).ok()? as u64;
+    file.seek(SeekFrom::Start(end.checked_sub(footer_bytes)?))
+        .ok()?;
+    let mut footer = vec![0; usize::try_from(footer_bytes).ok()?];
+    file.read_exact(&mut footer).ok()?;
+    let footer = arrow_ipc::root_as_footer(&footer).ok()?;
+    let mut rows = 0_u64;
+    for block in footer.recordBatches()? {
+        let metadata_bytes = u64::try_from(block.metaDataLength()).ok()?;
+        if metadata_bytes > end {
+            return None;
+        }
+        file.seek(SeekFrom::Start(u64::try_from(block.offset()).ok()?))
+            .ok()?;
+        let mut metadata = vec![0; usize::try_from(metadata_bytes).ok()?];
+        file.read_exact(&mut metadata).ok()?;
+        let message = metadata
+            .strip_prefix(&[0xff; 4])
+            .unwrap_or(&metadata)
+            .get(4..)?;
+        let message = arrow_ipc::root_as_message(message).ok()?;
+        let batch = message.header_as_record_batch()?;
+        rows = rows.checked_add(u64::try_from(batch.length()).ok()?)?;
+    }
+    Some(rows)
+}
+
+/// Reads an IPC stream, or an IPC file as the stream that it contains.
+struct IpcStream {
+    input: Input,
+    decoder: StreamDecoder,
+    /// Bytes read and not yet decoded.
+    pending: Buffer,
+    /// True once the index of an IPC file follows, which a stream reader has no use for.
+    file_within: bool,
+    ended: bool,
+    schema: SchemaRef,
+    /// Decoded while the schema was looked for; cannot happen in a proper stream.
+    ahead: Option<RecordBatch>,
+}
+
+impl IpcStream {
+    fn open(mut input: Input) -> Result<IpcStream, SourceError> {
+        let mut start = [0; FILE_START_BYTES];
+        let filled = input.read_up_to(&mut start)?;
+        if filled == 0 {
+            return Err(SourceError::Empty {
+                origin: input.origin().to_owned(),
+                format: "an Arrow IPC stream",
+            });
+        }
+        let file_within = start.starts_with(FILE_MAGIC);
+        let mut stream = IpcStream {
+            input,
+            decoder: StreamDecoder::new(),
+            pending: match file_within {
+                true => Buffer::from(Vec::<u8>::new()),
+                false => Buffer::from(start[..filled].to_vec()),
+            },
+            file_within,
+            ended: false,
+            schema: Arc::new(arrow::datatypes::Schema::empty()),
+            ahead: None,
+        };
+        while stream.decoder.schema().is_none() && !stream.ended {
+            stream.ahead = stream.step()?;
+        }
+        stream.schema = stream
+            .decoder
+            .schema()
+            .ok_or_else(|| stream.malformed("it ends before its schema".to_owned()))?;
+        Ok(stream)
+    }
+
+    /// Decodes what is pending, or reads more.
+    fn step(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        if self.pending.is_empty() {
+            self.pending = self.input.read_chunk(CHUNK_BYTES)?;
+            if self.pending.is_empty() {
+                self.ended = true;
+                return match self.decoder.finish() {
+                    Ok(()) => Ok(None),
+                    Err(_) => Err(self.malformed(format!(
+                        "it is cut short: it ends within a message at byte {}",
+                        self.input.offset()
+                    ))),
+                };
+            }
+        }
+        let before = self.pending.len();
+        match self.decoder.decode(&mut self.pending) {
+            Ok(batch) => Ok(batch),
+            // The decoder has no word for "finished"; it refuses every byte after the end.
+            Err(_) if self.file_within && self.decoder.finish().is_ok() && before > 0 => {
+                self.ended = true;
+                Ok(None)
+            }
+            Err(cause) => Err(self.malformed(cause.to_string())),
+        }
+    }
+
+    fn malformed(&self, reason: String) -> SourceError {
+        SourceError::Malformed {
+            origin: self.input.origin().to_owned(),
+            format: "an Arrow IPC stream",
+            reason,
+        }
+    }
+}
+
+impl Source for IpcStream {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn rows(&self) -> Option<u64> {
+        None
+    }
+
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError> {
+        if let Some(batch) = self.ahead.take() {
+            return Ok(Some(batch));
+        }
+        while !self.ended {
+            if let Some(batch) = self.step()? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+}

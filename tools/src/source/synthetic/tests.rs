@@ -1,0 +1,115 @@
+//! That a value depends on seed, column and row alone.
+
+use arrow::compute::concat_batches;
+
+use super::*;
+
+fn shape(rows: u64, columns: &str) -> Shape {
+    Shape {
+        rows,
+        vector: Some((3, VectorType::F16)),
+        columns: parse_columns(columns).unwrap(),
+        null_share: 0.25,
+        seed: 7,
+    }
+}
+
+const ALL: &str = "int8,int16,int32,int64,uint8,uint16,uint32,uint64,float16,float32,float64,bool,\
+    date32,date64,time32,time64,timestamp,duration,decimal128,fixedbinary5,utf8,largeutf8,binary,\
+    largebinary";
+
+fn rows(shape: &Shape) -> RecordBatch {
+    let mut source = Synthetic::new(shape).unwrap();
+    let mut batches = Vec::new();
+    while let Some(batch) = source.next_batch().unwrap() {
+        batches.push(batch);
+    }
+    concat_batches(&source.schema(), &batches).unwrap()
+}
+
+#[test]
+fn fewer_rows_are_the_beginning_of_more_rows() {
+    let more = rows(&shape(70_000, ALL));
+    let fewer = rows(&shape(2_500, ALL));
+    assert_eq!(more.num_rows(), 70_000);
+    assert_eq!(more.slice(0, 2_500), fewer);
+}
+
+#[test]
+fn later_columns_and_null_shares_do_not_change_the_values() {
+    let some = rows(&shape(100, "int64,utf8"));
+    let more = rows(&shape(100, "int64,utf8,binary:3"));
+    assert_eq!(some.columns(), &more.columns()[..3]);
+    let full = rows(&Shape {
+        null_share: 0.0,
+        ..shape(100, "int64")
+    });
+    let int64 = |batch: &RecordBatch| {
+        use arrow::array::AsArray;
+        batch["int64_0"]
+            .as_primitive::<arrow::datatypes::Int64Type>()
+            .values()
+            .to_vec()
+    };
+    assert_eq!(int64(&full), int64(&some));
+}
+
+#[test]
+fn another_seed_gives_other_rows() {
+    let one = rows(&shape(100, "int64"));
+    let other = rows(&Shape {
+        seed: 8,
+        ..shape(100, "int64")
+    });
+    assert_ne!(one, other);
+}
+
+#[test]
+fn the_share_of_nulls_is_as_asked_for() {
+    let batch = rows(&shape(20_000, "int64"));
+    let nulls = batch["int64_0"].null_count();
+    assert!((4_600..5_400).contains(&nulls), "{nulls}");
+    let none = rows(&Shape {
+        null_share: 0.0,
+        ..shape(100, ALL)
+    });
+    assert!(none.columns().iter().all(|column| column.null_count() == 0));
+    assert!(
+        none.schema()
+            .fields()
+            .iter()
+            .all(|field| !field.is_nullable())
+    );
+}
+
+#[test]
+fn columns_are_numbered_by_kind() {
+    let source = Synthetic::new(&shape(1, "int64:2,utf8,int64")).unwrap();
+    let schema = source.schema();
+    let names: Vec<&str> = schema
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    assert_eq!(names, ["vector", "int64_0", "int64_1", "utf8_0", "int64_2"]);
+}
+
+#[test]
+fn senseless_shapes_are_refused() {
+    let refused = |shape: Shape| Synthetic::new(&shape).err().unwrap().to_string();
+    let nothing = Shape {
+        vector: None,
+        ..shape(1, "")
+    };
+    assert!(refused(nothing).contains("no column"));
+    let share = Shape {
+        null_share: 1.5,
+        ..shape(1, "")
+    };
+    assert!(refused(share).contains("1.5"));
+    let flat = Shape {
+        vector: Some((0, VectorType::F32)),
+        ..shape(1, "")
+    };
+    assert!(refused(flat).contains("dimensions"));
+}
