@@ -1,0 +1,13 @@
+//! The storage crate from outside: what the writer puts on disk, read back by the letter of
+//! `FORMAT.md`.
+
+#![allow(clippy::unwrap_used)]
+
+mod columns;
+mod crash;
+mod golden;
+mod memory;
+mod naive;
+mod roundtrip;
+mod verify;
+mod writer;
