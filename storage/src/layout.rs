@@ -117,6 +117,7 @@ pub enum Group {
 
 /// A group of fixed-width columns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FixedGroup {
     /// Columns of the schema, in the order stored.
     pub columns: Vec<u32>,
@@ -136,6 +137,7 @@ pub struct FixedGroup {
 
 /// A column of variable width.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct VariableGroup {
     /// The column of the schema.
     pub column: u32,
@@ -408,6 +410,12 @@ impl Layout {
                 "the record of group {ordinal} does not fit its columns or its unit"
             ));
         }
+        if fixed.policy == LayoutPolicy::Auto {
+            return Err(format!("the policy of group {ordinal} is not a decision"));
+        }
+        if u128::from(self.rows) * u128::from(fixed.unit_bytes) > GROUP_BYTES_MAX {
+            return Err(format!("the rows of group {ordinal} cannot be addressed"));
+        }
         for (dir, &bytes) in fixed.file_bytes.iter().enumerate() {
             if bytes != self.fixed_file_bytes(fixed, dir) {
                 return Err(format!(
@@ -458,6 +466,10 @@ pub const ROWS_MAX: u64 = 1 << 40;
 pub const DIRS_MAX: usize = 256;
 /// Bytes of a unit, at most: a record of one widest value and a full group beside it.
 pub const UNIT_BYTES_MAX: u64 = 1 << 25;
+
+/// Bytes of a fixed-width group with a unit to each row, at most: what is computed from row ids
+/// stays far from 64 bits.
+const GROUP_BYTES_MAX: u128 = 1 << 60;
 
 /// How a writer groups and places columns.
 #[derive(Debug, Clone)]

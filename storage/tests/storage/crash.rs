@@ -28,12 +28,12 @@ impl Place {
             fs::create_dir(root.path().join(drive)).unwrap();
         }
         // A `sums` table, `starts` and `ends`, `valid` and `items`: every kind of file.
-        let schema = schema_of(&[DataType::Int32, DataType::Utf8, list(DataType::UInt8, 600)]);
+        let schema = schema_of(&[DataType::Int32, DataType::Utf8, list(DataType::UInt8, 510)]);
         let nulls = [Nulls::None, Nulls::Some(9), Nulls::Some(9)];
         Place {
             root,
-            old: batches_of(&schema, &[300], &nulls, &mut Seeded(1)),
-            new: batches_of(&schema, &[500, 200], &nulls, &mut Seeded(2)),
+            old: batches_of(&schema, &[100], &nulls, &mut Seeded(1)),
+            new: batches_of(&schema, &[200, 80], &nulls, &mut Seeded(2)),
             schema,
         }
     }
@@ -84,7 +84,7 @@ impl Place {
             return false;
         }
         let rows = crate::naive::read(&self.path()).rows;
-        let new = !replaces || rows != 300;
+        let new = !replaces || rows != 100;
         assert_holds(
             &self.path(),
             &self.schema,
