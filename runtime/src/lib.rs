@@ -1,1 +1,43 @@
-//! Runtime
+//! Shard-per-core reads of Ringtake datasets.
+//!
+//! [`Store`] is the handle: it opens a dataset, starts one shard per core, and takes rows by
+//! id. Each shard is a thread with a glommio executor, a ring, a buffer arena and a cache of
+//! its own; it owns an exclusive slice of the row space, and every read is submitted,
+//! completed and decoded on the shard that owns the row. ARCHITECTURE.md follows one row id
+//! through this crate.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod arena;
+mod cache;
+mod config;
+mod cpus;
+mod doorbell;
+mod error;
+mod files;
+mod inbox;
+mod local;
+mod outputs;
+mod part;
+pub mod probe;
+mod read_path;
+mod route;
+mod shard;
+mod stats;
+mod store;
+mod take;
+
+pub use config::{Alignment, Checksums, Config, CpuChoice, ReadPathChoice, ResolvedConfig};
+pub use cpus::{AllowedCpus, allowed_cpus};
+pub use error::{ConfigError, Error, FaultKind, RowFault};
+pub use local::LocalShard;
+pub use outputs::ColumnBuffer;
+pub use ringtake_storage::projection::{Missing, Projection};
+pub use route::ShardId;
+pub use shard::ShardInfo;
+pub use stats::ShardStats;
+pub use store::{Store, StoreInfo};
+pub use take::TakeOptions;
+
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

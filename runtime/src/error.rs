@@ -1,0 +1,229 @@
+//! What a store's user can meet: a request or configuration that cannot work, rows that cannot
+//! be read, a world that refuses.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// An error of the runtime. Each message is one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The dataset, or what Arrow makes of it.
+    #[error(transparent)]
+    Storage(#[from] ringtake_storage::Error),
+    /// A configuration that cannot work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An id past the end.
+    #[error("there is no row {id}: the dataset has {rows} rows, 0 to {}; take existing rows, or ask for nulls in place of missing ones", rows.saturating_sub(1))]
+    NoSuchRow {
+        /// The id.
+        id: u64,
+        /// The row count.
+        rows: u64,
+    },
+    /// A projection made from another dataset, or from another version of this one.
+    #[error(
+        "the projection belongs to another dataset or another version of this one; make it with `Store::projection` of this store"
+    )]
+    ForeignProjection,
+    /// A row that the shard on which `LocalShard::take` was called does not own.
+    #[error(
+        "row {id} belongs to shard {owner}, not to shard {shard}; ask `Store::shard_of` where to run"
+    )]
+    NotOwned {
+        /// The row.
+        id: u64,
+        /// The shard that owns it.
+        owner: usize,
+        /// The shard asked.
+        shard: usize,
+    },
+    /// Rows whose bytes cannot be read or are not what was written.
+    #[error("{}", DisplayFaults { faults, rows: *rows })]
+    Rows {
+        /// The first rows concerned, at most 1,024.
+        faults: Vec<RowFault>,
+        /// How many rows there are in all.
+        rows: u64,
+    },
+    /// A caller's buffer that does not fit.
+    #[error("buffer {column} does not fit the take: {reason}")]
+    Buffer {
+        /// Which, counted from 0.
+        column: usize,
+        /// In what way.
+        reason: String,
+    },
+    /// io_uring was asked for and this machine does not offer it.
+    #[error(
+        "io_uring is not available ({reason}); {remedy}, or choose the read path `thread-pool`"
+    )]
+    NoRing {
+        /// The operating system's reason.
+        reason: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// A shard could not be started.
+    #[error("shard {shard} did not start: {reason}")]
+    ShardStart {
+        /// The shard.
+        shard: usize,
+        /// Why.
+        reason: String,
+    },
+    /// The store was closed, or the shard's thread ended.
+    #[error("the store is closed; open it again")]
+    Closed,
+    /// A closure given to `run_on` panicked.
+    #[error("the code given to shard {shard} panicked: {message}")]
+    Panicked {
+        /// The shard.
+        shard: usize,
+        /// The panic's message.
+        message: String,
+    },
+    /// There is no such shard.
+    #[error("there is no shard {shard}; this store has {shards}")]
+    NoSuchShard {
+        /// The shard asked for.
+        shard: usize,
+        /// How many there are.
+        shards: usize,
+    },
+}
+
+/// A configuration that cannot work, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}, which cannot work: {reason}")]
+pub struct ConfigError {
+    /// The field of [`crate::Config`].
+    pub field: &'static str,
+    /// What it was.
+    pub value: String,
+    /// Why it cannot work, and what would.
+    pub reason: String,
+}
+
+/// Faults kept of one take; the rest is counted.
+pub(crate) const FAULTS_MAX: usize = 1024;
+
+/// A row that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowFault {
+    /// The row.
+    pub row: u64,
+    /// The file.
+    pub path: PathBuf,
+    /// The page of the file in which the row begins.
+    pub page: u64,
+    /// The column group.
+    pub group: usize,
+    /// What is wrong.
+    pub kind: FaultKind,
+}
+
+/// Why a row could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// The bytes are not the ones that were written for this row.
+    Checksum,
+    /// The file ends before the row does.
+    CutShort,
+    /// The offsets table is impossible for this row.
+    Offsets,
+    /// The file is not the one that the manifest names; the reason in words.
+    WrongFile(String),
+    /// The operating system failed the read.
+    Io {
+        /// Its error number.
+        errno: i32,
+    },
+}
+
+impl fmt::Display for RowFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RowFault {
+            row,
+            path,
+            page,
+            group,
+            kind,
+        } = self;
+        write!(
+            f,
+            "row {row} cannot be read from {} (page {page}, column group {group}): ",
+            path.display()
+        )?;
+        match kind {
+            FaultKind::Checksum => {
+                f.write_str("its bytes do not match its checksum; restore the file from a copy")
+            }
+            FaultKind::CutShort => {
+                f.write_str("the file has been cut short; restore it from a copy")
+            }
+            FaultKind::Offsets => {
+                f.write_str("its offsets are impossible; restore the dataset from a copy")
+            }
+            FaultKind::WrongFile(reason) => write!(f, "{reason}; put the right file back"),
+            FaultKind::Io { errno } => {
+                write!(
+                    f,
+                    "{}; look at the kernel's log",
+                    std::io::Error::from_raw_os_error(*errno)
+                )
+            }
+        }
+    }
+}
+
+struct DisplayFaults<'a> {
+    faults: &'a [RowFault],
+    rows: u64,
+}
+
+impl fmt::Display for DisplayFaults<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.faults.first() {
+            Some(first) => write!(f, "{first}")?,
+            None => f.write_str("rows cannot be read")?,
+        }
+        if self.rows > 1 {
+            write!(f, " ({} more rows have faults)", self.rows - 1)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_names_row_file_page_and_group() {
+        let fault = RowFault {
+            row: 12,
+            path: "d/g0.rows".into(),
+            page: 3,
+            group: 0,
+            kind: FaultKind::Checksum,
+        };
+        let error = Error::Rows {
+            faults: vec![fault],
+            rows: 5,
+        };
+        let message = error.to_string();
+        for part in [
+            "row 12",
+            "d/g0.rows",
+            "page 3",
+            "column group 0",
+            "checksum",
+            "4 more rows",
+        ] {
+            assert!(message.contains(part), "{part} in {message}");
+        }
+    }
+}

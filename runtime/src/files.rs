@@ -1,0 +1,225 @@
+//! Opening a dataset: its manifest, its tables (mapped), its data files (for direct reads).
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use ringtake_storage::dataset::{Dataset, Table, TableCheck};
+use ringtake_storage::layout::{PAGE_BYTES, TableEntry};
+use ringtake_storage::manifest::{DataFileHeader, MANIFEST_NAME, Manifest};
+use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
+
+use crate::Result;
+use ringtake_storage::Error as StorageError;
+
+/// A data file of a column group in one data directory.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    descriptor: OwnedFd,
+    pub(crate) path: PathBuf,
+    /// Why its rows must not be believed, whatever their checksums say.
+    pub(crate) wrong: Option<String>,
+}
+
+/// The data files of a dataset, numbered `group * directories + directory`.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub(crate) files: Vec<DataFile>,
+    dirs: usize,
+    /// The strictest alignment of all files.
+    pub(crate) align_bytes: u32,
+    /// Whether all files are read past the page cache.
+    pub(crate) direct: bool,
+}
+
+impl Files {
+    pub(crate) fn index(&self, group: usize, dir: u32) -> u32 {
+        (group * self.dirs + dir as usize) as u32
+    }
+
+    pub(crate) fn descriptors(&self) -> Vec<RawFd> {
+        self.files
+            .iter()
+            .map(|file| file.descriptor.as_raw_fd())
+            .collect()
+    }
+}
+
+/// A reader that finds a named file gone reads the manifest again: a writer has replaced it.
+const OPEN_ATTEMPTS: usize = 8;
+
+/// Opens the dataset at `path`. The second value lists what is wrong with its data files
+/// without keeping it from being opened.
+pub(crate) fn open(path: &Path, check: TableCheck) -> Result<(Dataset, Files, Vec<String>)> {
+    let mut attempt = 1;
+    loop {
+        let manifest = read_manifest(path)?;
+        let generation = manifest.layout.generation;
+        let opened = open_version(path, manifest, check);
+        let gone = matches!(&opened, Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound);
+        let replaced = || read_manifest(path).is_ok_and(|now| now.layout.generation != generation);
+        if gone && attempt < OPEN_ATTEMPTS && replaced() {
+            attempt += 1;
+            continue;
+        }
+        return Ok(opened?);
+    }
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, StorageError> {
+    let file = path.join(MANIFEST_NAME);
+    let not_a_dataset = |reason: &str| StorageError::NotADataset {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    match fs::read(&file) {
+        Ok(bytes) => Manifest::decode(&file, &bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(match path.try_exists() {
+            Ok(false) => not_a_dataset(
+                "there is nothing at this path; check it, or make a dataset with `ringtake import`",
+            ),
+            _ => not_a_dataset("it has no MANIFEST; make a dataset with `ringtake import`"),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_dataset(
+            "it is a file; make a dataset of it with `ringtake import`",
+        )),
+        Err(error) => Err(StorageError::io("read", file)(error)),
+    }
+}
+
+fn open_version(
+    path: &Path,
+    manifest: Manifest,
+    check: TableCheck,
+) -> Result<(Dataset, Files, Vec<String>), StorageError> {
+    let dataset = Dataset::new(path, manifest, check, map_table)?;
+    let layout = dataset.layout();
+    let dirs = layout.dirs.len();
+    let mut files = Vec::with_capacity(layout.groups.len() * dirs);
+    let mut warnings = Vec::new();
+    let (mut align_bytes, mut direct) = (512, true);
+    for (group, stored) in layout.groups.iter().enumerate() {
+        for dir in 0..dirs {
+            let file = dataset.file_path(group, dir);
+            let header = DataFileHeader::expected(layout, group, dir);
+            let wrong = check_data_file(&file, &header, stored.file_bytes()[dir], &mut warnings)?;
+            let (descriptor, align) = open_for_reads(&file)?;
+            match align {
+                Some(bytes) => align_bytes = align_bytes.max(bytes),
+                None => {
+                    direct = false;
+                    warnings.push(format!("{} is on a file system that refuses O_DIRECT; it is read through the page cache", file.display()));
+                }
+            }
+            files.push(DataFile {
+                descriptor,
+                path: file,
+                wrong,
+            });
+        }
+    }
+    let files = Files {
+        files,
+        dirs,
+        align_bytes,
+        direct,
+    };
+    Ok((dataset, files, warnings))
+}
+
+/// A file with the wrong header is not read at all; one that is too short still serves the rows
+/// it has.
+fn check_data_file(
+    path: &Path,
+    header: &DataFileHeader,
+    bytes: u64,
+    warnings: &mut Vec<String>,
+) -> Result<Option<String>, StorageError> {
+    let file = File::open(path).map_err(StorageError::io("open", path))?;
+    let mut page = Vec::with_capacity(PAGE_BYTES as usize);
+    (&file)
+        .take(PAGE_BYTES)
+        .read_to_end(&mut page)
+        .map_err(StorageError::io("read", path))?;
+    let wrong = header.check(&page).err();
+    if let Some(wrong) = &wrong {
+        warnings.push(format!(
+            "{}: {wrong}; its rows will not be read",
+            path.display()
+        ));
+    }
+    let length = file
+        .metadata()
+        .map_err(StorageError::io("inspect", path))?
+        .len();
+    if length < bytes {
+        warnings.push(format!(
+            "{} has {length} bytes instead of {bytes}; the rows past its end cannot be read",
+            path.display()
+        ));
+    }
+    Ok(wrong)
+}
+
+/// The file opened for direct reads with the alignment it asks for, or for buffered ones.
+fn open_for_reads(path: &Path) -> Result<(OwnedFd, Option<u32>), StorageError> {
+    let open = |flags| {
+        rustix::fs::open(
+            path,
+            OFlags::RDONLY | OFlags::CLOEXEC | flags,
+            Mode::empty(),
+        )
+    };
+    match open(OFlags::DIRECT) {
+        Ok(descriptor) => {
+            let align = direct_align_bytes(&descriptor, path)?;
+            if align.is_some() {
+                return Ok((descriptor, align));
+            }
+        }
+        // What file systems without direct I/O answer.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {}
+        Err(errno) => return Err(StorageError::io("open", path)(errno.into())),
+    }
+    let descriptor =
+        open(OFlags::empty()).map_err(|errno| StorageError::io("open", path)(errno.into()))?;
+    Ok((descriptor, None))
+}
+
+/// The alignment that direct reads of this file need; `None` where they cannot be done
+/// (statx(2), STATX_DIOALIGN).
+pub(crate) fn direct_align_bytes(file: &OwnedFd, path: &Path) -> Result<Option<u32>, StorageError> {
+    let asked = StatxFlags::DIOALIGN | StatxFlags::BASIC_STATS;
+    let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, asked)
+        .map_err(|errno| StorageError::io("inspect", path)(errno.into()))?;
+    if stat.stx_mask & StatxFlags::DIOALIGN.bits() == 0 {
+        // A kernel before 6.1, or a file system that does not say: a page suits all devices.
+        return Ok(Some(PAGE_BYTES as u32));
+    }
+    let align = stat.stx_dio_offset_align.max(stat.stx_dio_mem_align);
+    Ok((align > 0 && u64::from(align) <= PAGE_BYTES).then_some(align.next_power_of_two().max(512)))
+}
+
+fn map_table(path: &Path, entry: &TableEntry) -> Result<Table, StorageError> {
+    let file = File::open(path).map_err(StorageError::io("open", path))?;
+    let length = file
+        .metadata()
+        .map_err(StorageError::io("inspect", path))?
+        .len();
+    if length != entry.bytes {
+        return Err(StorageError::damaged(
+            path,
+            format!("it has {length} bytes instead of {}", entry.bytes),
+        ));
+    }
+    if length == 0 {
+        return Ok(Table::new(Arc::new(Vec::new())));
+    }
+    // SAFETY: the file belongs to a committed generation, which nobody changes (FORMAT.md); its
+    // length was just checked, so the map ends where the file does.
+    let map = unsafe { Mmap::map(&file) }.map_err(StorageError::io("map", path))?;
+    Ok(Table::new(Arc::new(map)))
+}

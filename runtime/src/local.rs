@@ -1,0 +1,135 @@
+//! Code of callers inside a shard: it takes the shard's own rows without a hop.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use async_lock::Semaphore;
+use ringtake_storage::dataset::Dataset;
+use ringtake_storage::projection::Projection;
+
+use crate::inbox::LocalFuture;
+use crate::part::Part;
+use crate::route::ShardId;
+use crate::shard::ShardContext;
+use crate::take::{self, Route, TakeOptions};
+use crate::{Error, Result};
+
+/// Parts handed over on the shard's own thread, and how much code of callers is alive there.
+#[derive(Default)]
+pub(crate) struct LocalQueue {
+    parts: RefCell<VecDeque<Part>>,
+    tasks: Cell<usize>,
+}
+
+impl LocalQueue {
+    pub(crate) fn push(&self, part: Part) {
+        self.parts.borrow_mut().push_back(part);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Part> {
+        self.parts.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.borrow().is_empty()
+    }
+
+    pub(crate) fn tasks(&self) -> usize {
+        self.tasks.get()
+    }
+
+    /// `task`, counted as alive until it ends or is dropped.
+    pub(crate) fn counted(self: Rc<Self>, task: LocalFuture) -> LocalFuture {
+        self.tasks.set(self.tasks.get() + 1);
+        let alive = Alive(self);
+        Box::pin(async move {
+            let _alive = alive;
+            task.await;
+        })
+    }
+}
+
+struct Alive(Rc<LocalQueue>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.tasks.set(self.0.tasks.get() - 1);
+    }
+}
+
+/// A shard as code that runs on it sees it. Stays on the shard's thread.
+#[derive(Clone)]
+pub struct LocalShard {
+    context: Arc<ShardContext>,
+    queue: Rc<LocalQueue>,
+}
+
+impl Route for &LocalShard {
+    fn shards(&self) -> Range<usize> {
+        self.context.shard.0..self.context.shard.0 + 1
+    }
+
+    fn permits(&self) -> Option<&Arc<Semaphore>> {
+        None
+    }
+
+    fn send(&self, _: usize, part: Part) {
+        self.queue.push(part);
+    }
+}
+
+impl std::fmt::Debug for LocalShard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocalShard({})", self.context.shard)
+    }
+}
+
+impl LocalShard {
+    pub(crate) fn new(context: Arc<ShardContext>, queue: Rc<LocalQueue>) -> LocalShard {
+        LocalShard { context, queue }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.context.shard
+    }
+
+    /// Whether this shard owns `row`.
+    pub fn owns(&self, row: u64) -> bool {
+        self.context.ownership.owner(row) == self.context.shard.0
+    }
+
+    fn dataset(&self) -> &Dataset {
+        &self.context.dataset
+    }
+
+    /// A projection of the columns named `names`, in that order.
+    ///
+    /// # Errors
+    /// A name that the dataset does not have, a name given twice, no name.
+    pub fn projection<S: AsRef<str>>(&self, names: &[S]) -> Result<Projection> {
+        Ok(Projection::named(self.dataset(), names)?)
+    }
+
+    /// Takes rows that this shard owns. No message is sent and no other thread takes part.
+    ///
+    /// # Errors
+    /// [`Error::NotOwned`] for a row of another shard; otherwise as [`Store::take`](crate::Store::take).
+    pub async fn take(&self, ids: &[u64], projection: &Projection) -> Result<RecordBatch> {
+        let rows = self.dataset().rows();
+        if let Some(&id) = ids.iter().find(|&&id| id < rows && !self.owns(id)) {
+            return Err(Error::NotOwned {
+                id,
+                owner: self.context.ownership.owner(id),
+                shard: self.context.shard.0,
+            });
+        }
+        let options = TakeOptions::default();
+        let ownership = self.context.ownership;
+        take::batch(self.dataset(), ownership, self, ids, projection, options).await
+    }
+}

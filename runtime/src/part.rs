@@ -1,0 +1,168 @@
+//! What crosses threads: the rows one shard has to bring for one window of a take, and the
+//! news that it has.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_lock::SemaphoreGuardArc;
+use atomic_waker::AtomicWaker;
+use ringtake_storage::plan::Entry;
+use ringtake_storage::projection::Projection;
+
+use crate::Error;
+use crate::error::{FAULTS_MAX, RowFault};
+use crate::outputs::Outputs;
+
+/// The state of a take that its shards and its caller share.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// Windows whose parts have all been finished. Written by shards, read by the caller.
+    windows_done: AtomicUsize,
+    waker: AtomicWaker,
+    /// Set by the caller when it no longer wants the rows.
+    cancelled: AtomicBool,
+    /// Set when a part was dropped unfinished.
+    abandoned: AtomicBool,
+    faults: Mutex<Faults>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    first: Vec<RowFault>,
+    rows: u64,
+}
+
+impl Progress {
+    pub(crate) fn windows_done(&self) -> usize {
+        self.windows_done.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn waker(&self) -> &AtomicWaker {
+        &self.waker
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Notes a row that could not be read.
+    pub(crate) fn fault(&self, fault: RowFault) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.rows += 1;
+        if faults.first.len() < FAULTS_MAX {
+            faults.first.push(fault);
+        }
+    }
+
+    /// What went wrong, once all windows are done.
+    pub(crate) fn outcome(&self) -> Result<(), Error> {
+        if self.abandoned.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.rows == 0 {
+            return Ok(());
+        }
+        let mut first = std::mem::take(&mut faults.first);
+        first.sort_by_key(|fault| (fault.row, fault.group));
+        Err(Error::Rows {
+            faults: first,
+            rows: faults.rows,
+        })
+    }
+}
+
+/// A bounded piece of a take, spread over shards.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Parts not finished yet. The shard that brings it to zero wakes the caller.
+    parts_left: AtomicU32,
+    progress: Arc<Progress>,
+    _permit: Option<SemaphoreGuardArc>,
+}
+
+impl Window {
+    pub(crate) fn new(
+        parts: u32,
+        progress: Arc<Progress>,
+        permit: Option<SemaphoreGuardArc>,
+    ) -> Arc<Window> {
+        Arc::new(Window {
+            parts_left: AtomicU32::new(parts),
+            progress,
+            _permit: permit,
+        })
+    }
+}
+
+/// The rows of one window that one shard owns.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Rows and their places; the shard sorts them.
+    pub(crate) entries: Vec<Entry>,
+    /// The first place of the window in the output.
+    pub(crate) base: usize,
+    pub(crate) projection: Arc<Projection>,
+    outputs: Option<Arc<Outputs>>,
+    window: Option<Arc<Window>>,
+}
+
+impl Part {
+    pub(crate) fn new(
+        entries: Vec<Entry>,
+        base: usize,
+        projection: Arc<Projection>,
+        outputs: Arc<Outputs>,
+        window: Arc<Window>,
+    ) -> Part {
+        Part {
+            entries,
+            base,
+            projection,
+            outputs: Some(outputs),
+            window: Some(window),
+        }
+    }
+
+    /// Where the rows go. There until the part is finished.
+    pub(crate) fn outputs(&self) -> Option<&Outputs> {
+        self.outputs.as_deref()
+    }
+
+    pub(crate) fn progress(&self) -> Option<&Progress> {
+        self.window.as_deref().map(|window| &*window.progress)
+    }
+
+    /// Tells the caller that all rows of this part are in their places, or noted as faults.
+    pub(crate) fn finish(mut self) {
+        self.signal();
+    }
+
+    fn signal(&mut self) {
+        let Some(window) = self.window.take() else {
+            return;
+        };
+        // The caller takes the outputs apart once it has heard of all windows, so they are let
+        // go first.
+        drop(self.outputs.take());
+        if window.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            window.progress.windows_done.fetch_add(1, Ordering::Release);
+            window.progress.waker.wake();
+        }
+    }
+}
+
+impl Drop for Part {
+    /// A part that is dropped unfinished (a shard ended, an inbox was closed) fails its take
+    /// instead of leaving it waiting.
+    fn drop(&mut self) {
+        if let Some(window) = &self.window {
+            window.progress.abandoned.store(true, Ordering::Release);
+            self.signal();
+        }
+    }
+}

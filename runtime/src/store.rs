@@ -1,0 +1,520 @@
+//! The public handle: opens a dataset, starts its shards, takes rows.
+
+use std::fmt;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::SchemaRef;
+use async_lock::Semaphore;
+use crossbeam_channel::bounded;
+use futures_lite::future::block_on;
+use ringtake_storage::assemble;
+use ringtake_storage::dataset::{Dataset, TableCheck};
+use ringtake_storage::projection::{Missing, Projection};
+use serde::Serialize;
+
+use crate::config::{Checksums, Config, ReadPathChoice, ResolvedConfig};
+use crate::cpus::allowed_cpus;
+use crate::files::{self, Files};
+use crate::inbox::{Inbox, LocalFuture, Message, inbox};
+use crate::local::LocalShard;
+use crate::outputs::{ColumnBuffer, Outputs};
+use crate::probe::{NoRing, probe_ring};
+use crate::route::{Ownership, ShardId};
+use crate::shard::{self, ShardContext, ShardInfo, catch_panic};
+use crate::stats::{ShardCounters, ShardStats};
+use crate::take::{self, Flight, Inboxes, TakeOptions};
+use crate::{Error, Result};
+
+/// Threads per shard where io_uring is missing and nothing else was asked for.
+const FALLBACK_THREADS: u32 = 16;
+
+/// An open dataset with its shards. Cheap to clone; the shards end with the last clone and the
+/// last future made from it.
+#[derive(Clone)]
+pub struct Store {
+    core: Arc<Core>,
+}
+
+/// What the handle and its futures share.
+struct Core {
+    dataset: Arc<Dataset>,
+    ownership: Ownership,
+    inboxes: Vec<Inbox>,
+    permits: Arc<Semaphore>,
+    counters: Vec<Arc<ShardCounters>>,
+    threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
+    closed: AtomicBool,
+    config: ResolvedConfig,
+    info: StoreInfo,
+}
+
+/// What an open store is and runs on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoreInfo {
+    /// The dataset's directory.
+    pub path: PathBuf,
+    /// Row count.
+    pub rows: u64,
+    /// Bytes of tables (offsets, validity, checksums) that are mapped.
+    pub table_bytes: u64,
+    /// The read path in use, which is not the one asked for where that was `auto`.
+    pub read_path: ReadPathChoice,
+    /// Whether reads go past the page cache.
+    pub direct: bool,
+    /// The shards.
+    pub shards: Vec<ShardInfo>,
+    /// Everything that is not as one would wish, in sentences.
+    pub warnings: Vec<String>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store")
+            .field("info", &self.core.info)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the dataset at `path` and starts its shards.
+    ///
+    /// Where io_uring is missing and the configuration leaves the choice, rows are read by a
+    /// pool of threads, with a warning in the log and in [`Store::info`].
+    ///
+    /// # Errors
+    /// No dataset, a damaged manifest or table, a configuration that cannot work, io_uring asked
+    /// for and not available.
+    pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Store> {
+        let (shards, cpus) = config.placement(&allowed_cpus())?;
+        let check = match config.checksums {
+            Checksums::Verify => TableCheck::Verify,
+            Checksums::Skip => TableCheck::Skip,
+        };
+        let (dataset, files, mut warnings) = files::open(path.as_ref(), check)?;
+        let align_bytes = config.align_bytes(files.align_bytes)?;
+        let ring = probe_ring();
+        let read_path = choose_read_path(config.read_path, &ring, &mut warnings)?;
+        let mut plan = Plan {
+            config: ResolvedConfig {
+                shards,
+                cpus,
+                queue_depth: config.queue_depth,
+                cache_bytes: config.cache_bytes,
+                read_path,
+                checksums: config.checksums,
+                align_bytes,
+                takes_in_flight_max: config.takes_in_flight_max,
+            },
+            under_glommio: ring.is_ok(),
+            dataset: Arc::new(dataset),
+            files: Arc::new(files),
+        };
+        let started = match plan.start() {
+            Err(error) if config.read_path == ReadPathChoice::Auto && plan.under_glommio => {
+                warnings.push(format!(
+                    "{error}; rows are read by a pool of threads instead"
+                ));
+                plan.under_glommio = false;
+                plan.config.read_path = ReadPathChoice::ThreadPool {
+                    threads: FALLBACK_THREADS,
+                };
+                plan.start()
+            }
+            started => started,
+        }?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Store {
+            core: Arc::new(plan.core(started, warnings)),
+        })
+    }
+
+    /// The dataset's schema.
+    pub fn schema(&self) -> &SchemaRef {
+        self.core.dataset.schema()
+    }
+
+    /// Row count. Row ids run from 0 up to it.
+    pub fn row_count(&self) -> u64 {
+        self.core.dataset.rows()
+    }
+
+    /// The dataset's metadata.
+    pub fn dataset(&self) -> &Dataset {
+        &self.core.dataset
+    }
+
+    /// What the store is and runs on.
+    pub fn info(&self) -> &StoreInfo {
+        &self.core.info
+    }
+
+    /// The configuration as it came out on this machine.
+    pub fn config(&self) -> &ResolvedConfig {
+        &self.core.config
+    }
+
+    /// Counters of each shard since the store was opened.
+    pub fn stats(&self) -> Vec<ShardStats> {
+        self.core
+            .counters
+            .iter()
+            .map(|counters| counters.snapshot())
+            .collect()
+    }
+
+    /// A projection of the columns named `names`, in that order.
+    ///
+    /// # Errors
+    /// A name that the dataset does not have, a name given twice, no name.
+    pub fn projection<S: AsRef<str>>(&self, names: &[S]) -> Result<Projection> {
+        Ok(Projection::named(&self.core.dataset, names)?)
+    }
+
+    /// A projection of all columns.
+    pub fn all_columns(&self) -> Projection {
+        Projection::all(&self.core.dataset)
+    }
+
+    /// The shard that owns `row`.
+    pub fn shard_of(&self, row: u64) -> ShardId {
+        ShardId(self.core.ownership.owner(row))
+    }
+
+    /// Takes rows by id and waits for them. The batch has one row per id, in the order of
+    /// `ids`, duplicates included.
+    ///
+    /// # Errors
+    /// An id past the end; rows that cannot be read or fail their checksum, each named with its
+    /// file, page and column group; a projection of another dataset; a closed store.
+    pub fn take(&self, ids: &[u64], projection: &Projection) -> Result<RecordBatch> {
+        self.take_with(ids, projection, TakeOptions::default())
+    }
+
+    /// [`Store::take`] with a policy for ids past the end.
+    ///
+    /// # Errors
+    /// As [`Store::take`].
+    pub fn take_with(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        options: TakeOptions,
+    ) -> Result<RecordBatch> {
+        block_on(self.core.take(ids, projection, options))
+    }
+
+    /// [`Store::take`] as a future that needs no runtime: any executor on any thread may poll
+    /// it. Dropping it cancels reads that have not been submitted.
+    pub fn take_async(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        options: TakeOptions,
+    ) -> impl Future<Output = Result<RecordBatch>> + Send + 'static + use<> {
+        let (core, ids, projection) = (self.core.clone(), ids.to_vec(), projection.clone());
+        async move { core.take(&ids, &projection, options).await }
+    }
+
+    /// Takes rows into the caller's own buffers, one for each column of the projection, and
+    /// waits for them. Missing rows are not allowed.
+    ///
+    /// # Errors
+    /// As [`Store::take`], and buffers that do not fit. After an error the buffers' contents are
+    /// undefined, though initialised.
+    pub fn take_into(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        buffers: &mut [ColumnBuffer<'_>],
+    ) -> Result<()> {
+        let core = &self.core;
+        core.check_open()?;
+        take::check(&core.dataset, ids, projection, TakeOptions::default())?;
+        // SAFETY: the buffers are borrowed for the whole of this function, and `Drained` keeps
+        // it from returning or unwinding before every shard has let go of the outputs.
+        let outputs =
+            Arc::new(unsafe { Outputs::borrow(&core.dataset, projection, ids, buffers) }?);
+        let drained = Drained(Flight::default());
+        block_on(drained.0.fill(
+            &core.dataset,
+            core.ownership,
+            core.route(),
+            ids,
+            projection,
+            &outputs,
+        ))
+    }
+
+    /// Which of `ids` are null in `column` of the projection; `None` if none is.
+    pub fn nulls(&self, ids: &[u64], projection: &Projection, column: usize) -> Option<NullBuffer> {
+        let column = &self.core.dataset.columns()[projection.columns()[column]];
+        assemble::nulls(column, self.row_count(), Missing::Null, ids)
+    }
+
+    /// Runs `make`'s future on the thread of shard `shard`, beside its reads. There
+    /// [`LocalShard::take`] brings rows without a hop. The code must not block: the shard reads
+    /// nothing meanwhile. A panic in it fails this call and leaves the shard at work.
+    ///
+    /// # Errors
+    /// No such shard, a panic, a closed store.
+    pub fn run_on<F, Fut, T>(
+        &self,
+        shard: ShardId,
+        make: F,
+    ) -> impl Future<Output = Result<T>> + Send + 'static + use<F, Fut, T>
+    where
+        F: FnOnce(LocalShard) -> Fut + Send + 'static,
+        Fut: Future<Output = T> + 'static,
+        T: Send + 'static,
+    {
+        let core = self.core.clone();
+        async move {
+            core.check_open()?;
+            let shards = core.inboxes.len();
+            let inbox = core.inboxes.get(shard.0).ok_or(Error::NoSuchShard {
+                shard: shard.0,
+                shards,
+            })?;
+            let permit = core.permits.acquire_arc().await;
+            let (answer, answered) = async_channel::bounded(1);
+            let run = move |local: LocalShard| -> LocalFuture {
+                // The inbox has room again.
+                drop(permit);
+                Box::pin(async move {
+                    let outcome = catch_panic(async move { make(local).await }).await;
+                    // There is room for the one answer; a caller that has gone needs none.
+                    let _ = answer.try_send(outcome);
+                })
+            };
+            inbox.send(Message::Run(Box::new(run)))?;
+            match answered.recv().await {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(message)) => Err(Error::Panicked {
+                    shard: shard.0,
+                    message,
+                }),
+                Err(_) => Err(Error::Closed),
+            }
+        }
+    }
+
+    /// Ends the shards after the reads they have in flight, and waits for them. Takes not yet
+    /// done finish first; later ones fail with [`Error::Closed`].
+    pub fn close(&self) {
+        self.core.close();
+    }
+}
+
+/// Ends a borrowed take before its buffers are given back, whatever happens.
+struct Drained(Flight);
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        self.0.drain();
+    }
+}
+
+impl Core {
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(Error::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn route(&self) -> Inboxes<'_> {
+        Inboxes {
+            inboxes: &self.inboxes,
+            permits: &self.permits,
+        }
+    }
+
+    async fn take(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        options: TakeOptions,
+    ) -> Result<RecordBatch> {
+        self.check_open()?;
+        take::batch(
+            &self.dataset,
+            self.ownership,
+            self.route(),
+            ids,
+            projection,
+            options,
+        )
+        .await
+    }
+
+    fn close(&self) {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        for inbox in &self.inboxes {
+            // A shard that has ended already needs no word.
+            let _ = inbox.send(Message::Stop);
+        }
+        let threads = std::mem::take(
+            &mut *self
+                .threads
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        );
+        for thread in threads {
+            // The last handle may be dropped by code that runs on a shard.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A store about to start.
+struct Plan {
+    config: ResolvedConfig,
+    under_glommio: bool,
+    dataset: Arc<Dataset>,
+    files: Arc<Files>,
+}
+
+struct Started {
+    inboxes: Vec<Inbox>,
+    counters: Vec<Arc<ShardCounters>>,
+    threads: Vec<JoinHandle<()>>,
+    shards: Vec<ShardInfo>,
+}
+
+impl Plan {
+    fn ownership(&self) -> Ownership {
+        Ownership::new(self.dataset.layout().block_rows, self.config.shards)
+    }
+
+    /// Starts all shards, or none.
+    fn start(&self) -> Result<Started> {
+        let config = &self.config;
+        let mut started = Started {
+            inboxes: Vec::new(),
+            counters: Vec::new(),
+            threads: Vec::new(),
+            shards: Vec::new(),
+        };
+        let mut reports = Vec::new();
+        for shard in 0..config.shards {
+            let failed = |error: std::io::Error| Error::ShardStart {
+                shard,
+                reason: error.to_string(),
+            };
+            let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max).map_err(failed)?;
+            let counters = Arc::new(ShardCounters::default());
+            let context = ShardContext {
+                shard: ShardId(shard),
+                cpu: config.cpus.get(shard).copied(),
+                dataset: self.dataset.clone(),
+                files: self.files.clone(),
+                ownership: self.ownership(),
+                counters: counters.clone(),
+                doorbell,
+                read_path: config.read_path,
+                queue_depth: config.queue_depth,
+                cache_bytes: config.cache_bytes / config.shards as u64,
+                checksums: config.checksums,
+                align_bytes: config.align_bytes,
+            };
+            let (report, reported) = bounded(1);
+            started
+                .threads
+                .push(shard::spawn(context, messages, self.under_glommio, report)?);
+            started.inboxes.push(inbox);
+            started.counters.push(counters);
+            reports.push(reported);
+        }
+        for (shard, reported) in reports.into_iter().enumerate() {
+            let failed = |reason: String| Error::ShardStart { shard, reason };
+            match reported.recv() {
+                Ok(Ok(info)) => started.shards.push(info),
+                Ok(Err(reason)) => return Err(started.abandon(failed(reason))),
+                Err(_) => {
+                    return Err(started.abandon(failed("its thread ended at once".to_owned())));
+                }
+            }
+        }
+        Ok(started)
+    }
+
+    fn core(self, started: Started, warnings: Vec<String>) -> Core {
+        let info = StoreInfo {
+            path: self.dataset.path().to_owned(),
+            rows: self.dataset.rows(),
+            table_bytes: self.dataset.table_bytes(),
+            read_path: self.config.read_path,
+            direct: self.files.direct,
+            shards: started.shards,
+            warnings,
+        };
+        Core {
+            ownership: self.ownership(),
+            dataset: self.dataset,
+            inboxes: started.inboxes,
+            permits: Arc::new(Semaphore::new(self.config.takes_in_flight_max)),
+            counters: started.counters,
+            threads: std::sync::Mutex::new(started.threads),
+            closed: AtomicBool::new(false),
+            config: self.config,
+            info,
+        }
+    }
+}
+
+impl Started {
+    /// Ends the shards that did start.
+    fn abandon(self, error: Error) -> Error {
+        for inbox in &self.inboxes {
+            let _ = inbox.send(Message::Stop);
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        error
+    }
+}
+
+fn choose_read_path(
+    asked: ReadPathChoice,
+    ring: &Result<crate::probe::RingRung, NoRing>,
+    warnings: &mut Vec<String>,
+) -> Result<ReadPathChoice> {
+    match (asked, ring) {
+        (ReadPathChoice::Auto | ReadPathChoice::RingPerShard, Ok(_)) => {
+            Ok(ReadPathChoice::RingPerShard)
+        }
+        (ReadPathChoice::RingPerShard, Err(NoRing { reason, remedy })) => Err(Error::NoRing {
+            reason: reason.clone(),
+            remedy: remedy.clone(),
+        }),
+        (ReadPathChoice::Auto, Err(NoRing { reason, remedy })) => {
+            warnings.push(format!(
+                "io_uring is not available ({reason}), so rows are read by a pool of threads, which is slower; {remedy}"
+            ));
+            Ok(ReadPathChoice::ThreadPool {
+                threads: FALLBACK_THREADS,
+            })
+        }
+        (ReadPathChoice::ThreadPool { .. }, _) => Ok(asked),
+    }
+}

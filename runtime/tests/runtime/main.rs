@@ -1,0 +1,6 @@
+//! The runtime against real files, real rings and real threads.
+
+#![allow(clippy::unwrap_used)]
+
+mod dataset;
+mod takes;
