@@ -8,10 +8,18 @@ use std::path::PathBuf;
 pub(crate) enum Error {
     /// The store or the format has a sentence of its own.
     #[error(transparent)]
-    Store(std::fmt::Error),
+    Store(#[from] ringtake_runtime::Error),
     /// The writer or the manifest has a sentence of its own.
     #[error(transparent)]
     Storage(#[from] ringtake_storage::Error),
+    /// A directory that is not there, or holds no manifest.
+    #[error(
+        "`{path}` is not a dataset; give a directory that `ringtake import` or `ringtake generate` has made"
+    )]
+    NotADataset {
+        /// The path given.
+        path: PathBuf,
+    },
     /// Fewer rows than one query takes.
     #[error(
         "the dataset has {rows} rows, which is less than one query of {rows_per_query}; \
@@ -72,6 +80,17 @@ pub(crate) enum Error {
         asked: usize,
         /// Rows returned.
         returned: usize,
+    },
+    /// The cold and the warm run of one workload returned different rows.
+    #[error(
+        "the same rows had checksum {cold} from the drive and {warm} from memory; \
+         this is a defect of the store, see `ringtake verify`"
+    )]
+    DifferentRows {
+        /// Of the cold run.
+        cold: String,
+        /// Of the warm run.
+        warm: String,
     },
     /// The operating system refused something.
     #[error("cannot {operation} `{path}`: {source}")]

@@ -91,6 +91,17 @@ pub(crate) enum NotProven {
     },
 }
 
+impl NotProven {
+    /// Whether somebody else on the machine is the likely cause, so that measuring
+    /// again may help.
+    pub(crate) fn is_disturbance(&self) -> bool {
+        matches!(
+            self,
+            NotProven::TooMany { .. } | NotProven::DriveNotIdle { .. }
+        )
+    }
+}
+
 /// Holds the store's count against the device's.
 pub(crate) fn prove(
     cache: Cache,
@@ -176,6 +187,20 @@ mod tests {
             refused.to_string().contains("came from memory"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn only_reads_of_others_are_a_reason_to_measure_again() {
+        let disturbed = |cache, issued, completed| {
+            prove(cache, 1, issued, &device(completed, 0))
+                .unwrap_err()
+                .is_disturbance()
+        };
+        assert!(disturbed(Cache::Cold, 100, 200));
+        assert!(disturbed(Cache::Warm, 0, 1));
+        assert!(!disturbed(Cache::Cold, 200, 100));
+        assert!(!disturbed(Cache::Cold, 0, 0));
+        assert!(!disturbed(Cache::Warm, 1, 1));
     }
 
     #[test]

@@ -49,11 +49,6 @@ impl Workload {
         })
     }
 
-    /// Rows of each query.
-    pub(crate) fn rows_per_query(&self) -> u64 {
-        self.rows_per_query
-    }
-
     /// Queries kept for the warm-up.
     pub(crate) fn warm_up_queries(&self) -> u64 {
         self.warm_up_queries
@@ -110,7 +105,7 @@ mod tests {
         let (mut all, mut rows) = (Vec::new(), Vec::new());
         for index in queries {
             workload.query(index, &mut rows);
-            assert_eq!(rows.len() as u64, workload.rows_per_query());
+            assert_eq!(rows.len() as u64, workload.rows_per_query);
             all.extend_from_slice(&rows);
         }
         all

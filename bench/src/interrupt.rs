@@ -1,0 +1,28 @@
+//! Ctrl-C and SIGTERM: remembered here and looked at between queries, so that
+//! what a run has written is removed before the process ends.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// The exit status by which a shell knows that Ctrl-C ended a process.
+pub(crate) const EXIT_STATUS: u8 = 130;
+
+/// From now on a first signal sets the flag and a second one ends the process at
+/// once, for when the removal itself hangs.
+pub(crate) fn listen() -> Arc<AtomicBool> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // The order matters: the second handler must find the flag as it was
+        // before this signal. A signal that cannot be caught keeps its default
+        // and ends the process.
+        let _ = signal_hook::flag::register_conditional_shutdown(
+            signal,
+            i32::from(EXIT_STATUS),
+            Arc::clone(&interrupted),
+        );
+        let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
+    }
+    interrupted
+}

@@ -1,0 +1,385 @@
+//! The record of one measurement: what `--json` writes.
+//!
+//! The names of the fields are a contract with scripts: fields are added, never
+//! renamed. A number that could not be had is `null`, and `notes` says why; it
+//! is never 0.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use ringtake_runtime::ShardStats;
+use serde::Serialize;
+
+use crate::device::{DeviceReads, NoDevice};
+use crate::driver::Run;
+use crate::environment::Environment;
+use crate::process::Spent;
+use crate::proof::{self, Cache, NotProven};
+use crate::row_checksum::RowsChecksum;
+
+/// Everything counted during one run, before any division.
+#[derive(Debug, Clone)]
+pub(crate) struct Measurement {
+    pub(crate) cache: Cache,
+    pub(crate) run: Run,
+    pub(crate) spent: Spent,
+    pub(crate) store: ShardStats,
+    pub(crate) device: Result<DeviceReads, NoDevice>,
+    pub(crate) system_calls: Result<u64, String>,
+    pub(crate) unique_rows: u64,
+    /// Which try this is, counted from 1.
+    pub(crate) attempt: u32,
+    pub(crate) checksum: RowsChecksum,
+}
+
+impl Measurement {
+    /// Whether the device's counters bear the run out.
+    pub(crate) fn prove(&self) -> Result<(), NotProven> {
+        proof::prove(self.cache, self.run.rows, self.store.reads, &self.device)
+    }
+}
+
+/// How the run was asked for, and the store's configuration as resolved.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Configuration {
+    pub(crate) dataset: PathBuf,
+    pub(crate) dataset_rows: u64,
+    pub(crate) rows_used: u64,
+    pub(crate) columns: Vec<String>,
+    pub(crate) row_bytes: Option<u64>,
+    pub(crate) seconds: Option<f64>,
+    pub(crate) queries: Option<u64>,
+    pub(crate) rows_per_query: u64,
+    pub(crate) threads: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) seed: u64,
+    pub(crate) store: serde_json::Value,
+    pub(crate) store_info: serde_json::Value,
+}
+
+/// Latency of queries, from asking to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct LatencyUs {
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+impl LatencyUs {
+    fn of(latency_ns: &Histogram<u64>) -> LatencyUs {
+        let us = |quantile| latency_ns.value_at_quantile(quantile) as f64 / 1e3;
+        LatencyUs {
+            p50: us(0.5),
+            p90: us(0.9),
+            p99: us(0.99),
+            p999: us(0.999),
+            max: latency_ns.max() as f64 / 1e3,
+        }
+    }
+}
+
+/// One measurement, divided and proven.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Record {
+    /// What was measured.
+    pub(crate) workload: &'static str,
+    /// The read path really used.
+    pub(crate) read_path: String,
+    pub(crate) cache: Cache,
+    /// Whether the device's counters prove the run cold or warm.
+    pub(crate) valid: bool,
+    pub(crate) invalid_reason: Option<String>,
+    /// Which try this is; those before were disturbed by other programs and are left out.
+    pub(crate) attempt: u32,
+    pub(crate) duration_s: f64,
+    pub(crate) queries: u64,
+    pub(crate) rows: u64,
+    /// Different rows among `rows`.
+    pub(crate) unique_rows: u64,
+    pub(crate) queries_per_s: f64,
+    pub(crate) rows_per_s: f64,
+    /// Rows for each second of CPU time, clients included.
+    pub(crate) rows_per_s_per_core: Option<f64>,
+    /// CPU time over time: how many CPUs were busy, clients included.
+    pub(crate) cores_busy: f64,
+    pub(crate) cpu_us_per_row: Option<f64>,
+    pub(crate) user_us_per_row: Option<f64>,
+    pub(crate) sys_us_per_row: Option<f64>,
+    /// The part of `cpu_us_per_row` spent in the client threads.
+    pub(crate) client_cpu_us_per_row: Option<f64>,
+    pub(crate) device_reads_per_row: Option<f64>,
+    pub(crate) device_bytes_per_row: Option<f64>,
+    /// Reads the store says it issued.
+    pub(crate) store_reads_per_row: Option<f64>,
+    /// System calls the shards say they made for reads and to wait.
+    pub(crate) store_syscalls_per_row: Option<f64>,
+    pub(crate) context_switches_per_row: Option<f64>,
+    pub(crate) syscalls_per_row: Option<f64>,
+    pub(crate) latency_us: LatencyUs,
+    /// Sum over the content of the first rows of the workload, see `row_checksum.rs`.
+    pub(crate) rows_checksum: String,
+    /// How many rows it covers.
+    pub(crate) rows_checksum_rows: u64,
+    /// Sum over one byte of every row and column of every answer: the answers were used.
+    pub(crate) touched: u64,
+    pub(crate) seed: u64,
+    /// What the shards counted during the run, summed.
+    pub(crate) store_counters: ShardStats,
+    /// Why the numbers may mislead, and which flag mends it.
+    pub(crate) warnings: Vec<String>,
+    /// Why a field is `null`.
+    pub(crate) notes: Vec<String>,
+    pub(crate) environment: Environment,
+    pub(crate) config: Configuration,
+}
+
+impl Record {
+    /// Divides what was counted and proves where the rows came from.
+    pub(crate) fn new(
+        measurement: &Measurement,
+        read_path: String,
+        environment: Environment,
+        config: Configuration,
+    ) -> Record {
+        let run = &measurement.run;
+        let seconds = run.duration.as_secs_f64();
+        let per_second = |count: u64| {
+            if seconds > 0.0 {
+                count as f64 / seconds
+            } else {
+                0.0
+            }
+        };
+        let per_row = |count: f64| (run.rows > 0).then(|| count / run.rows as f64);
+        let us_per_row = |time: Duration| per_row(time.as_secs_f64() * 1e6);
+        let cpu_seconds = measurement.spent.cpu().as_secs_f64();
+        let device = measurement.device.as_ref().ok();
+        let proof = measurement.prove();
+        let mut notes = Vec::new();
+        if let Err(reason) = &measurement.device {
+            notes.push(format!("the drive's reads are not counted: {reason}"));
+        }
+        if let Err(reason) = &measurement.system_calls {
+            notes.push(reason.clone());
+        }
+        Record {
+            workload: "file-read",
+            read_path,
+            cache: measurement.cache,
+            valid: proof.is_ok(),
+            invalid_reason: proof.err().map(|reason| reason.to_string()),
+            attempt: measurement.attempt,
+            duration_s: seconds,
+            queries: run.queries,
+            rows: run.rows,
+            unique_rows: measurement.unique_rows,
+            queries_per_s: per_second(run.queries),
+            rows_per_s: per_second(run.rows),
+            rows_per_s_per_core: (cpu_seconds > 0.0).then(|| run.rows as f64 / cpu_seconds),
+            cores_busy: if seconds > 0.0 {
+                cpu_seconds / seconds
+            } else {
+                0.0
+            },
+            cpu_us_per_row: us_per_row(measurement.spent.cpu()),
+            user_us_per_row: us_per_row(measurement.spent.user),
+            sys_us_per_row: us_per_row(measurement.spent.system),
+            client_cpu_us_per_row: us_per_row(run.clients.cpu()),
+            device_reads_per_row: device.and_then(|reads| per_row(reads.completed as f64)),
+            device_bytes_per_row: device.and_then(|reads| per_row(reads.bytes as f64)),
+            store_reads_per_row: per_row(measurement.store.reads as f64),
+            store_syscalls_per_row: per_row(measurement.store.system_calls as f64),
+            context_switches_per_row: per_row(measurement.spent.switches() as f64),
+            syscalls_per_row: measurement
+                .system_calls
+                .as_ref()
+                .ok()
+                .and_then(|calls| per_row(*calls as f64)),
+            latency_us: LatencyUs::of(&run.latency_ns),
+            rows_checksum: measurement.checksum.hex(),
+            rows_checksum_rows: measurement.checksum.rows(),
+            touched: run.touched,
+            seed: config.seed,
+            store_counters: measurement.store,
+            warnings: Vec::new(),
+            notes,
+            environment,
+            config,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    pub(crate) fn measurement() -> Measurement {
+        let mut latency_ns = Histogram::new_with_bounds(1, 1_000_000_000, 3).unwrap();
+        for ms in 1..=100 {
+            latency_ns.record(ms * 1_000_000).unwrap();
+        }
+        Measurement {
+            cache: Cache::Cold,
+            run: Run {
+                duration: Duration::from_secs(2),
+                queries: 100,
+                rows: 50_000,
+                latency_ns,
+                clients: Spent {
+                    user: Duration::from_millis(50),
+                    ..Spent::default()
+                },
+                touched: 0,
+            },
+            spent: Spent {
+                user: Duration::from_millis(150),
+                system: Duration::from_millis(350),
+                switches_voluntary: 400,
+                switches_involuntary: 100,
+            },
+            store: ShardStats {
+                reads: 50_000,
+                read_bytes: 50_000 * 4096,
+                system_calls: 500,
+                ..ShardStats::default()
+            },
+            device: Ok(DeviceReads {
+                completed: 50_000,
+                merged: 0,
+                bytes: 50_000 * 4096,
+            }),
+            system_calls: Ok(5_000),
+            unique_rows: 50_000,
+            attempt: 1,
+            checksum: RowsChecksum::default(),
+        }
+    }
+
+    pub(crate) fn record_of(measurement: &Measurement) -> Record {
+        Record::new(
+            measurement,
+            "ring-per-shard".to_owned(),
+            Environment::observe(Vec::new()),
+            Configuration {
+                dataset: PathBuf::from("dataset"),
+                dataset_rows: 100_000,
+                rows_used: 100_000,
+                columns: vec!["vector".to_owned()],
+                row_bytes: Some(3072),
+                seconds: Some(2.0),
+                queries: None,
+                rows_per_query: 500,
+                threads: 1,
+                in_flight: 4,
+                seed: 7,
+                store: serde_json::Value::Null,
+                store_info: serde_json::Value::Null,
+            },
+        )
+    }
+
+    #[test]
+    fn counts_are_divided_by_rows_and_time() {
+        let record = record_of(&measurement());
+        assert!(record.valid);
+        assert_eq!(record.queries_per_s, 50.0);
+        assert_eq!(record.rows_per_s, 25_000.0);
+        assert_eq!(record.cores_busy, 0.25);
+        assert_eq!(record.rows_per_s_per_core, Some(100_000.0));
+        assert_eq!(record.cpu_us_per_row, Some(10.0));
+        assert_eq!(record.user_us_per_row, Some(3.0));
+        assert_eq!(record.sys_us_per_row, Some(7.0));
+        assert_eq!(record.client_cpu_us_per_row, Some(1.0));
+        assert_eq!(record.device_reads_per_row, Some(1.0));
+        assert_eq!(record.device_bytes_per_row, Some(4096.0));
+        assert_eq!(record.context_switches_per_row, Some(0.01));
+        assert_eq!(record.syscalls_per_row, Some(0.1));
+        assert_eq!(record.store_reads_per_row, Some(1.0));
+        assert_eq!(record.store_syscalls_per_row, Some(0.01));
+        let near = |value: f64, ms: f64| (value / 1e3 - ms).abs() < ms * 0.002;
+        assert!(near(record.latency_us.p50, 50.0), "{:?}", record.latency_us);
+        assert!(near(record.latency_us.p99, 99.0), "{:?}", record.latency_us);
+        assert!(
+            near(record.latency_us.max, 100.0),
+            "{:?}",
+            record.latency_us
+        );
+    }
+
+    #[test]
+    fn run_that_the_counters_do_not_prove_is_marked_invalid() {
+        let mut unproven = measurement();
+        unproven.device = Ok(DeviceReads::default());
+        let record = record_of(&unproven);
+        assert!(!record.valid);
+        assert!(record.invalid_reason.unwrap().contains("came from memory"));
+    }
+
+    #[test]
+    fn numbers_that_cannot_be_had_are_null_and_explained() {
+        let mut blind = measurement();
+        blind.device = Err(NoDevice::NotOnDevice {
+            path: PathBuf::from("/mem"),
+            file_system: "tmpfs".to_owned(),
+        });
+        blind.system_calls = Err("system calls are not counted: no permission".to_owned());
+        let json = serde_json::to_value(record_of(&blind)).unwrap();
+        for name in [
+            "device_reads_per_row",
+            "device_bytes_per_row",
+            "syscalls_per_row",
+        ] {
+            assert!(json[name].is_null(), "{name}");
+        }
+        assert_eq!(json["notes"].as_array().unwrap().len(), 2);
+        assert_eq!(json["valid"], false);
+    }
+
+    #[test]
+    fn run_without_rows_divides_by_nothing() {
+        let mut empty = measurement();
+        empty.run.rows = 0;
+        empty.run.queries = 0;
+        empty.run.duration = Duration::ZERO;
+        let record = record_of(&empty);
+        assert!(!record.valid);
+        assert_eq!(record.cpu_us_per_row, None);
+        assert_eq!(record.rows_per_s, 0.0);
+    }
+
+    #[test]
+    fn fields_that_scripts_rely_on_are_there() {
+        let json = serde_json::to_value(record_of(&measurement())).unwrap();
+        let object = json.as_object().unwrap();
+        for name in [
+            "workload",
+            "read_path",
+            "cache",
+            "valid",
+            "queries_per_s",
+            "rows_per_s",
+            "rows_per_s_per_core",
+            "device_reads_per_row",
+            "device_bytes_per_row",
+            "cpu_us_per_row",
+            "context_switches_per_row",
+            "syscalls_per_row",
+            "latency_us",
+            "unique_rows",
+            "rows_checksum",
+            "environment",
+            "config",
+        ] {
+            assert!(object.contains_key(name), "{name}");
+        }
+        for name in ["p50", "p90", "p99", "p999", "max"] {
+            assert!(json["latency_us"][name].is_number(), "{name}");
+        }
+        assert_eq!(json["workload"], "file-read");
+        assert_eq!(json["cache"], "cold");
+    }
+}

@@ -1,0 +1,276 @@
+//! Records as people read them: a table whose lines explain themselves, and what
+//! there is to say about the numbers.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
+
+use crate::error::Error;
+use crate::figures::{NOT_AVAILABLE, bytes, latency, rounded, rounded_or_not, whole};
+use crate::proof::Cache;
+use crate::record::Record;
+
+/// One line of the table: its name, its value in a record, what it means.
+type Line = (&'static str, fn(&Record) -> String, &'static str);
+
+const LINES: [Line; 14] = [
+    (
+        "rows per second",
+        |record| rounded(record.rows_per_s),
+        "rows taken by id, in random order",
+    ),
+    (
+        "queries per second",
+        |record| rounded(record.queries_per_s),
+        "each query takes all its rows at once",
+    ),
+    (
+        "half of the queries within",
+        |record| latency(record.latency_us.p50),
+        "from asking to having the rows (p50)",
+    ),
+    (
+        "99 of 100 within",
+        |record| latency(record.latency_us.p99),
+        "p99; the drive is kept full, so queries wait for each other",
+    ),
+    (
+        "999 of 1000 within",
+        |record| latency(record.latency_us.p999),
+        "p99.9",
+    ),
+    (
+        "drive reads per row",
+        |record| rounded_or_not(record.device_reads_per_row),
+        "counted by the drive; 1 is one read for each row, 0 is none",
+    ),
+    (
+        "drive bytes per row",
+        |record| rounded_or_not(record.device_bytes_per_row),
+        "what the drive moved to get one row",
+    ),
+    (
+        "CPU per row",
+        |record| {
+            record.cpu_us_per_row.map_or_else(
+                || NOT_AVAILABLE.to_owned(),
+                |us| format!("{} µs", rounded(us)),
+            )
+        },
+        "all threads, the clients' too",
+    ),
+    (
+        "  of it in the kernel",
+        |record| {
+            record.sys_us_per_row.map_or_else(
+                || NOT_AVAILABLE.to_owned(),
+                |us| format!("{} µs", rounded(us)),
+            )
+        },
+        "reading costs most of this",
+    ),
+    (
+        "CPUs busy",
+        |record| rounded(record.cores_busy),
+        "CPU time over time",
+    ),
+    (
+        "rows per second and CPU",
+        |record| rounded_or_not(record.rows_per_s_per_core),
+        "rows for each second of CPU time",
+    ),
+    (
+        "context switches per row",
+        |record| rounded_or_not(record.context_switches_per_row),
+        "how often a thread had to wait or was made to",
+    ),
+    (
+        "system calls per row",
+        |record| rounded_or_not(record.syscalls_per_row),
+        "how often the kernel was asked",
+    ),
+    (
+        "proven",
+        |record| if record.valid { "yes" } else { "NO, see below" }.to_owned(),
+        "whether the drive's own counters bear the run out",
+    ),
+];
+
+/// The table over `records`, side by side, and the words about each.
+pub(crate) fn report(records: &[Record]) -> String {
+    let mut text = String::new();
+    if let Some(first) = records.first() {
+        let _ = writeln!(text, "{}", heading(first));
+    }
+    let mut table = Table::new();
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    let mut header = vec![String::new()];
+    header.extend(records.iter().map(|record| column_title(record.cache)));
+    header.push("what it says".to_owned());
+    table.set_header(header);
+    for (name, value, meaning) in LINES {
+        let mut row = vec![name.to_owned()];
+        row.extend(records.iter().map(value));
+        row.push(meaning.to_owned());
+        table.add_row(row);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        if (1..=records.len()).contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    let _ = writeln!(text, "{table}");
+    for record in records {
+        let _ = writeln!(
+            text,
+            "{}: {} rows in {:.1} s, {} of them different; checksum {} over the first {} rows, seed {}",
+            record.cache,
+            whole(record.rows),
+            record.duration_s,
+            whole(record.unique_rows),
+            record.rows_checksum,
+            whole(record.rows_checksum_rows),
+            record.seed,
+        );
+    }
+    for (prefix, words) in words(records) {
+        let _ = writeln!(text, "{prefix}: {words}");
+    }
+    text
+}
+
+fn heading(record: &Record) -> String {
+    let config = &record.config;
+    let environment = &record.environment;
+    let row = config.row_bytes.map_or_else(
+        || format!("{} columns", config.columns.len()),
+        |row_bytes| format!("{} each", bytes(row_bytes)),
+    );
+    let devices: Vec<&str> = environment
+        .devices
+        .iter()
+        .map(|device| device.name.as_str())
+        .collect();
+    format!(
+        "{} rows, {row}, on {}; queries of {} rows, {} at a time from {} client {}; read path {}\n{}, Linux {}, {} build",
+        whole(config.rows_used),
+        if devices.is_empty() {
+            "no drive".to_owned()
+        } else {
+            devices.join(", ")
+        },
+        config.rows_per_query,
+        config.threads * config.in_flight,
+        config.threads,
+        if config.threads == 1 {
+            "thread"
+        } else {
+            "threads"
+        },
+        record.read_path,
+        environment.cpu_model.as_deref().unwrap_or("unknown CPU"),
+        environment.kernel,
+        environment.build.profile,
+    )
+}
+
+fn column_title(cache: Cache) -> String {
+    match cache {
+        Cache::Cold => "cold: from the drive",
+        Cache::Warm => "warm: from memory",
+    }
+    .to_owned()
+}
+
+/// What must be said about the records, the same words once.
+fn words(records: &[Record]) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    let mut say = |prefix: String, words: &str| {
+        if !all.iter().any(|(_, said)| said == words) {
+            all.push((prefix, words.to_owned()));
+        }
+    };
+    for record in records {
+        if let Some(reason) = &record.invalid_reason {
+            say(format!("NOT VALID ({})", record.cache), reason);
+        }
+    }
+    for warning in records.iter().flat_map(|record| &record.warnings) {
+        say("warning".to_owned(), warning);
+    }
+    for note in records.iter().flat_map(|record| &record.notes) {
+        say("note".to_owned(), note);
+    }
+    all
+}
+
+/// Writes JSON to `path`; `-` is standard output.
+pub(crate) fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+    let mut text = serde_json::to_string_pretty(value).map_err(|error| Error::Io {
+        operation: "encode the record for",
+        path: path.to_path_buf(),
+        source: error.into(),
+    })?;
+    text.push('\n');
+    if goes_to_stdout(path) {
+        print(&text)
+    } else {
+        std::fs::write(path, text).map_err(Error::io("write", path))
+    }
+}
+
+/// Whether `path` stands for standard output.
+pub(crate) fn goes_to_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+pub(crate) fn print(text: &str) -> Result<(), Error> {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", "standard output")(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::DeviceReads;
+    use crate::record::tests::{measurement, record_of};
+
+    #[test]
+    fn report_says_the_numbers_and_why_they_do_not_count() {
+        let mut unproven = measurement();
+        unproven.device = Ok(DeviceReads::default());
+        unproven.system_calls = Err("system calls are not counted: no permission".to_owned());
+        let mut record = record_of(&unproven);
+        record.warnings.push("this is a debug build".to_owned());
+        let text = report(&[record.clone(), record]);
+        for part in [
+            "25,000",
+            "10.0 µs",
+            "NO, see below",
+            "n/a",
+            "NOT VALID (cold): the store issued",
+            "warning: this is a debug build",
+            "note: system calls are not counted",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        assert_eq!(text.matches("this is a debug build").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn proven_report_has_no_word_of_invalid() {
+        let text = report(&[record_of(&measurement())]);
+        assert!(!text.contains("NOT VALID"), "{text}");
+        assert!(text.contains("yes"), "{text}");
+    }
+}
