@@ -106,8 +106,9 @@ impl FaultyFileSystem {
         self.0.state().operations
     }
 
-    /// Takes from the directories what a power loss at this moment may take.
-    pub fn lose_unsynced(&self, lost: Lost) -> io::Result<()> {
+    /// Takes what a power loss at this moment may take; names only within the directory `within`,
+    /// because each drive has a journal of its own.
+    pub fn lose_unsynced(&self, lost: Lost, within: &Path) -> io::Result<()> {
         let mut state = self.0.state();
         for (path, &bytes) in &state.synced_bytes {
             match OpenOptions::new().write(true).open(path) {
@@ -121,6 +122,9 @@ impl FaultyFileSystem {
             return Ok(());
         }
         for change in names.into_iter().rev() {
+            if !change.path().starts_with(within) {
+                continue;
+            }
             match change {
                 NameChange::Created(path) if path.is_dir() => fs::remove_dir_all(path)?,
                 NameChange::Created(path) if path.exists() => fs::remove_file(path)?,
@@ -165,9 +169,7 @@ impl Shared {
         };
         match fault {
             Fault::InputOutput if operation == at => Err(Errno::IO.into()),
-            Fault::DiskFull if operation >= at && space == Space::Takes => {
-                Err(Errno::NOSPC.into())
-            }
+            Fault::DiskFull if operation >= at && space == Space::Takes => Err(Errno::NOSPC.into()),
             Fault::Crash if operation >= at => Err(Errno::IO.into()),
             _ => Ok(()),
         }
@@ -240,7 +242,9 @@ impl FileSystem for FaultyFileSystem {
         self.0.step(Space::Frees)?;
         // Not for real: what counts is what was asked for, and a test does it thousands of times.
         let mut state = self.0.state();
-        state.names.retain(|change| change.path().parent() != Some(path));
+        state
+            .names
+            .retain(|change| change.path().parent() != Some(path));
         Ok(())
     }
 

@@ -199,10 +199,13 @@ fn a_replacement_killed_at_any_operation_leaves_the_old_or_the_new() {
 
 #[test]
 fn a_power_loss_at_any_operation_loses_no_dataset() {
-    for lost in [Lost::Bytes, Lost::BytesAndNames] {
+    let everywhere = [(Lost::Bytes, ""), (Lost::BytesAndNames, "")];
+    let on_one_drive = ["dataset", "drive0"].map(|drive| (Lost::BytesAndNames, drive));
+    for (lost, drive) in everywhere.into_iter().chain(on_one_drive) {
         for replaces in [false, true] {
-            stopped_at_each_operation(replaces, Fault::Crash, |file_system, _| {
-                file_system.lose_unsynced(lost).unwrap();
+            stopped_at_each_operation(replaces, Fault::Crash, |file_system, place| {
+                let within = place.root.path().join(drive);
+                file_system.lose_unsynced(lost, &within).unwrap();
             });
         }
     }
@@ -216,7 +219,7 @@ fn a_power_loss_after_success_loses_nothing() {
         place
             .import(&file_system, &place.new, Overwrite::Refuse)
             .unwrap();
-        file_system.lose_unsynced(lost).unwrap();
+        file_system.lose_unsynced(lost, place.root.path()).unwrap();
         assert!(place.assert_old_or_new(false));
     }
 }

@@ -11,6 +11,7 @@ use ringtake_storage::manifest::Manifest;
 use ringtake_storage::write::{WriteOptions, Writer};
 
 use crate::roundtrip::assert_holds;
+use crate::verify::findings_of;
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -68,6 +69,7 @@ fn datasets_written_by_version_1_are_read() {
     for (name, batch) in datasets() {
         let path = golden(name);
         assert_holds(&path, &batch.schema(), std::slice::from_ref(&batch));
+        assert_eq!(findings_of(&path), [], "by the crate's own verifier");
         let bytes = std::fs::read(path.join("MANIFEST")).unwrap();
         let manifest = Manifest::decode(&path, &bytes).unwrap();
         assert_eq!(manifest.schema, batch.schema());

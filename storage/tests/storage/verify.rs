@@ -19,7 +19,8 @@ use crate::roundtrip::{batches_of, schema_of, write};
 type Change<'a> = (usize, &'a dyn Fn(&mut Vec<u8>));
 
 struct Sample {
-    root: tempfile::TempDir,
+    path: PathBuf,
+    _root: Option<tempfile::TempDir>,
     manifest: Manifest,
 }
 
@@ -32,6 +33,23 @@ fn sample() -> (SchemaRef, Vec<RecordBatch>) {
     let nulls = [Nulls::Some(9), Nulls::Some(9), Nulls::Some(9)];
     let batches = batches_of(&schema, &[700, 135], &nulls, &mut Seeded(4));
     (schema, batches)
+}
+
+/// Everything that is found in the dataset at `path`.
+pub(crate) fn findings_of(path: &Path) -> Vec<Finding> {
+    let bytes = fs::read(path.join("MANIFEST")).unwrap();
+    let manifest = Manifest::decode(path, &bytes).unwrap();
+    let sample = Sample {
+        path: path.to_owned(),
+        manifest,
+        _root: None,
+    };
+    let mut findings = sample.verify_tables(None);
+    for (group, dir, path) in sample.data_files() {
+        let bytes = fs::read(path).unwrap();
+        findings.extend(sample.verify_file(group, dir, &bytes, 1 << 20));
+    }
+    findings
 }
 
 impl Sample {
@@ -53,15 +71,15 @@ impl Sample {
         write(&path, &schema, &batches, options);
         let bytes = fs::read(path.join("MANIFEST")).unwrap();
         let manifest = Manifest::decode(&path, &bytes).unwrap();
-        Sample { root, manifest }
+        Sample {
+            path,
+            _root: Some(root),
+            manifest,
+        }
     }
 
     fn dir(&self, dir: usize) -> PathBuf {
-        self.path().join(&self.manifest.layout.dirs[dir])
-    }
-
-    fn path(&self) -> PathBuf {
-        self.root.path().join("dataset")
+        self.path.join(&self.manifest.layout.dirs[dir])
     }
 
     fn table(&self, kind: TableKind, of: usize) -> Vec<u8> {
@@ -324,6 +342,23 @@ fn places_that_cannot_be_are_found_and_verified_without_panic() {
             .join(sample.manifest.layout.groups[group].file_name(group));
         other.feed(&fs::read(path).unwrap(), &mut findings);
         assert!(!findings.is_empty(), "round {round}, byte {at}");
+    }
+}
+
+#[test]
+fn blocks_that_overlap_or_begin_within_a_page_are_found() {
+    let sample = Sample::new(0);
+    let group = 2;
+    let starts = sample.table(TableKind::Starts, group);
+    let ends = sample.table(TableKind::Ends, group);
+    let first = u64::from_le_bytes(starts[..8].try_into().unwrap());
+    for wrong in [first, first - 4096, first + 1] {
+        let mut starts = starts.clone();
+        starts[8..16].copy_from_slice(&wrong.to_le_bytes());
+        let mut findings = Vec::new();
+        verify_places(&sample.manifest, group, &starts, &ends, &mut findings);
+        let what = Damage::Place(format!("block 1 cannot begin at offset {wrong}"));
+        assert_eq!(findings[0].what, what);
     }
 }
 
