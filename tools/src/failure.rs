@@ -19,7 +19,7 @@ const USAGE: u8 = 2;
 #[non_exhaustive]
 pub(crate) enum Failure {
     #[error(transparent)]
-    Source(#[from] SourceError),
+    Source(SourceError),
 
     #[error(transparent)]
     Storage(#[from] ringtake_storage::Error),
@@ -53,6 +53,9 @@ pub(crate) enum Failure {
     #[error("{0} exists already; choose another name, or replace it with --force")]
     OutputExists(PathBuf),
 
+    #[error("{0} was replaced while it was being verified; run the command again")]
+    Replaced(PathBuf),
+
     /// A command line that clap could not see to be senseless.
     #[error("{0}")]
     Usage(String),
@@ -63,6 +66,15 @@ pub(crate) enum Failure {
 
     #[error("stopped by {}", if *.0 == signal_hook::consts::SIGINT { "Ctrl-C" } else { "a signal" })]
     Interrupted(i32),
+}
+
+impl From<SourceError> for Failure {
+    fn from(cause: SourceError) -> Failure {
+        match (&cause, interrupt::pending()) {
+            (SourceError::Interrupted, Some(number)) => Failure::Interrupted(number),
+            _ => Failure::Source(cause),
+        }
+    }
 }
 
 impl Failure {
@@ -83,10 +95,6 @@ impl Failure {
             Failure::Interrupted(number) => {
                 u8::try_from(interrupt::exit_status(*number)).unwrap_or(FAILURE)
             }
-            Failure::Source(SourceError::Interrupted) => match interrupt::pending() {
-                Some(number) => Failure::Interrupted(number).exit_status(),
-                None => FAILURE,
-            },
             _ => FAILURE,
         }
     }

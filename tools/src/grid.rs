@@ -28,3 +28,11 @@ pub(crate) fn plain(header: &[&str], rows: Vec<Vec<String>>) -> String {
         .collect();
     lines.join("\n")
 }
+
+/// A number and its noun.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    match count {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}

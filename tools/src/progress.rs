@@ -12,6 +12,7 @@ use crate::failure::Failure;
 /// How often the bar is drawn, at most.
 const DRAWS_PER_S: u8 = 8;
 const BAR: &str = "{bar:30} {percent:>3}%  {rows} rows  {rate} rows/s  {msg}  {left} left";
+const BYTES_BAR: &str = "{bar:30} {percent:>3}%  {bytes}  {bytes_per_sec}  {left} left";
 const SPINNER: &str = "{spinner}  {rows} rows  {rate} rows/s  {msg}  {elapsed}";
 
 /// Whether to show progress.
@@ -48,10 +49,7 @@ impl Progress {
         };
         let template = if rows.is_some() { BAR } else { SPINNER };
         let style = ProgressStyle::with_template(template)
-            .map_err(|cause| Failure::Encode {
-                format: "the progress bar",
-                reason: cause.to_string(),
-            })?
+            .map_err(unusable)?
             .with_key(
                 "rows",
                 |state: &ProgressState, text: &mut dyn std::fmt::Write| {
@@ -77,6 +75,19 @@ impl Progress {
         Ok(Progress { bar, bytes: 0 })
     }
 
+    /// A bar over bytes.
+    pub(crate) fn start_bytes(bytes: u64, visibility: Visibility) -> Result<Progress, Failure> {
+        let progress = Progress::start(Some(bytes), visibility)?;
+        let style = progress.bar.style().template(BYTES_BAR).map_err(unusable)?;
+        progress.bar.set_style(style);
+        Ok(progress)
+    }
+
+    /// So many bytes more of a bar over bytes.
+    pub(crate) fn add_bytes(&self, bytes: usize) {
+        self.bar.inc(bytes as u64);
+    }
+
     /// So many rows more, which took so many bytes.
     pub(crate) fn add(&mut self, rows: usize, bytes: usize) {
         self.bytes += bytes as u64;
@@ -94,6 +105,13 @@ impl Progress {
     /// Rows counted so far.
     pub(crate) fn rows(&self) -> u64 {
         self.bar.position()
+    }
+}
+
+fn unusable(cause: indicatif::style::TemplateError) -> Failure {
+    Failure::Encode {
+        format: "the progress bar",
+        reason: cause.to_string(),
     }
 }
 

@@ -77,7 +77,7 @@ impl RowIdOrigin {
             past_the_end,
         };
         match self {
-            RowIdOrigin::Given(text) => ids.push_line(text, || Place::default())?,
+            RowIdOrigin::Given(text) => ids.push_line(text, Place::default)?,
             RowIdOrigin::StandardInput => ids.push_lines("standard input", io::stdin().lock())?,
             RowIdOrigin::File(path) => {
                 let origin = path.display().to_string();
@@ -117,7 +117,7 @@ impl RowIds {
     /// Every row of a dataset.
     pub(crate) fn all(rows: u64) -> RowIds {
         RowIds {
-            ranges: vec![0..rows],
+            ranges: std::iter::once(0..rows).collect(),
             rows,
             past_the_end: PastTheEnd::Refused,
         }

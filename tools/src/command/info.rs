@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::description::{device_bytes_per_row, read_manifest};
 use crate::device::{DirectAlignment, direct_alignment};
 use crate::failure::Failure;
-use crate::grid;
+use crate::grid::{self, counted};
 use crate::output::Output;
 
 /// Show schema, layout, sizes and expected reads of a dataset
@@ -137,7 +137,7 @@ impl Summary {
                     },
                     bytes: group.file_bytes().iter().sum(),
                     reads_per_row: 1,
-                    device_bytes_per_row: device_bytes_per_row(layout, group, align_bytes),
+                    device_bytes_per_row: device_bytes_per_row(path, layout, ordinal, align_bytes),
                 }
             })
             .collect();
@@ -237,13 +237,6 @@ impl Summary {
             groups = grid::plain(&group_header, groups.collect()),
             files = grid::plain(&["file", "bytes"], files.collect()),
         )
-    }
-}
-
-fn counted(count: u64, one: &str, many: &str) -> String {
-    match count {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
     }
 }
 

@@ -138,18 +138,19 @@ pub(super) fn open(dataset: &std::path::Path, checksums: ChecksumPolicy) -> Resu
 pub(super) fn project(store: &Store, columns: Option<&[String]>) -> Result<Projection, Failure> {
     match columns {
         None => Ok(store.all_columns()),
-        Some(names) => {
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            Ok(store.projection(&names)?)
-        }
+        Some(names) => Ok(store.projection(names)?),
     }
 }
 
 /// Rows to take at once so that a chunk stays within bounded bytes.
 pub(super) fn chunk_rows(store: &Store) -> usize {
-    let info = store.info();
-    let stored: u64 = info.groups.iter().map(|group| group.bytes).sum();
-    let row_bytes = (stored / info.rows.max(1)).max(1);
+    let layout = store.dataset().layout();
+    let stored: u64 = layout
+        .groups
+        .iter()
+        .flat_map(|group| group.file_bytes())
+        .sum();
+    let row_bytes = (stored / layout.rows.max(1)).max(1);
     let rows = (CHUNK_BYTES / row_bytes).clamp(*CHUNK_ROWS.start(), *CHUNK_ROWS.end());
     rows as usize
 }
@@ -163,19 +164,21 @@ fn take_intact(
     faults: &mut u64,
 ) -> Result<RecordBatch, Failure> {
     loop {
-        match store.take_with(&ids, projection, options.clone()) {
+        match store.take_with(&ids, projection, *options) {
             Ok(batch) => return Ok(batch),
             Err(Error::Rows {
                 faults: found,
                 rows,
             }) if !found.is_empty() => {
                 let mut damaged = HashSet::new();
+                let mut named = HashSet::new();
                 for fault in &found {
-                    // A row with damage in two groups is one damaged row with two reports.
+                    // A row with damage in two groups is one damaged row with two reports; a row
+                    // asked for twice is reported once.
                     if damaged.insert(fault.row) {
                         *faults += 1;
                     }
-                    if *faults <= FAULTS_NAMED {
+                    if named.insert((fault.row, fault.group)) && *faults <= FAULTS_NAMED {
                         report(fault);
                     }
                 }

@@ -1,10 +1,28 @@
-//! `ringtake verify`: every checksum of a dataset, all findings.
+//! `ringtake verify`: every checksum of a dataset, every byte between, all findings.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use indicatif::HumanBytes;
+use ringtake_storage::dataset::dir_path;
+use ringtake_storage::layout::{PAGE_BYTES, TableKind};
+use ringtake_storage::manifest::Manifest;
+use ringtake_storage::verify::{
+    Damage, FileVerifier, Finding, GroupTables, verify_places, verify_table,
+};
+use rustix::fs::{Advice, fadvise};
+use serde::Serialize;
 
+use crate::cli::note;
+use crate::description::read_manifest;
 use crate::failure::Failure;
+use crate::grid::counted;
+use crate::interrupt;
+use crate::output::Output;
+use crate::progress::{Progress, Visibility};
 
 /// Check every checksum of a dataset and report all damage
 #[derive(Debug, Args)]
@@ -16,6 +34,10 @@ pub(crate) struct Verify {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    /// No progress bar and no closing line
+    #[arg(short, long)]
+    quiet: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -23,10 +45,267 @@ Examples:
   ringtake verify embeddings.ringtake
   ringtake verify embeddings.ringtake --json | jq .findings
 
-Exit status: 1 if anything is damaged, 0 if everything is as written.";
+Exit status: 1 if anything is damaged, 0 if every byte is as written.";
+
+/// Bytes read at a time.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What was verified; keys are only ever added.
+#[derive(Debug, Serialize)]
+struct Report {
+    path: PathBuf,
+    rows: u64,
+    files: u64,
+    bytes: u64,
+    findings: Vec<Reported>,
+}
+
+/// One finding, with the path in place of the name within a directory.
+#[derive(Debug, Serialize)]
+struct Reported {
+    file: PathBuf,
+    page: u64,
+    group: Option<u32>,
+    row: Option<u64>,
+    what: String,
+}
+
+impl std::fmt::Display for Reported {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (page {}", self.file.display(), self.page)?;
+        if let Some(group) = self.group {
+            write!(f, ", column group {group}")?;
+        }
+        if let Some(row) = self.row {
+            write!(f, ", row {row}")?;
+        }
+        write!(f, "): {}", self.what)
+    }
+}
 
 impl Verify {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        interrupt::listen();
+        let manifest = read_manifest(&self.dataset)?;
+        let layout = &manifest.layout;
+        let files = layout.groups.iter().flat_map(|group| group.file_bytes());
+        let tables = layout.tables.iter().map(|table| &table.bytes);
+        let bytes = files.chain(tables).sum();
+        let mut examination = Examination {
+            path: &self.dataset,
+            manifest: &manifest,
+            findings: Vec::new(),
+            files: 0,
+            bytes: 0,
+            progress: Progress::start_bytes(bytes, Visibility::quiet(self.quiet))?,
+        };
+        examination.all()?;
+        let report = examination.report();
+        let (output, mut writer) = Output::standard();
+        let written = match self.json {
+            true => serde_json::to_string_pretty(&report)
+                .map_err(io::Error::from)
+                .and_then(|text| writeln!(writer, "{text}")),
+            false => report
+                .findings
+                .iter()
+                .try_for_each(|finding| writeln!(writer, "{finding}")),
+        };
+        output.close(written.and_then(|()| writer.flush()))?;
+        if !self.quiet {
+            let found = match report.findings.len() {
+                0 => "everything is as written".to_owned(),
+                count => counted(count as u64, "finding", "findings"),
+            };
+            let files = counted(report.files, "file", "files");
+            note(&format!("{files}, {}: {found}", HumanBytes(report.bytes)));
+        }
+        match report.findings.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Reported),
+        }
+    }
+}
+
+/// A verification under way.
+struct Examination<'a> {
+    path: &'a Path,
+    manifest: &'a Manifest,
+    findings: Vec<Finding>,
+    files: u64,
+    bytes: u64,
+    progress: Progress,
+}
+
+impl Examination<'_> {
+    /// Every table, and every data file against its tables.
+    fn all(&mut self) -> Result<(), Failure> {
+        let layout = &self.manifest.layout;
+        for entry in &layout.tables {
+            // Those of groups are read once more below, one group at a time, to bound memory.
+            if let Some(table) = self.table(entry.kind, entry.of)? {
+                self.files += 1;
+                self.count(table.len());
+                verify_table(self.manifest, entry, &table, &mut self.findings);
+            } else {
+                self.missing(entry.file_name(), 0, None);
+            }
+        }
+        for group in 0..layout.groups.len() {
+            let of = group as u32;
+            let table = |kind| -> Result<Vec<u8>, Failure> {
+                let named = layout
+                    .tables
+                    .iter()
+                    .any(|entry| entry.kind == kind && entry.of == of);
+                match named {
+                    true => Ok(self.table(kind, of)?.unwrap_or_default()),
+                    false => Ok(Vec::new()),
+                }
+            };
+            let sums = table(TableKind::Sums)?;
+            let starts = table(TableKind::Starts)?;
+            let ends = table(TableKind::Ends)?;
+            verify_places(self.manifest, group, &starts, &ends, &mut self.findings);
+            let tables = GroupTables {
+                sums: &sums,
+                starts: &starts,
+                ends: &ends,
+            };
+            for dir in 0..layout.dirs.len() {
+                self.data_file(group, dir, tables)?;
+            }
+        }
         Ok(())
+    }
+
+    fn data_file(
+        &mut self,
+        group: usize,
+        dir: usize,
+        tables: GroupTables<'_>,
+    ) -> Result<(), Failure> {
+        let layout = &self.manifest.layout;
+        let name = layout.groups[group].file_name(group);
+        let path = dir_path(self.path, layout, dir).join(&name);
+        let Some(file) = self.open(&path)? else {
+            self.missing(name, dir, Some(group as u32));
+            return Ok(());
+        };
+        self.files += 1;
+        let mut verifier = FileVerifier::new(self.manifest, group, dir, tables);
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut offset = 0;
+        loop {
+            if let Some(number) = interrupt::pending() {
+                return Err(Failure::Interrupted(number));
+            }
+            let read = read_piece(&file, &mut piece, offset);
+            match read {
+                Piece::Bytes(0) => break,
+                Piece::Bytes(count) => {
+                    verifier.feed(&piece[..count], &mut self.findings);
+                    offset += count as u64;
+                    self.count(count);
+                }
+                Piece::Unreadable => {
+                    verifier.feed_unreadable(PAGE_BYTES, &mut self.findings);
+                    offset += PAGE_BYTES;
+                    self.count(PAGE_BYTES as usize);
+                }
+            }
+            // A file far too long has been found out; its rest tells nothing.
+            let expected = layout.groups[group].file_bytes()[dir];
+            if offset > expected.saturating_add(PIECE_BYTES as u64) {
+                break;
+            }
+        }
+        verifier.finish(&mut self.findings);
+        Ok(())
+    }
+
+    /// The bytes of a table, `None` if the file is missing.
+    fn table(&self, kind: TableKind, of: u32) -> Result<Option<Vec<u8>>, Failure> {
+        let name = ringtake_storage::layout::table_file_name(kind, of);
+        let path = dir_path(self.path, &self.manifest.layout, 0).join(name);
+        let Some(mut file) = self.open(&path)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut file, &mut bytes).map_err(Failure::io("read", &path))?;
+        Ok(Some(bytes))
+    }
+
+    /// Opens a file whose bytes shall come from the drive; `None` if it is missing.
+    fn open(&self, path: &Path) -> Result<Option<File>, Failure> {
+        match File::open(path) {
+            Ok(file) => {
+                // What the page cache holds says nothing about the drive. Advice may be ignored.
+                let _ = fadvise(&file, 0, None, Advice::DontNeed);
+                Ok(Some(file))
+            }
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                let now = read_manifest(self.path)?;
+                if now.layout.generation != self.manifest.layout.generation {
+                    return Err(Failure::Replaced(self.path.to_owned()));
+                }
+                Ok(None)
+            }
+            Err(cause) => Err(Failure::io("open", path)(cause)),
+        }
+    }
+
+    fn missing(&mut self, file: String, dir: usize, group: Option<u32>) {
+        self.findings.push(Finding {
+            file,
+            dir,
+            page: 0,
+            group,
+            row: None,
+            what: Damage::Header("the file is missing".to_owned()),
+        });
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.bytes += bytes as u64;
+        self.progress.add_bytes(bytes);
+    }
+
+    fn report(self) -> Report {
+        let layout = &self.manifest.layout;
+        let reported = self.findings.into_iter().map(|finding| Reported {
+            file: dir_path(self.path, layout, finding.dir).join(&finding.file),
+            page: finding.page,
+            group: finding.group,
+            row: finding.row,
+            what: finding.what.to_string(),
+        });
+        Report {
+            path: self.path.to_owned(),
+            rows: layout.rows,
+            files: self.files,
+            bytes: self.bytes,
+            findings: reported.collect(),
+        }
+    }
+}
+
+enum Piece {
+    Bytes(usize),
+    /// The page at the offset.
+    Unreadable,
+}
+
+/// Reads as much as can be read at once; around a bad sector, page by page.
+fn read_piece(file: &File, piece: &mut [u8], offset: u64) -> Piece {
+    if let Ok(count) = file.read_at(piece, offset) {
+        return Piece::Bytes(count);
+    }
+    match file.read_at(&mut piece[..PAGE_BYTES as usize], offset) {
+        Ok(count) => Piece::Bytes(count),
+        Err(cause) => {
+            tracing::warn!(offset, %cause, "a page cannot be read");
+            Piece::Unreadable
+        }
     }
 }

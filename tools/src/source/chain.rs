@@ -1,7 +1,7 @@
 //! Several files read as one: their schemas compared, the wanted columns in the wanted order,
 //! batches cut to bounded bytes, and a limit on rows.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -170,7 +170,7 @@ fn piece_rows(batch: &RecordBatch) -> usize {
     (BATCH_BYTES / row_bytes.max(1)).clamp(PIECE_ROWS_MIN, BATCH_ROWS_MAX)
 }
 
-fn open_one(options: &ReadOptions, path: &PathBuf) -> Result<Box<dyn Source>, SourceError> {
+fn open_one(options: &ReadOptions, path: &Path) -> Result<Box<dyn Source>, SourceError> {
     let format = options.format.map_or_else(|| Format::of(path), Ok)?;
     format.open(path, options)
 }

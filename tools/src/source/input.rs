@@ -6,6 +6,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use arrow::buffer::{Buffer, MutableBuffer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::SourceError;
 use crate::interrupt;
@@ -151,34 +153,33 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, Option<u64>), SourceError>
     if metadata.is_dir() {
         return Err(failed(io::Error::from(io::ErrorKind::IsADirectory)));
     }
-    let length = metadata.is_file().then(|| metadata.len());
+    let length = metadata.is_file().then_some(metadata.len());
     Ok((file, length))
 }
 
 /// Standard input that gives up when a signal arrives. A plain read would be restarted by the
-/// kernel; `poll` never is.
+/// kernel, and the signal may be delivered to another thread, so this waits in short turns.
 struct PolledStdin;
+
+/// How long a signal may go unnoticed while standard input is silent.
+const TURN: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 100_000_000,
+};
 
 impl Read for PolledStdin {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        use rustix::event::{PollFd, PollFlags, poll};
         let stdin = io::stdin();
         loop {
-            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
-            match poll(&mut ready, None) {
-                Ok(_) => break,
-                Err(rustix::io::Errno::INTR) if interrupt::pending().is_none() => {}
-                Err(cause) => {
-                    // Not `Interrupted`, which every reader above would retry.
-                    let kind = if cause == rustix::io::Errno::INTR {
-                        io::Error::other("interrupted by a signal")
-                    } else {
-                        cause.into()
-                    };
-                    return Err(kind);
-                }
+            if interrupt::pending().is_some() {
+                // Not `Interrupted`, which every reader above would retry.
+                return Err(io::Error::other("stopped by a signal"));
+            }
+            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&TURN)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(rustix::io::read(&stdin, bytes)?),
+                Err(cause) => return Err(cause.into()),
             }
         }
-        Ok(rustix::io::read(&stdin, bytes)?)
     }
 }

@@ -15,7 +15,7 @@ use super::{Source, SourceError, column_places};
 
 /// What every IPC file begins and ends with; a stream begins with something else.
 const FILE_MAGIC: &[u8] = b"ARROW1";
-/// Bytes of magic and padding before the first message of a file.
+/// Bytes of magic and least padding before the first message of a file.
 const FILE_START_BYTES: usize = 8;
 /// Bytes of footer length and magic at the end of a file.
 const FILE_END_BYTES: usize = 10;
@@ -68,7 +68,17 @@ impl IpcFile {
             format: "an Arrow IPC file",
             reason,
         };
-        let rows = row_count(&mut file);
+        let ahead = look_ahead(&mut file);
+        if ahead
+            .as_ref()
+            .is_some_and(|ahead| ahead.experimental_compression)
+        {
+            return Err(malformed(
+                "it has the experimental compression of Arrow 0.17; write it again with a newer \
+                 version"
+                    .to_owned(),
+            ));
+        }
         let open = |file: File, places| {
             FileReader::try_new(BufReader::new(file), places)
                 .map_err(|cause| malformed(cause.to_string()))
@@ -88,7 +98,7 @@ impl IpcFile {
             schema: reader.schema(),
             origin,
             reader,
-            rows,
+            rows: ahead.map(|ahead| ahead.rows),
         })
     }
 }
@@ -114,37 +124,54 @@ impl Source for IpcFile {
     }
 }
 
-/// Rows of all batches, from the metadata that the index points at. Only for showing progress:
-/// where anything is odd the answer is that nobody knows, and the reader reports what is wrong.
-fn row_count(file: &mut File) -> Option<u64> {
+/// What the metadata of the batches says before any of them is read.
+#[derive(Debug, Default)]
+struct Ahead {
+    rows: u64,
+    /// Arrow 0.17 compressed buffers without saying so where readers of today look; they would
+    /// take the compressed bytes for values.
+    experimental_compression: bool,
+}
+
+/// The name under which Arrow 0.17 told how it had compressed a batch.
+const EXPERIMENTAL_COMPRESSION: &str = "ARROW:experimental_compression";
+
+/// Looks at the metadata that the index points at. Where anything is odd the answer is `None`,
+/// and the reader reports what is wrong.
+fn look_ahead(file: &mut File) -> Option<Ahead> {
     let end = file.seek(SeekFrom::End(-(FILE_END_BYTES as i64))).ok()?;
     let mut tail = [0; FILE_END_BYTES];
     file.read_exact(&mut tail).ok()?;
     let footer_bytes = read_footer_length(tail).ok()? as u64;
-    file.seek(SeekFrom::Start(end.checked_sub(footer_bytes)?))
-        .ok()?;
-    let mut footer = vec![0; usize::try_from(footer_bytes).ok()?];
-    file.read_exact(&mut footer).ok()?;
+    let footer = read_at(file, end.checked_sub(footer_bytes)?, footer_bytes)?;
     let footer = arrow_ipc::root_as_footer(&footer).ok()?;
-    let mut rows = 0_u64;
+    let mut ahead = Ahead::default();
     for block in footer.recordBatches()? {
         let metadata_bytes = u64::try_from(block.metaDataLength()).ok()?;
         if metadata_bytes > end {
             return None;
         }
-        file.seek(SeekFrom::Start(u64::try_from(block.offset()).ok()?))
-            .ok()?;
-        let mut metadata = vec![0; usize::try_from(metadata_bytes).ok()?];
-        file.read_exact(&mut metadata).ok()?;
+        let metadata = read_at(file, u64::try_from(block.offset()).ok()?, metadata_bytes)?;
         let message = metadata
             .strip_prefix(&[0xff; 4])
             .unwrap_or(&metadata)
             .get(4..)?;
         let message = arrow_ipc::root_as_message(message).ok()?;
-        let batch = message.header_as_record_batch()?;
-        rows = rows.checked_add(u64::try_from(batch.length()).ok()?)?;
+        let named = message.custom_metadata().into_iter().flatten();
+        ahead.experimental_compression |= named
+            .filter_map(|pair| pair.key())
+            .any(|key| key == EXPERIMENTAL_COMPRESSION);
+        let rows = message.header_as_record_batch()?.length();
+        ahead.rows = ahead.rows.checked_add(u64::try_from(rows).ok()?)?;
     }
-    Some(rows)
+    Some(ahead)
+}
+
+fn read_at(file: &mut File, offset: u64, length: u64) -> Option<Vec<u8>> {
+    file.seek(SeekFrom::Start(offset)).ok()?;
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    file.read_exact(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Reads an IPC stream, or an IPC file as the stream that it contains.
@@ -172,13 +199,18 @@ impl IpcStream {
             });
         }
         let file_within = start.starts_with(FILE_MAGIC);
+        let mut filled = filled;
+        if file_within {
+            // Writers pad the magic to 8 or to 64 bytes; a message begins with something else.
+            start = [0; FILE_START_BYTES];
+            while start == [0; FILE_START_BYTES] && filled == FILE_START_BYTES {
+                filled = input.read_up_to(&mut start)?;
+            }
+        }
         let mut stream = IpcStream {
             input,
             decoder: StreamDecoder::new(),
-            pending: match file_within {
-                true => Buffer::from(Vec::<u8>::new()),
-                false => Buffer::from(start[..filled].to_vec()),
-            },
+            pending: Buffer::from(start[..filled].to_vec()),
             file_within,
             ended: false,
             schema: Arc::new(arrow::datatypes::Schema::empty()),

@@ -2,12 +2,41 @@
 
 use std::path::Path;
 
+use ringtake_runtime::probe::{RingRung, probe_ring};
+
 use super::Finding;
 use super::machine::read_number;
 
 /// Findings about io_uring.
 pub(super) fn findings() -> Vec<Finding> {
-    vec![switch()]
+    vec![switch(), probed()]
+}
+
+/// What a ring that was tried can do.
+fn probed() -> Finding {
+    const TOPIC: &str = "io_uring";
+    const UPGRADE: &str = "upgrade to Linux 6.1 or newer";
+    match probe_ring() {
+        Ok(RingRung::DeferTaskrun) => Finding::ok(
+            TOPIC,
+            "works, with SINGLE_ISSUER, DEFER_TASKRUN and TASKRUN_FLAG",
+        ),
+        Ok(RingRung::CoopTaskrun) => Finding::warn(
+            TOPIC,
+            "works, with COOP_TASKRUN but not DEFER_TASKRUN",
+            UPGRADE,
+        ),
+        Ok(RingRung::Plain) => Finding::warn(TOPIC, "works, without modern flags", UPGRADE),
+        // Reads still work, through threads, at several times the price.
+        Err(no_ring) => Finding::fail(
+            TOPIC,
+            format!(
+                "does not work ({}); reads go through threads",
+                no_ring.reason
+            ),
+            no_ring.remedy,
+        ),
+    }
 }
 
 /// The sysctl that forbids io_uring (Linux 6.6).
@@ -22,7 +51,7 @@ fn switch() -> Finding {
             "io_uring_disabled is 1: only privileged processes and one group may use it",
             REMEDY,
         ),
-        Some(level) => Finding::fail(
+        Some(level) => Finding::warn(
             TOPIC,
             format!("io_uring_disabled is {level}: nobody may use it, reads go through threads"),
             REMEDY,

@@ -119,11 +119,8 @@ impl<'a> Cursor<'a> {
         let mut quote = None;
         for (at, character) in self.rest.char_indices() {
             match (quote, character) {
-                (Some(open), _) => {
-                    if open == character {
-                        quote = None;
-                    }
-                }
+                (Some(open), _) if open == character => quote = None,
+                (Some(_), _) => {}
                 (None, '\'' | '"') => quote = Some(character),
                 (None, '[') => depth += 1,
                 (None, ']') => {
