@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 use ringtake_storage::column::{ColumnShape, stored_schema, stored_type};
@@ -141,12 +141,26 @@ fn check_types(schema: &Schema) -> Result<(), Failure> {
         })
         .map(|field| field.name().as_str())
         .collect();
+    let leave_out = match importable.as_slice() {
+        [] => "none of the columns can be imported".to_owned(),
+        names => format!("leave it out with --columns {}", names.join(",")),
+    };
+    let is_list_of_numbers = schema.field_with_name(&column).is_ok_and(|field| {
+        matches!(
+            field.data_type(),
+            DataType::List(item) | DataType::LargeList(item)
+                if item.data_type().primitive_width().is_some()
+        )
+    });
+    let remedy = match is_list_of_numbers {
+        true => {
+            format!("import it with --vector {column} if its lists have one length, or {leave_out}")
+        }
+        false => leave_out,
+    };
     Err(Failure::UnsupportedColumn {
         column,
         data_type,
-        remedy: match importable.as_slice() {
-            [] => "none of the columns can be imported".to_owned(),
-            names => format!("leave it out with --columns {}", names.join(",")),
-        },
+        remedy,
     })
 }

@@ -24,6 +24,7 @@ mod npy;
 mod parquet;
 pub(crate) mod synthetic;
 mod vecs;
+pub(crate) mod vectors;
 
 /// Bytes that a batch aims at: large enough to spread the cost of a batch, small enough that a
 /// few of them are nothing.

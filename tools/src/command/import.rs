@@ -6,6 +6,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::ingest::{Placement, ingest, split_columns};
+use crate::source::vectors::Vectors;
 use crate::source::{self, Format, ReadOptions};
 
 /// Import files into a new dataset
@@ -31,6 +32,10 @@ pub(crate) struct Import {
     #[arg(long, value_name = "NAME")]
     column_name: Option<String>,
 
+    /// Column of lists of one length to import as vectors; again for another
+    #[arg(long, value_name = "COLUMN")]
+    vector: Vec<String>,
+
     /// Import at most so many rows
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
@@ -45,6 +50,7 @@ Examples:
   ringtake import part-*.parquet all.ringtake --columns id,title,vector
   ringtake import base.fvecs base.ringtake --column-name embedding --limit 1000000
   ringtake import table.arrow table.ringtake --group id,price --group vector --layout page
+  ringtake import lists.parquet lists.ringtake --vector embedding
   ringtake import big.parquet big.ringtake --data-dir /nvme0/big --data-dir /nvme1/big
   produce-arrow-stream | ringtake import - piped.ringtake
 
@@ -66,6 +72,9 @@ impl Import {
             column_name: self.column_name,
             limit: self.limit,
         })?;
+        if !self.vector.is_empty() {
+            rows = Box::new(Vectors::of(rows, &self.vector)?);
+        }
         ingest(rows.as_mut(), &self.dataset, &self.placement)
     }
 }

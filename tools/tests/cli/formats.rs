@@ -193,3 +193,57 @@ fn compressed_arrow_is_read() {
         assert_same_rows(&batch, &read_stream(&found.stdout));
     }
 }
+
+/// A file whose column `embedding` has variable lists of these lengths; none is a null.
+fn write_lists(place: &Place, lengths: &[Option<usize>]) {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, ListArray, RecordBatch};
+    use arrow::datatypes::Float32Type;
+    let lists = lengths.iter().enumerate().map(|(row, length)| {
+        length.map(|length| (0..length).map(move |at| Some((row * 10 + at) as f32)))
+    });
+    let lists = ListArray::from_iter_primitive::<Float32Type, _, _>(lists);
+    let batch = RecordBatch::try_from_iter([("embedding", Arc::new(lists) as ArrayRef)]).unwrap();
+    crate::harness::write_parquet(&place.path("a.parquet"), &batch);
+}
+
+#[test]
+fn lists_of_one_length_become_vectors_where_that_is_asked_for() {
+    let place = Place::new();
+    write_lists(&place, &[None, Some(2), None, Some(2)]);
+    let needles = ["--vector embedding", "`embedding`"];
+    place.run(&["import", "a.parquet", "d"]).fails(1, &needles);
+    let import = ["import", "a.parquet", "d", "--vector", "embedding"];
+    place.run(&import).succeeds();
+    let taken = place
+        .run(&["take", "d", "--rows", "..", "--format", "jsonl"])
+        .succeeds();
+    let rows: Vec<String> = taken
+        .rows()
+        .iter()
+        .map(|row| row["embedding"].to_string())
+        .collect();
+    assert_eq!(rows, ["null", "[10.0,11.0]", "null", "[30.0,31.0]"]);
+}
+
+#[test]
+fn lists_that_cannot_be_vectors_are_refused() {
+    let place = Place::new();
+    for (lengths, needle) in [
+        (
+            vec![Some(2), None, Some(2), Some(3)],
+            "row 3 of column `embedding` has 3 items",
+        ),
+        (vec![Some(0)], "has 0 items"),
+        (vec![None], "has no list"),
+        (vec![], "has no list"),
+    ] {
+        write_lists(&place, &lengths);
+        let import = ["import", "a.parquet", "d", "--vector", "embedding"];
+        place.run(&import).fails(1, &[needle]);
+        let import = ["import", "a.parquet", "d", "--vector", "x"];
+        place.run(&import).fails(1, &["`x`", "`embedding`"]);
+        assert!(!place.path("d").exists());
+    }
+}

@@ -128,3 +128,35 @@ fn a_second_import_into_the_same_place_waits_for_its_turn_elsewhere() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn a_dataset_can_be_read_while_imports_replace_it() {
+    let place = twenty_rows();
+    write_parquet(&place.path("b.parquet"), &small(30));
+    std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| {
+            for file in ["b.parquet", "a.parquet"].iter().cycle().take(20) {
+                place.run(&["import", file, "d", "--force"]).succeeds();
+            }
+        });
+        // At least once, and until the last replacement.
+        loop {
+            let last = replacing.is_finished();
+            let taken = place
+                .run(&["take", "d", "--rows", "..", "--format", "jsonl"])
+                .succeeds();
+            let rows = taken.rows();
+            assert!(matches!(rows.len(), 20 | 30), "{}", rows.len());
+            assert!(
+                rows.iter()
+                    .enumerate()
+                    .all(|(row, value)| value["id"] == row)
+            );
+            place.run(&["info", "d", "--json"]).succeeds();
+            if last {
+                break;
+            }
+        }
+        replacing.join().unwrap();
+    });
+}
