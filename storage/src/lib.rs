@@ -1,7 +1,7 @@
 //! The Ringtake dataset format: what the bytes mean.
 //!
 //! This crate turns row ids into byte ranges to read ([`plan`]) and bytes into Arrow
-//! ([`assemble`]), and holds the writer ([`write`]). The read side never waits: it has no
+//! ([`assemble`]), and holds the writer ([`mod@write`]). The read side never waits: it has no
 //! thread, no clock, no file handle and no ring; `ringtake-runtime` brings those.
 //! `FORMAT.md` beside this crate says where each byte is.
 
