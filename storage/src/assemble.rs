@@ -40,7 +40,12 @@ pub fn record_batch(
 ) -> Result<RecordBatch> {
     let schema = projection.schema(missing);
     let mut arrays = Vec::with_capacity(columns.len());
-    for ((&column, bytes), field) in projection.columns().iter().zip(columns).zip(schema.fields()) {
+    for ((&column, bytes), field) in projection
+        .columns()
+        .iter()
+        .zip(columns)
+        .zip(schema.fields())
+    {
         arrays.push(array(dataset, column, field, missing, ids, bytes)?);
     }
     let options = RecordBatchOptions::new().with_row_count(Some(ids.len()));
@@ -146,22 +151,32 @@ pub fn value_ends(
 ///
 /// # Errors
 /// More bytes than 32-bit offsets express; impossible offsets in the dataset.
-pub fn value_offsets(dataset: &Dataset, column: usize, offsets: OffsetWidth, ids: &[u64]) -> Result<(Buffer, u64)> {
+pub fn value_offsets(
+    dataset: &Dataset,
+    column: usize,
+    offsets: OffsetWidth,
+    ids: &[u64],
+) -> Result<(Buffer, u64)> {
     let damaged = |bad: BadOffsets| {
         let group = dataset.columns()[column].group;
-        Error::damaged(dataset.file_path(group, 0).with_extension("ends"), bad.to_string())
+        Error::damaged(
+            dataset.file_path(group, 0).with_extension("ends"),
+            bad.to_string(),
+        )
     };
     match offsets {
         OffsetWidth::I64 => {
             let mut ends = Vec::with_capacity(ids.len() + 1);
             ends.push(0_i64);
-            let total = value_ends(dataset, column, ids, |end| ends.push(end as i64)).map_err(damaged)?;
+            let total =
+                value_ends(dataset, column, ids, |end| ends.push(end as i64)).map_err(damaged)?;
             Ok((Buffer::from_vec(ends), total))
         }
         OffsetWidth::I32 => {
             let mut ends = Vec::with_capacity(ids.len() + 1);
             ends.push(0_i32);
-            let total = value_ends(dataset, column, ids, |end| ends.push(end as i32)).map_err(damaged)?;
+            let total =
+                value_ends(dataset, column, ids, |end| ends.push(end as i32)).map_err(damaged)?;
             if total > i32::MAX as u64 {
                 return Err(Error::OffsetOverflow {
                     column: dataset.schema().field(column).name().clone(),

@@ -132,7 +132,10 @@ impl Dataset {
         let Manifest { layout, schema } = manifest;
         let mut columns = Vec::with_capacity(schema.fields().len());
         for (column, field) in schema.fields().iter().enumerate() {
-            let group = layout.groups.iter().position(|group| group.columns().contains(&(column as u32)));
+            let group = layout
+                .groups
+                .iter()
+                .position(|group| group.columns().contains(&(column as u32)));
             columns.push(Column {
                 shape: ColumnShape::of(field)?,
                 group: group.ok_or(Error::NoColumns)?,
@@ -157,7 +160,10 @@ impl Dataset {
                 return Err(Error::damaged(file, what));
             }
             if check == TableCheck::Verify && xxh3(bytes) != entry.xxh3 {
-                return Err(Error::damaged(file, "its contents do not match the checksum in the manifest"));
+                return Err(Error::damaged(
+                    file,
+                    "its contents do not match the checksum in the manifest",
+                ));
             }
             let of = entry.of as usize;
             match entry.kind {
@@ -308,24 +314,68 @@ impl Locator<'_> {
         let (dir, block_in_dir) = if self.dirs == 1 {
             (0, block)
         } else {
-            ((block % u64::from(self.dirs)) as u32, block / u64::from(self.dirs))
+            (
+                (block % u64::from(self.dirs)) as u32,
+                block / u64::from(self.dirs),
+            )
         };
         match self.place {
-            Place::Fixed { group, block_bytes, .. } => Ok(Extent {
+            Place::Fixed {
+                group, block_bytes, ..
+            } => Ok(Extent {
                 dir,
-                offset: PAGE_BYTES + block_in_dir * block_bytes + group.offset_in_block(row_in_block),
+                offset: PAGE_BYTES
+                    + block_in_dir * block_bytes
+                    + group.offset_in_block(row_in_block),
                 bytes: group.record_bytes,
             }),
-            Place::Variable { starts, ends, file_bytes } => {
+            Place::Variable {
+                starts,
+                ends,
+                file_bytes,
+            } => {
                 let bad = BadOffsets { row };
                 let (from, to) = value_range(ends, row, row_in_block).ok_or(bad)?;
                 let start = *starts.get(block as usize).ok_or(bad)?;
                 let offset = start.checked_add(u64::from(from)).ok_or(bad)?;
                 let bytes = to - from;
-                if bytes > 0 && !(offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= file_bytes[dir as usize]) && bytes > CHECKSUM) {
+                if bytes > 0
+                    && !(offset
+                        .checked_add(u64::from(bytes))
+                        .is_some_and(|end| end <= file_bytes[dir as usize])
+                        && bytes > CHECKSUM)
+                {
                     return Err(bad);
                 }
                 Ok(Extent { dir, offset, bytes })
+            }
+        }
+    }
+
+    /// Where `block`, which must exist, begins in its file, and how many pages it has.
+    ///
+    /// # Errors
+    /// Starts that run backwards.
+    pub fn block_pages(&self, block: u64) -> Result<(u64, u64), BadOffsets> {
+        let dirs = u64::from(self.dirs);
+        let bad = BadOffsets {
+            row: block << self.block_shift,
+        };
+        match self.place {
+            Place::Fixed { block_bytes, .. } => Ok((
+                PAGE_BYTES + block / dirs * block_bytes,
+                block_bytes / PAGE_BYTES,
+            )),
+            Place::Variable {
+                starts, file_bytes, ..
+            } => {
+                let start = *starts.get(block as usize).ok_or(bad)?;
+                let end = match starts.get((block + dirs) as usize) {
+                    Some(&next) => next,
+                    None => file_bytes[(block % dirs) as usize],
+                };
+                let bytes = end.checked_sub(start).ok_or(bad)?;
+                Ok((start, bytes.div_ceil(PAGE_BYTES)))
             }
         }
     }
@@ -366,7 +416,9 @@ impl Locator<'_> {
             Place::Fixed { group, sums, .. } if group.checksum == ChecksumPlace::Table => {
                 sums.and_then(|sums| sums.get(row as usize)).copied()
             }
-            _ => stored[payload.len()..].first_chunk().map(|bytes| u32::from_le_bytes(*bytes)),
+            _ => stored[payload.len()..]
+                .first_chunk()
+                .map(|bytes| u32::from_le_bytes(*bytes)),
         };
         expected == Some(self.key.row_checksum(row, payload))
     }
@@ -386,6 +438,10 @@ const CHECKSUM: u32 = crate::checksum::CHECKSUM_BYTES;
 fn value_range(ends: &[u32], row: u64, row_in_block: u32) -> Option<(u32, u32)> {
     let row = row as usize;
     let to = *ends.get(row)?;
-    let from = if row_in_block == 0 { 0 } else { *ends.get(row - 1)? };
+    let from = if row_in_block == 0 {
+        0
+    } else {
+        *ends.get(row - 1)?
+    };
     (from <= to).then_some((from, to))
 }

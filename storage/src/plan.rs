@@ -42,7 +42,11 @@ pub struct PlannedRead {
 ///
 /// # Errors
 /// The first row has impossible offsets; later rows of that kind end the read before them.
-pub fn next_read(locator: &Locator<'_>, entries: &[Entry], limits: ReadLimits) -> Result<PlannedRead, BadOffsets> {
+pub fn next_read(
+    locator: &Locator<'_>,
+    entries: &[Entry],
+    limits: ReadLimits,
+) -> Result<PlannedRead, BadOffsets> {
     let align = u64::from(limits.align_bytes);
     let mut read: Option<(u32, u64, u64)> = None;
     let mut served = 0;
@@ -75,7 +79,9 @@ pub fn next_read(locator: &Locator<'_>, entries: &[Entry], limits: ReadLimits) -
         dir,
         offset: first,
         // A record and a value are each shorter than 2^32 - 2 * 4096; see `Layout::validate`.
-        bytes: u32::try_from(last - first).map_err(|_| BadOffsets { row: entries[0].row })?,
+        bytes: u32::try_from(last - first).map_err(|_| BadOffsets {
+            row: entries[0].row,
+        })?,
         entries: served,
     })
 }

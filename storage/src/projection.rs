@@ -91,11 +91,17 @@ impl Projection {
                 }),
             }
         }
-        let fields: Vec<_> = columns.iter().map(|&column| dataset.schema().fields()[column].clone()).collect();
+        let fields: Vec<_> = columns
+            .iter()
+            .map(|&column| dataset.schema().fields()[column].clone())
+            .collect();
         Projection {
             columns,
             groups,
-            schema: Arc::new(Schema::new_with_metadata(fields, dataset.schema().metadata().clone())),
+            schema: Arc::new(Schema::new_with_metadata(
+                fields,
+                dataset.schema().metadata().clone(),
+            )),
             generation: dataset.layout().generation,
         }
     }
@@ -120,9 +126,16 @@ impl Projection {
         match missing {
             Missing::Error => self.schema.clone(),
             Missing::Null => {
-                let fields: Vec<Field> =
-                    self.schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
-                Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()))
+                let fields: Vec<Field> = self
+                    .schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.as_ref().clone().with_nullable(true))
+                    .collect();
+                Arc::new(Schema::new_with_metadata(
+                    fields,
+                    self.schema.metadata().clone(),
+                ))
             }
         }
     }

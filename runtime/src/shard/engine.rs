@@ -27,7 +27,7 @@ const SLOT_BYTES_MAX: u32 = 128 << 10;
 const OVERSIZE_BYTES_MAX: usize = 32 << 20;
 /// With a full queue the shard waits until this share of it is complete: one system call then
 /// brings and sends several reads, while the device keeps the rest to work on.
-const FULL_QUEUE_SHARE: u32 = 4;
+const FULL_QUEUE_SHARE: u32 = 16;
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
 const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 

@@ -9,7 +9,7 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
-use ringtake_storage::write::{WriteOptions, Writer};
+use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
 
 /// Items per vector.
 pub(crate) const DIM: usize = 192;
@@ -59,12 +59,26 @@ pub(crate) fn rows(ids: impl Iterator<Item = u64> + Clone) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).unwrap()
 }
 
+/// The names of all columns, in order.
+pub(crate) const COLUMNS: [&str; 6] = ["id", "short", "flag", "vector", "name", "blob"];
+
+/// The rows `ids` with the columns `names`, in that order.
+pub(crate) fn expected(ids: &[u64], names: &[&str]) -> RecordBatch {
+    let all = rows(ids.iter().copied());
+    let places: Vec<usize> = names
+        .iter()
+        .map(|name| all.schema().index_of(name).unwrap())
+        .collect();
+    all.project(&places).unwrap()
+}
+
 /// How a test wants its dataset.
 #[derive(Clone)]
 pub(crate) struct Shape {
     pub(crate) rows: u64,
     pub(crate) policy: LayoutPolicy,
     pub(crate) data_dirs: Vec<std::path::PathBuf>,
+    pub(crate) overwrite: Overwrite,
 }
 
 impl Shape {
@@ -73,13 +87,19 @@ impl Shape {
             rows,
             policy: LayoutPolicy::Auto,
             data_dirs: Vec::new(),
+            overwrite: Overwrite::Refuse,
         }
     }
 }
 
 /// Writes the dataset with small blocks, so that few rows reach every shard.
 pub(crate) fn write(path: &Path, shape: &Shape) {
-    let schema: Arc<Schema> = rows(0..1).schema();
+    write_batches(path, shape, |ids| rows(ids.into_iter()));
+}
+
+/// The same with rows of `make`'s.
+pub(crate) fn write_batches(path: &Path, shape: &Shape, make: impl Fn(Vec<u64>) -> RecordBatch) {
+    let schema: Arc<Schema> = make(vec![0]).schema();
     let options = WriteOptions {
         block_rows: Some(256),
         grouping: GroupOptions {
@@ -87,13 +107,14 @@ pub(crate) fn write(path: &Path, shape: &Shape) {
             ..GroupOptions::default()
         },
         data_dirs: shape.data_dirs.clone(),
+        overwrite: shape.overwrite,
         ..WriteOptions::default()
     };
     let mut writer = Writer::create(path, &schema, options).unwrap();
     let mut from = 0;
     while from < shape.rows {
         let to = (from + 777).min(shape.rows);
-        writer.write(&rows(from..to)).unwrap();
+        writer.write(&make((from..to).collect())).unwrap();
         from = to;
     }
     writer.finish().unwrap();

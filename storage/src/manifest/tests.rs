@@ -8,10 +8,9 @@ use super::*;
 use crate::layout::{FixedGroup, Group, GroupOptions, LayoutPolicy, PAGE_BYTES, choose_groups};
 
 fn sample() -> Manifest {
-    let field = Field::new("a", DataType::Int64, true)
-        .with_metadata([("unit".to_owned(), "m".to_owned())]);
-    let schema =
-        Schema::new(vec![field]).with_metadata([("origin".to_owned(), "here".to_owned())]);
+    let field =
+        Field::new("a", DataType::Int64, true).with_metadata([("unit".to_owned(), "m".to_owned())]);
+    let schema = Schema::new(vec![field]).with_metadata([("origin".to_owned(), "here".to_owned())]);
     let mut groups = choose_groups(&schema, &GroupOptions::default()).unwrap();
     groups[0].file_bytes_mut().push(PAGE_BYTES);
     let layout = Layout {
