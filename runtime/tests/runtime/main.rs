@@ -2,18 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod buffers;
-mod cache;
-mod clients;
-mod configuration;
-mod damage;
 mod dataset;
 mod every_type;
-mod futures;
-mod local;
-mod no_ring;
 mod opened;
-mod options;
-mod replaced;
 mod shards;
 mod takes;
