@@ -1,11 +1,15 @@
 //! A shard's inbox: a bounded channel and the doorbell beside it.
 //!
-//! Invariant: whoever sends holds a permit of the store's admission, of which there are no more
-//! than the channel has room for; so sending does not block.
+//! Invariants: whoever sends holds a permit of the store's admission, of which there are no more
+//! than the channel has room for; so sending does not block. A message is taken or dropped, never
+//! left lying: a shard that ends drops what has come, and a sender who finds that it has ended
+//! drops what came too late (the channel alone would keep it until the last sender goes, and
+//! that one may be waiting for it).
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
@@ -31,18 +35,52 @@ pub(crate) enum Message {
 #[derive(Clone)]
 pub(crate) struct Inbox {
     messages: Sender<Message>,
+    /// The shard's side of the channel, for what comes after it has ended.
+    left: Receiver<Message>,
+    /// Written by the shard, once.
+    ended: Arc<AtomicBool>,
     doorbell: Arc<Doorbell>,
 }
 
+/// The shard's side. Dropped when the shard ends, however it does.
+pub(crate) struct Messages {
+    received: Receiver<Message>,
+    ended: Arc<AtomicBool>,
+}
+
 /// Both sides of the inbox of one shard. One message more than `permits` fits: the last one.
-pub(crate) fn inbox(permits: usize) -> std::io::Result<(Inbox, Receiver<Message>, Arc<Doorbell>)> {
+pub(crate) fn inbox(permits: usize) -> std::io::Result<(Inbox, Messages, Arc<Doorbell>)> {
     let (messages, received) = bounded(permits + 1);
     let doorbell = Arc::new(Doorbell::new()?);
+    let ended = Arc::new(AtomicBool::new(false));
     let inbox = Inbox {
         messages,
+        left: received.clone(),
+        ended: ended.clone(),
         doorbell: doorbell.clone(),
     };
-    Ok((inbox, received, doorbell))
+    Ok((inbox, Messages { received, ended }, doorbell))
+}
+
+impl Messages {
+    /// Those that have come.
+    pub(crate) fn try_iter(&self) -> impl Iterator<Item = Message> {
+        self.received.try_iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.received.is_empty()
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        // The twin of the fence in `Inbox::send`: a message is seen here, or its sender sees
+        // the end.
+        fence(Ordering::SeqCst);
+        self.received.try_iter().for_each(drop);
+    }
 }
 
 impl Inbox {
@@ -60,7 +98,48 @@ impl Inbox {
                 self.messages.send(message).map_err(|_| Error::Closed)?;
             }
         }
+        fence(Ordering::SeqCst);
+        if self.ended.load(Ordering::Relaxed) {
+            self.left.try_iter().for_each(drop);
+            return Err(Error::Closed);
+        }
         self.doorbell.ring();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> (Message, Arc<()>) {
+        let witness = Arc::new(());
+        let held = witness.clone();
+        let run = move |_: LocalShard| -> LocalFuture {
+            drop(held);
+            Box::pin(async {})
+        };
+        (Message::Run(Box::new(run)), witness)
+    }
+
+    #[test]
+    fn a_shard_that_ends_drops_what_has_come() {
+        let (inbox, messages, _) = inbox(2).unwrap();
+        let (first, first_witness) = message();
+        let (second, second_witness) = message();
+        inbox.send(first).unwrap();
+        inbox.send(second).unwrap();
+        drop(messages);
+        assert_eq!(Arc::strong_count(&first_witness), 1);
+        assert_eq!(Arc::strong_count(&second_witness), 1);
+    }
+
+    #[test]
+    fn what_comes_after_the_shard_has_ended_is_dropped_and_refused() {
+        let (inbox, messages, _) = inbox(2).unwrap();
+        drop(messages);
+        let (late, witness) = message();
+        assert!(matches!(inbox.send(late), Err(Error::Closed)));
+        assert_eq!(Arc::strong_count(&witness), 1);
     }
 }

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_executor::LocalExecutor;
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Sender;
 use glommio::{LocalExecutorBuilder, Placement};
 use ringtake_storage::dataset::Dataset;
 use serde::Serialize;
@@ -25,7 +25,7 @@ use crate::arena::Arena;
 use crate::config::{Checksums, ReadPathChoice};
 use crate::doorbell::Doorbell;
 use crate::files::Files;
-use crate::inbox::{LocalFuture, Message};
+use crate::inbox::{LocalFuture, Message, Messages};
 use crate::local::{LocalQueue, LocalShard};
 use crate::probe::RingFeatures;
 use crate::read_path::ReadPath;
@@ -108,7 +108,7 @@ const GLOMMIO_RING_DEPTH: usize = 32;
 /// Starts a shard's thread. Its report, or the reason why it did not start, comes through `started`.
 pub(crate) fn spawn(
     context: ShardContext,
-    messages: Receiver<Message>,
+    messages: Messages,
     under_glommio: bool,
     started: Sender<Result<ShardInfo, String>>,
 ) -> Result<JoinHandle<()>, Error> {
@@ -155,7 +155,7 @@ pub(crate) fn spawn(
 /// The life of a shard.
 async fn run(
     context: ShardContext,
-    messages: Receiver<Message>,
+    messages: Messages,
     host: Host,
     started: Sender<Result<ShardInfo, String>>,
 ) {
