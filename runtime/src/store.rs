@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
 use async_lock::Semaphore;
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Receiver, bounded};
 use futures_lite::future::block_on;
 use ringtake_storage::assemble;
 use ringtake_storage::dataset::{Dataset, TableCheck};
@@ -407,7 +407,6 @@ impl Plan {
 
     /// Starts all shards, or none.
     fn start(&self) -> Result<Started> {
-        let config = &self.config;
         let mut started = Started {
             inboxes: Vec::new(),
             counters: Vec::new(),
@@ -415,34 +414,11 @@ impl Plan {
             shards: Vec::new(),
         };
         let mut reports = Vec::new();
-        for shard in 0..config.shards {
-            let failed = |error: std::io::Error| Error::ShardStart {
-                shard,
-                reason: error.to_string(),
-            };
-            let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max).map_err(failed)?;
-            let counters = Arc::new(ShardCounters::default());
-            let context = ShardContext {
-                shard: ShardId(shard),
-                cpu: config.cpus.get(shard).copied(),
-                dataset: self.dataset.clone(),
-                files: self.files.clone(),
-                ownership: self.ownership(),
-                counters: counters.clone(),
-                doorbell,
-                read_path: config.read_path,
-                queue_depth: config.queue_depth,
-                cache_bytes: config.cache_bytes / config.shards as u64,
-                checksums: config.checksums,
-                align_bytes: config.align_bytes,
-            };
-            let (report, reported) = bounded(1);
-            started
-                .threads
-                .push(shard::spawn(context, messages, self.under_glommio, report)?);
-            started.inboxes.push(inbox);
-            started.counters.push(counters);
-            reports.push(reported);
+        for shard in 0..self.config.shards {
+            match self.start_shard(shard, &mut started) {
+                Ok(reported) => reports.push(reported),
+                Err(error) => return Err(started.abandon(error)),
+            }
         }
         for (shard, reported) in reports.into_iter().enumerate() {
             let failed = |reason: String| Error::ShardStart { shard, reason };
@@ -455,6 +431,41 @@ impl Plan {
             }
         }
         Ok(started)
+    }
+
+    /// Starts the thread of `shard` and notes it; its report comes through the channel returned.
+    fn start_shard(
+        &self,
+        shard: usize,
+        started: &mut Started,
+    ) -> Result<Receiver<Result<ShardInfo, String>>> {
+        let config = &self.config;
+        let failed = |error: std::io::Error| Error::ShardStart {
+            shard,
+            reason: error.to_string(),
+        };
+        let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max).map_err(failed)?;
+        let counters = Arc::new(ShardCounters::default());
+        let context = ShardContext {
+            shard: ShardId(shard),
+            cpu: config.cpus.get(shard).copied(),
+            dataset: self.dataset.clone(),
+            files: self.files.clone(),
+            ownership: self.ownership(),
+            counters: counters.clone(),
+            doorbell,
+            read_path: config.read_path,
+            queue_depth: config.queue_depth,
+            cache_bytes: config.cache_bytes / config.shards as u64,
+            checksums: config.checksums,
+            align_bytes: config.align_bytes,
+        };
+        let (report, reported) = bounded(1);
+        let thread = shard::spawn(context, messages, self.under_glommio, report)?;
+        started.threads.push(thread);
+        started.inboxes.push(inbox);
+        started.counters.push(counters);
+        Ok(reported)
     }
 
     fn core(self, started: Started, warnings: Vec<String>) -> Core {
