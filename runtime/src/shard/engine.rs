@@ -90,6 +90,9 @@ pub(super) struct Engine<'a> {
     completions: Vec<Completion>,
     /// Reads whose memory the path holds: queued, and not come back from a turn.
     lent: u32,
+    /// The thread of the shard.
+    #[cfg(debug_assertions)]
+    thread: std::thread::ThreadId,
 }
 
 impl<'a> Engine<'a> {
@@ -138,7 +141,20 @@ impl<'a> Engine<'a> {
             held_back: false,
             completions: Vec::with_capacity(depth as usize),
             lent: 0,
+            #[cfg(debug_assertions)]
+            thread: std::thread::current().id(),
         })
+    }
+
+    /// A read is submitted, completed and decoded on one thread.
+    #[inline]
+    fn assert_own_thread(&self) {
+        #[cfg(debug_assertions)]
+        assert_eq!(
+            std::thread::current().id(),
+            self.thread,
+            "a read has crossed threads"
+        );
     }
 
     /// Takes a part on. Its rows are read in ascending order, which brings neighbours together.
@@ -350,6 +366,7 @@ impl<'a> Engine<'a> {
 
     /// Hands the rest of a slot's read to the device.
     fn queue(&mut self, slot: u32, file: u32) {
+        self.assert_own_thread();
         let flight = &self.flights[slot as usize];
         let start = match &flight.oversize {
             Some(region) => region.start(),
@@ -372,6 +389,7 @@ impl<'a> Engine<'a> {
     }
 
     fn complete(&mut self, completion: Completion) {
+        self.assert_own_thread();
         let slot = completion.token;
         let flight = &mut self.flights[slot as usize];
         let Some(group) = self.actives[flight.active as usize]
@@ -420,6 +438,7 @@ impl<'a> Engine<'a> {
 
     /// Delivers the rows of a completed read.
     fn decode(&mut self, slot: u32, group: usize, file: u32, failed: Option<FaultKind>) {
+        self.assert_own_thread();
         let flight = &self.flights[slot as usize];
         let Some(active) = self.actives[flight.active as usize].as_mut() else {
             return;
