@@ -57,7 +57,7 @@ impl PageCache {
         let blocks = ownership.blocks_of(shard, layout.blocks());
         let mut pages = 0;
         let mut groups = Vec::with_capacity(locators.len());
-        for locator in locators {
+        for (locator, stored) in locators.iter().zip(&layout.groups) {
             if locator.record_bytes().is_some() {
                 let (_, pages_per_block) = locator.block_pages(0)?;
                 groups.push(GroupPages::Even {
@@ -68,9 +68,18 @@ impl PageCache {
                 continue;
             }
             let mut first_of_block = Vec::with_capacity(blocks as usize);
+            let pages_before = pages;
+            let pages_in_files = stored.file_bytes().iter().sum::<u64>() / PAGE_BYTES;
             for block in ownership.blocks_in_order(shard, layout.blocks()) {
                 first_of_block.push(pages);
-                pages += locator.block_pages(block)?.1;
+                let (start, pages_in_block) = locator.block_pages(block)?;
+                pages += pages_in_block;
+                // Offsets may not have been checked; memory is sized by them below.
+                if start % PAGE_BYTES != 0 || pages - pages_before > pages_in_files {
+                    return Err(BadOffsets {
+                        row: block * u64::from(layout.block_rows),
+                    });
+                }
             }
             groups.push(GroupPages::Uneven { first_of_block });
         }
