@@ -1,6 +1,8 @@
 //! Every interleaving of producers and a shard about to sleep, explored by loom over the very
 //! source of the doorbell's protocol.
 
+#![allow(clippy::unwrap_used)]
+
 mod sync {
     pub(super) use loom::sync::atomic::{AtomicBool, Ordering, fence};
 }
