@@ -108,7 +108,6 @@ pub(crate) fn write_batches(path: &Path, shape: &Shape, make: impl Fn(Vec<u64>) 
         },
         data_dirs: shape.data_dirs.clone(),
         overwrite: shape.overwrite,
-        ..WriteOptions::default()
     };
     let mut writer = Writer::create(path, &schema, options).unwrap();
     let mut from = 0;

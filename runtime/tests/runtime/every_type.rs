@@ -69,7 +69,7 @@ fn number(row: u64, column: usize, place: usize) -> u64 {
 }
 
 fn is_valid(row: u64, column: usize) -> bool {
-    row < ROWS && number(row, column, 0xFFFF) % 4 != 0
+    row < ROWS && !number(row, column, 0xFFFF).is_multiple_of(4)
 }
 
 /// Stored values are zeros under nulls, which `take_into` shows.
@@ -112,7 +112,8 @@ fn array(data_type: &DataType, column: usize, ids: &[u64]) -> ArrayRef {
         DataType::FixedSizeList(item, items) => {
             let items = *items as usize;
             let width = item.data_type().primitive_width().unwrap();
-            let here = |row: u64, item: usize| row >= ROWS || number(row, column, item) % 5 != 0;
+            let here =
+                |row: u64, item: usize| row >= ROWS || !number(row, column, item).is_multiple_of(5);
             let item_valid: BooleanBuffer = ids
                 .iter()
                 .flat_map(|&row| {

@@ -2,9 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod buffers;
+mod cache;
+mod clients;
 mod damage;
 mod dataset;
 mod every_type;
 mod opened;
+mod options;
+mod promises;
 mod shards;
 mod takes;
