@@ -8,6 +8,7 @@ use arrow::array::{
     RecordBatch, StringArray, UInt16Array,
 };
 use arrow::datatypes::{DataType, Field, Schema};
+use ringtake_storage::Error;
 use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
 use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
 
@@ -109,7 +110,14 @@ pub(crate) fn write_batches(path: &Path, shape: &Shape, make: impl Fn(Vec<u64>) 
         data_dirs: shape.data_dirs.clone(),
         overwrite: shape.overwrite,
     };
-    let mut writer = Writer::create(path, &schema, options).unwrap();
+    // A process that another test is just starting holds a copy of the writer's lock until it
+    // runs its own program.
+    let mut writer = loop {
+        match Writer::create(path, &schema, options.clone()) {
+            Err(Error::Locked { .. }) => std::thread::yield_now(),
+            created => break created.unwrap(),
+        }
+    };
     let mut from = 0;
     while from < shape.rows {
         let to = (from + 777).min(shape.rows);

@@ -5,11 +5,16 @@
 mod buffers;
 mod cache;
 mod clients;
+mod configuration;
 mod damage;
 mod dataset;
 mod every_type;
+mod futures;
+mod local;
+mod no_ring;
 mod opened;
 mod options;
 mod promises;
+mod replaced;
 mod shards;
 mod takes;
