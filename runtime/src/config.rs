@@ -26,7 +26,8 @@ pub struct Config {
     pub checksums: Checksums,
     /// Alignment of reads.
     pub alignment: Alignment,
-    /// Takes that may be at work at once, over all callers; further ones wait.
+    /// Windows of takes (65,536 rows each) that may be at work at once, over all callers; further
+    /// ones wait.
     pub takes_in_flight_max: usize,
 }
 

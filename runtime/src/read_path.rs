@@ -40,7 +40,8 @@ pub(crate) type Errno = i32;
 pub(crate) enum Wait {
     /// Hand over what is queued, bring what is complete, come back.
     No,
-    /// Until this many reads are complete, the doorbell rings or the time is up.
+    /// Until this many reads are complete or the time is up; a ring of the doorbell counts as
+    /// one read.
     For { completions: u32, timeout: Duration },
 }
 

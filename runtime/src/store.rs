@@ -254,8 +254,16 @@ impl Store {
     }
 
     /// Which of `ids` are null in `column` of the projection; `None` if none is.
+    ///
+    /// # Panics
+    /// If the projection is of another dataset or has no such column.
     pub fn nulls(&self, ids: &[u64], projection: &Projection, column: usize) -> Option<NullBuffer> {
-        let column = &self.core.dataset.columns()[projection.columns()[column]];
+        let dataset = &self.core.dataset;
+        assert!(
+            projection.belongs_to(dataset),
+            "a projection of another dataset"
+        );
+        let column = &dataset.columns()[projection.columns()[column]];
         assemble::nulls(column, self.row_count(), Missing::Null, ids)
     }
 
@@ -306,8 +314,8 @@ impl Store {
         }
     }
 
-    /// Ends the shards after the reads they have in flight, and waits for them. Takes not yet
-    /// done finish first; later ones fail with [`Error::Closed`].
+    /// Ends the shards and waits for them. What they have been handed already is finished
+    /// first; a take that has more to send, and every later one, fails with [`Error::Closed`].
     pub fn close(&self) {
         self.core.close();
     }

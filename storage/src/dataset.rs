@@ -337,6 +337,9 @@ impl Locator<'_> {
                 let bad = BadOffsets { row };
                 let (from, to) = value_range(ends, row, row_in_block).ok_or(bad)?;
                 let start = *starts.get(block as usize).ok_or(bad)?;
+                if !start.is_multiple_of(PAGE_BYTES) || start < PAGE_BYTES {
+                    return Err(bad);
+                }
                 let offset = start.checked_add(u64::from(from)).ok_or(bad)?;
                 let bytes = to - from;
                 if bytes > 0
@@ -370,6 +373,9 @@ impl Locator<'_> {
                 starts, file_bytes, ..
             } => {
                 let start = *starts.get(block as usize).ok_or(bad)?;
+                if !start.is_multiple_of(PAGE_BYTES) || start < PAGE_BYTES {
+                    return Err(bad);
+                }
                 let end = match starts.get((block + dirs) as usize) {
                     Some(&next) => next,
                     None => file_bytes[(block % dirs) as usize],
@@ -381,21 +387,15 @@ impl Locator<'_> {
     }
 
     /// Bytes of the value of `row` without its checksum; the record's for a fixed-width group.
+    /// Never more than the row's file holds.
     ///
     /// # Errors
-    /// Offsets that run backwards.
+    /// Offsets that run backwards or past the file's end.
     #[inline]
     pub fn value_bytes(&self, row: u64) -> Result<u32, BadOffsets> {
         match self.place {
             Place::Fixed { group, .. } => Ok(group.payload_bytes()),
-            Place::Variable { ends, .. } => {
-                let row_in_block = (row & ((1 << self.block_shift) - 1)) as u32;
-                let (from, to) = value_range(ends, row, row_in_block).ok_or(BadOffsets { row })?;
-                match to - from {
-                    0 => Ok(0),
-                    stored => stored.checked_sub(CHECKSUM).ok_or(BadOffsets { row }),
-                }
-            }
+            Place::Variable { .. } => Ok(self.locate(row)?.bytes.saturating_sub(CHECKSUM)),
         }
     }
 

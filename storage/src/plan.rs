@@ -65,7 +65,7 @@ pub fn next_read(
                     if dir == extent.dir
                         && start <= last
                         && start >= first
-                        && end - first <= u64::from(limits.bytes_max) =>
+                        && (end <= last || end - first <= u64::from(limits.bytes_max)) =>
                 {
                     (dir, first, last.max(end))
                 }

@@ -38,7 +38,8 @@ pub(super) fn slot_bytes(context: &ShardContext) -> u32 {
         .filter_map(|group| dataset.locator(group).record_bytes())
         .max()
         .unwrap_or(0);
-    let straddling = widest.saturating_add(2 * PAGE_BYTES as u32);
+    let edge = context.align_bytes.max(PAGE_BYTES as u32);
+    let straddling = widest.saturating_add(2 * edge);
     straddling
         .clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX)
         .next_power_of_two()
@@ -217,15 +218,14 @@ impl<'a> Engine<'a> {
     /// Waits for completions or the doorbell.
     pub(super) fn sleep(&mut self, timeout: Duration) {
         self.context.counters.sleeps.add(1);
-        let wait = match self.in_flight() {
-            0 => Wait::For {
-                completions: 1,
-                timeout,
-            },
-            reads => Wait::For {
-                completions: (reads / FULL_QUEUE_SHARE).max(1),
-                timeout: timeout.min(IN_FLIGHT_WAIT),
-            },
+        // One completion is enough to end it, since the doorbell counts as one too.
+        let timeout = match self.in_flight() {
+            0 => timeout,
+            _ => timeout.min(IN_FLIGHT_WAIT),
+        };
+        let wait = Wait::For {
+            completions: 1,
+            timeout,
         };
         self.turn(wait);
     }
@@ -290,6 +290,11 @@ impl<'a> Engine<'a> {
             };
             let first_entry = active.next;
             let file = self.context.files.index(group, planned.dir);
+            if planned.bytes == 0 {
+                self.context.counters.rows.add(planned.entries as u64);
+                active.next += planned.entries;
+                continue;
+            }
             if let Some(wrong) = &self.context.files.files[file as usize].wrong {
                 for entry in first_entry..first_entry + planned.entries {
                     let row = active.part.entries[entry].row;
@@ -302,11 +307,6 @@ impl<'a> Engine<'a> {
                         FaultKind::WrongFile(wrong.clone()),
                     );
                 }
-                active.next += planned.entries;
-                continue;
-            }
-            if planned.bytes == 0 {
-                self.context.counters.rows.add(planned.entries as u64);
                 active.next += planned.entries;
                 continue;
             }

@@ -49,7 +49,7 @@ fn queue_depths_alignments_and_shard_counts_at_their_limits_work() {
             let store = assert_works(&path, config);
             assert_eq!(store.config().align_bytes, bytes);
             let stats = store.stats()[0];
-            assert!(stats.reads > 0 && stats.read_bytes % u64::from(bytes) == 0);
+            assert!(stats.reads > 0 && stats.read_bytes.is_multiple_of(u64::from(bytes)));
         }
     }
     // More than CPUs and more than blocks: some shards own nothing.

@@ -101,10 +101,7 @@ fn a_panic_fails_the_call_and_leaves_the_shard_at_work() {
         });
         for (error, message) in [
             (block_on(in_closure).unwrap_err(), "in the closure"),
-            (
-                block_on(in_future).map(|()| ()).unwrap_err(),
-                "in the future",
-            ),
+            (block_on(in_future).unwrap_err(), "in the future"),
         ] {
             match error {
                 Error::Panicked {
