@@ -172,6 +172,21 @@ fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>
         .make()
 }
 
+/// Timers that are always set. Glommio parks, with tasks to run, if its preempt timer fires
+/// between being set and being looked at, as it does on a thread that loses its CPU just then;
+/// without a timer of a task's nothing would end that sleep. The later ones are for a thread
+/// that loses its CPU there again when it has just been woken.
+fn keep_awake() -> glommio::Task<()> {
+    use glommio::timer::sleep;
+    glommio::spawn_local(async {
+        loop {
+            let later = sleep(PREEMPT_TIMER * 200).or(sleep(PREEMPT_TIMER * 2000));
+            let soon = sleep(PREEMPT_TIMER).or(sleep(PREEMPT_TIMER * 20));
+            soon.or(later).await;
+        }
+    })
+}
+
 /// The life of a shard with a glommio executor.
 fn run_under(
     executor: LocalExecutor,
@@ -180,10 +195,13 @@ fn run_under(
     started: Sender<Result<ShardInfo, String>>,
 ) {
     let (ended, settled) = executor.run(async {
+        let awake = keep_awake();
         let reads = Rc::new(Reads::default());
         let life = run(context, messages, Host::Glommio(reads.clone()), started);
         let ended = std::panic::AssertUnwindSafe(life).catch_unwind().await;
-        (ended, reads.settle().await)
+        let settled = reads.settle().await;
+        awake.cancel().await;
+        (ended, settled)
     });
     if !settled {
         tracing::error!("reads of glommio's do not end; its memory is given up");
@@ -256,6 +274,9 @@ async fn run(
     let _ = started.send(Ok(info));
     drop(started);
     let local = Rc::new(LocalQueue::default());
+    // Whether the executor may have something to do beside this loop. If it never had, the loop
+    // does not go back to it.
+    let mut shares_executor = parts.read_path == ReadPathChoice::Glommio;
     let mut stopping = false;
     loop {
         let mut worked = false;
@@ -264,6 +285,7 @@ async fn run(
             match message {
                 Message::Take(part) => engine.accept(part),
                 Message::Run(make) => {
+                    shares_executor = true;
                     let shard = LocalShard::new(context.clone(), local.clone());
                     host.spawn(local.clone().counted(make(shard)));
                 }
@@ -281,7 +303,7 @@ async fn run(
         if local.tasks() > 0 {
             // Code of callers runs now; rows it has just got may make it ask for more.
             futures_lite::future::yield_now().await;
-        } else {
+        } else if shares_executor {
             host.yield_if_needed().await;
         }
         if worked || engine.can_plan() || !local.is_empty() {

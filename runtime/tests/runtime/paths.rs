@@ -140,6 +140,11 @@ fn shards_read_through_the_rings_of_the_store_and_no_more() {
     assert!(taken == dataset::expected(&ids, &COLUMNS));
     assert_eq!(store.info().read_path, way.0);
     drop(store);
-    assert_eq!(threads("rt-ring-"), 0);
+    // The kernel lists a thread for a moment longer than it can be joined.
+    without_hanging(move || {
+        while threads("rt-ring-") > 0 {
+            std::thread::yield_now();
+        }
+    });
     println!("three rings");
 }
