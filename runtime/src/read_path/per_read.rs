@@ -275,3 +275,81 @@ impl Work for Stage {
         self.queue.stopping.load(atomic::Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr::NonNull;
+
+    fn stage() -> (Stage, crossbeam_channel::Receiver<Box<Task>>) {
+        let (completed, done) = bounded(8);
+        let queue = Queue {
+            tasks: Mutex::default(),
+            doorbell: Arc::new(Doorbell::new().unwrap()),
+            stopping: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+        };
+        let stage = Stage {
+            queue: Arc::new(queue),
+            in_flight: (0..8).map(|_| None).collect(),
+            bytes_in_flight: 0,
+            completed,
+            doorbell: Arc::new(Doorbell::new().unwrap()),
+        };
+        (stage, done)
+    }
+
+    fn push(stage: &Stage, order: u64, bytes: u32) {
+        let read = Read {
+            token: order as u32,
+            file: 0,
+            offset: 0,
+            bytes,
+            buffer: NonNull::dangling(),
+            in_arena: false,
+        };
+        stage.queue.tasks().push(Box::new(Task {
+            order,
+            read,
+            result: Ok(0),
+        }));
+    }
+
+    #[test]
+    fn the_oldest_task_goes_first() {
+        let (mut stage, _done) = stage();
+        for order in [3, 0, 2, 1] {
+            push(&stage, order, 4096);
+        }
+        let tokens: Vec<u32> = std::iter::from_fn(|| stage.next())
+            .map(|read| read.token)
+            .collect();
+        assert_eq!(tokens, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn tasks_wait_while_too_many_bytes_are_in_flight_and_a_large_one_goes_alone() {
+        let (mut stage, done) = stage();
+        let most = BYTES_IN_FLIGHT_MAX as u32;
+        for (order, bytes) in [(0, most + 4096), (1, most - 4096), (2, 4096), (3, 4096)] {
+            push(&stage, order, bytes);
+        }
+        let complete = |stage: &mut Stage, token| {
+            stage.complete(Completion {
+                token,
+                result: Ok(1),
+            });
+            let returned: Completion = done.try_recv().unwrap().into();
+            assert_eq!((returned.token, returned.result), (token, Ok(1)));
+        };
+        assert_eq!(stage.next().unwrap().token, 0);
+        assert!(stage.next().is_none() && !stage.is_waiting());
+        complete(&mut stage, 0);
+        assert_eq!(stage.next().unwrap().token, 1);
+        assert_eq!(stage.next().unwrap().token, 2);
+        assert!(stage.next().is_none() && !stage.is_waiting());
+        complete(&mut stage, 2);
+        assert!(stage.is_waiting());
+        assert_eq!(stage.next().unwrap().token, 3);
+    }
+}
