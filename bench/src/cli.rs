@@ -93,8 +93,7 @@ pub(crate) struct FileReadArgs {
     /// Shards of the store [default: one per CPU]
     #[arg(long, value_name = "K")]
     pub(crate) shards: Option<usize>,
-    /// How rows are read: auto, ring-per-shard, thread-pool or thread-pool:N
-    #[arg(long, value_name = "P", default_value = "auto", value_parser = parse_read_path)]
+    #[arg(long, value_name = "P", default_value = "auto", value_parser = parse_read_path, help = format!("How rows are read: {}", ReadPathChoice::NAMES))]
     pub(crate) read_path: ReadPathChoice,
     /// Reads each shard keeps in flight
     #[arg(long, value_name = "D")]
