@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::admission::Need;
 use crate::cpus::AllowedCpus;
 use crate::error::ConfigError;
 
@@ -31,6 +32,12 @@ pub struct Config {
     /// Windows of takes (65,536 rows each) that may be at work at once, over all callers; further
     /// ones wait.
     pub takes_in_flight_max: usize,
+    /// Rows times column groups that those windows may have together. A larger take is cut into
+    /// windows that fit.
+    pub reads_in_flight_max: u64,
+    /// Bytes that those windows may need together: for their rows' ids, their reads as aligned,
+    /// and their part of the output. A single row that needs more is read with nothing beside it.
+    pub bytes_in_flight_max: u64,
 }
 
 impl Default for Config {
@@ -45,6 +52,8 @@ impl Default for Config {
             checksums: Checksums::Verify,
             alignment: Alignment::Device,
             takes_in_flight_max: 1024,
+            reads_in_flight_max: 1 << 22,
+            bytes_in_flight_max: 4 << 30,
         }
     }
 }
@@ -257,6 +266,10 @@ pub struct ResolvedConfig {
     pub align_bytes: u32,
     /// Takes that may be at work at once.
     pub takes_in_flight_max: usize,
+    /// Rows times column groups at work at once.
+    pub reads_in_flight_max: u64,
+    /// Bytes that what is at work at once may need.
+    pub bytes_in_flight_max: u64,
 }
 
 impl fmt::Display for ResolvedConfig {
@@ -269,12 +282,27 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "scheduler = {}", self.scheduler)?;
         writeln!(f, "checksums = {:?}", self.checksums)?;
         writeln!(f, "align_bytes = {}", self.align_bytes)?;
-        write!(f, "takes_in_flight_max = {}", self.takes_in_flight_max)
+        writeln!(f, "takes_in_flight_max = {}", self.takes_in_flight_max)?;
+        writeln!(f, "reads_in_flight_max = {}", self.reads_in_flight_max)?;
+        write!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)
+    }
+}
+
+impl ResolvedConfig {
+    /// What may be at work at once.
+    pub(crate) fn in_flight_max(&self) -> Need {
+        Need {
+            windows: self.takes_in_flight_max as u64,
+            reads: self.reads_in_flight_max,
+            bytes: self.bytes_in_flight_max,
+        }
     }
 }
 
 const SHARDS_MAX: usize = 1024;
 pub(crate) const QUEUE_DEPTH_MAX: u32 = 4096;
+/// Sums of such limits do not overflow.
+const IN_FLIGHT_MAX: u64 = 1 << 60;
 const THREAD_POOL_THREADS_MAX: u32 = 1024;
 const SHARED_RINGS_MAX: u32 = 256;
 const ALIGN_BYTES_MAX: u32 = 65_536;
@@ -310,6 +338,14 @@ impl Config {
                 0,
                 "no take could ever start; it must be at least 1",
             );
+        }
+        for (field, most) in [
+            ("reads_in_flight_max", self.reads_in_flight_max),
+            ("bytes_in_flight_max", self.bytes_in_flight_max),
+        ] {
+            if !(1..=IN_FLIGHT_MAX).contains(&most) {
+                return refuse(field, most, format!("it must be 1 to {IN_FLIGHT_MAX}"));
+            }
         }
         self.check_read_path()?;
         if let Alignment::Bytes(bytes) = self.alignment

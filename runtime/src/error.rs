@@ -73,6 +73,34 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// No permit for a take that asked not to wait. Nothing of it has been done.
+    #[error(
+        "the store is at its limits; ask again later, or let the take wait with `WhenFull::Wait`"
+    )]
+    Overloaded {
+        /// The ids as they were given, where the store had made them its own
+        /// ([`Store::take_async`](crate::Store::take_async)); empty where the caller still has
+        /// them.
+        ids: Vec<u64>,
+    },
+    /// A deadline that passed before all rows had been read. No row is read after that.
+    #[error(
+        "the deadline passed with {rows_unread} of {rows} rows not read; allow more time, or ask for fewer rows at once"
+    )]
+    DeadlineExceeded {
+        /// Rows that had not been read from every column group.
+        rows_unread: u64,
+        /// Rows of the take.
+        rows: u64,
+    },
+    /// A take had to wait with a deadline and the thread that watches over it did not start.
+    #[error(
+        "nothing can watch over the deadline ({reason}); free threads or memory, or take without a deadline"
+    )]
+    NoTimer {
+        /// The operating system's reason.
+        reason: String,
+    },
     /// The store was closed, or the shard's thread ended.
     #[error("the store is closed; open it again")]
     Closed,

@@ -8,6 +8,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admission;
 mod arena;
 mod cache;
 mod config;
@@ -27,6 +28,7 @@ mod stats;
 mod store;
 mod take;
 
+pub use admission::{AdmissionStats, ClassStats, LatencyClass, WhenFull};
 pub use config::{
     Alignment, Checksums, Config, CpuChoice, ReadPathChoice, ResolvedConfig, Scheduler,
 };

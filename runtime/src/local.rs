@@ -7,15 +7,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use async_lock::Semaphore;
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
 
+use crate::admission::Admission;
 use crate::inbox::LocalFuture;
 use crate::part::Part;
 use crate::route::ShardId;
 use crate::shard::ShardContext;
-use crate::take::{self, Route, TakeOptions};
+use crate::take::{self, Request, Route, TakeOptions};
 use crate::{Error, Result};
 
 /// Parts handed over on the shard's own thread, and how much code of callers is alive there.
@@ -73,8 +73,8 @@ impl Route for &LocalShard {
         self.context.shard.0..self.context.shard.0 + 1
     }
 
-    fn permits(&self) -> Option<&Arc<Semaphore>> {
-        None
+    fn admission(&self) -> &Arc<Admission> {
+        &self.context.local_admission
     }
 
     fn send(&self, _: usize, part: Part) {
@@ -115,7 +115,9 @@ impl LocalShard {
         Ok(Projection::named(self.dataset(), names)?)
     }
 
-    /// Takes rows that this shard owns. No message is sent and no other thread takes part.
+    /// Takes rows that this shard owns. No message is sent and no other thread takes part. Code
+    /// on a shard has its share of the store's limits; beyond them a take waits for others of
+    /// this shard's.
     ///
     /// # Errors
     /// [`Error::NotOwned`] for a row of another shard; otherwise as [`Store::take`](crate::Store::take).
@@ -128,8 +130,14 @@ impl LocalShard {
                 shard: self.context.shard.0,
             });
         }
-        let options = TakeOptions::default();
-        let ownership = self.context.ownership;
-        take::batch(self.dataset(), ownership, self, ids, projection, options).await
+        let request = Request {
+            dataset: self.dataset(),
+            ownership: self.context.ownership,
+            align_bytes: self.context.align_bytes,
+            ids,
+            projection,
+            options: TakeOptions::default(),
+        };
+        take::batch(&request, self).await
     }
 }

@@ -1,15 +1,16 @@
 //! What crosses threads: the rows one shard has to bring for one window of a take, and the
 //! news that it has.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use async_lock::SemaphoreGuardArc;
 use atomic_waker::AtomicWaker;
 use ringtake_storage::plan::Entry;
 use ringtake_storage::projection::Projection;
 
 use crate::Error;
+use crate::admission::{LatencyClass, Permit};
 use crate::error::{FAULTS_MAX, RowFault};
 use crate::outputs::Outputs;
 
@@ -24,6 +25,11 @@ pub(crate) struct Progress {
     /// Set when a part was dropped unfinished.
     abandoned: AtomicBool,
     faults: Mutex<Faults>,
+    class: LatencyClass,
+    /// After it no more reads are planned.
+    deadline: Option<Instant>,
+    /// Rows not read because of that. Written by shards and the caller.
+    rows_expired: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -33,6 +39,27 @@ struct Faults {
 }
 
 impl Progress {
+    pub(crate) fn new(class: LatencyClass, deadline: Option<Instant>) -> Progress {
+        Progress {
+            class,
+            deadline,
+            ..Progress::default()
+        }
+    }
+
+    pub(crate) fn class(&self) -> LatencyClass {
+        self.class
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Notes rows that are not read since the deadline has passed.
+    pub(crate) fn expire(&self, rows: u64) {
+        self.rows_expired.fetch_add(rows, Ordering::Relaxed);
+    }
+
     pub(crate) fn windows_done(&self) -> usize {
         self.windows_done.load(Ordering::Acquire)
     }
@@ -58,10 +85,17 @@ impl Progress {
         }
     }
 
-    /// What went wrong, once all windows are done.
-    pub(crate) fn outcome(&self) -> Result<(), Error> {
+    /// What went wrong with a take of `rows` rows, once all windows are done.
+    pub(crate) fn outcome(&self, rows: usize) -> Result<(), Error> {
         if self.abandoned.load(Ordering::Acquire) {
             return Err(Error::Closed);
+        }
+        let rows_unread = self.rows_expired.load(Ordering::Relaxed);
+        if rows_unread > 0 {
+            return Err(Error::DeadlineExceeded {
+                rows_unread,
+                rows: rows as u64,
+            });
         }
         let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if faults.rows == 0 {
@@ -82,19 +116,15 @@ pub(crate) struct Window {
     /// Parts not finished yet. The shard that brings it to zero wakes the caller.
     parts_left: AtomicU32,
     progress: Arc<Progress>,
-    _permit: Option<SemaphoreGuardArc>,
+    permit: Permit,
 }
 
 impl Window {
-    pub(crate) fn new(
-        parts: u32,
-        progress: Arc<Progress>,
-        permit: Option<SemaphoreGuardArc>,
-    ) -> Arc<Window> {
+    pub(crate) fn new(parts: u32, progress: Arc<Progress>, permit: Permit) -> Arc<Window> {
         Arc::new(Window {
             parts_left: AtomicU32::new(parts),
             progress,
-            _permit: permit,
+            permit,
         })
     }
 }
@@ -137,6 +167,14 @@ impl Part {
         self.window.as_deref().map(|window| &*window.progress)
     }
 
+    pub(crate) fn class(&self) -> LatencyClass {
+        self.progress().map(Progress::class).unwrap_or_default()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.progress().and_then(Progress::deadline)
+    }
+
     /// Tells the caller that all rows of this part are in their places, or noted as faults.
     pub(crate) fn finish(mut self) {
         self.signal();
@@ -150,6 +188,8 @@ impl Part {
         // go first.
         drop(self.outputs.take());
         if window.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // Before the caller hears of it, so that its next take finds the permit free.
+            window.permit.release();
             window.progress.windows_done.fetch_add(1, Ordering::Release);
             window.progress.waker.wake();
         }

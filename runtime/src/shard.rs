@@ -21,6 +21,7 @@ use ringtake_storage::dataset::Dataset;
 use serde::Serialize;
 
 use crate::Error;
+use crate::admission::Admission;
 use crate::arena::Arena;
 use crate::config::{Checksums, ReadPathChoice, Scheduler};
 use crate::doorbell::Doorbell;
@@ -54,6 +55,9 @@ pub(crate) struct ShardContext {
     pub(crate) cache_bytes: u64,
     pub(crate) checksums: Checksums,
     pub(crate) align_bytes: u32,
+    /// What code on this shard may have at work: limits of its own, so that no other shard is
+    /// waited for.
+    pub(crate) local_admission: Arc<Admission>,
 }
 
 /// What became of a shard when it was started.

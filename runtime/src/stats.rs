@@ -50,7 +50,9 @@ counters! {
     rows,
     /// Reads submitted to the device.
     reads,
-    /// Bytes of those reads.
+    /// Those of them for urgent takes.
+    urgent_reads,
+    /// Bytes of all of them.
     read_bytes,
     /// Reads completed.
     completions,
@@ -62,6 +64,10 @@ counters! {
     sleeps,
     /// Rows that could not be read.
     faults,
+    /// Rows not read since their take's deadline had passed.
+    rows_expired,
+    /// Rows not read since their take was dropped.
+    rows_cancelled,
 }
 
 /// A counter with one writer.

@@ -10,7 +10,6 @@ use std::thread::JoinHandle;
 use arrow::array::RecordBatch;
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
-use async_lock::Semaphore;
 use crossbeam_channel::{Receiver, bounded};
 use futures_lite::future::block_on;
 use ringtake_storage::assemble;
@@ -18,6 +17,7 @@ use ringtake_storage::dataset::{Dataset, TableCheck};
 use ringtake_storage::projection::{Missing, Projection};
 use serde::Serialize;
 
+use crate::admission::{Admission, AdmissionStats, LatencyClass, Need};
 use crate::config::{Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::cpus::allowed_cpus;
 use crate::files::{self, Files};
@@ -29,7 +29,7 @@ use crate::read_path::shared_rings::SharedRings;
 use crate::route::{Ownership, ShardId};
 use crate::shard::{self, ShardContext, ShardInfo, catch_panic};
 use crate::stats::{ShardCounters, ShardStats};
-use crate::take::{self, Flight, Inboxes, TakeOptions};
+use crate::take::{self, Flight, Inboxes, Request, TakeOptions};
 use crate::{Error, Result};
 
 /// Threads per shard where io_uring is missing and nothing else was asked for.
@@ -47,7 +47,7 @@ struct Core {
     dataset: Arc<Dataset>,
     ownership: Ownership,
     inboxes: Vec<Inbox>,
-    permits: Arc<Semaphore>,
+    admission: Arc<Admission>,
     counters: Vec<Arc<ShardCounters>>,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
@@ -114,6 +114,8 @@ impl Store {
                 checksums: config.checksums,
                 align_bytes,
                 takes_in_flight_max: config.takes_in_flight_max,
+                reads_in_flight_max: config.reads_in_flight_max,
+                bytes_in_flight_max: config.bytes_in_flight_max,
             },
             under_glommio: ring.is_ok(),
             dataset: Arc::new(dataset),
@@ -174,6 +176,11 @@ impl Store {
             .collect()
     }
 
+    /// What admission has done since the store was opened.
+    pub fn admission(&self) -> AdmissionStats {
+        self.core.admission.stats()
+    }
+
     /// A projection of the columns named `names`, in that order.
     ///
     /// # Errors
@@ -202,10 +209,12 @@ impl Store {
         self.take_with(ids, projection, TakeOptions::default())
     }
 
-    /// [`Store::take`] with a policy for ids past the end.
+    /// [`Store::take`] with a policy for ids past the end, for a store at its limits and for
+    /// rows that come too late.
     ///
     /// # Errors
-    /// As [`Store::take`].
+    /// As [`Store::take`]; [`Error::Overloaded`] and [`Error::DeadlineExceeded`] where the
+    /// options ask for it.
     pub fn take_with(
         &self,
         ids: &[u64],
@@ -216,7 +225,8 @@ impl Store {
     }
 
     /// [`Store::take`] as a future that needs no runtime: any executor on any thread may poll
-    /// it. Dropping it cancels reads that have not been submitted.
+    /// it. Dropping it gives its place up if it waits, and cancels reads that have not been
+    /// submitted. [`Error::Overloaded`] gives the ids back.
     pub fn take_async(
         &self,
         ids: &[u64],
@@ -224,7 +234,12 @@ impl Store {
         options: TakeOptions,
     ) -> impl Future<Output = Result<RecordBatch>> + Send + 'static + use<> {
         let (core, ids, projection) = (self.core.clone(), ids.to_vec(), projection.clone());
-        async move { core.take(&ids, &projection, options).await }
+        async move {
+            match core.take(&ids, &projection, options).await {
+                Err(Error::Overloaded { .. }) => Err(Error::Overloaded { ids }),
+                outcome => outcome,
+            }
+        }
     }
 
     /// Takes rows into the caller's own buffers, one for each column of the projection, and
@@ -239,22 +254,34 @@ impl Store {
         projection: &Projection,
         buffers: &mut [ColumnBuffer<'_>],
     ) -> Result<()> {
+        self.take_into_with(ids, projection, buffers, TakeOptions::default())
+    }
+
+    /// [`Store::take_into`] with options.
+    ///
+    /// # Errors
+    /// As [`Store::take_into`] and [`Store::take_with`]. Missing rows are an error whatever the
+    /// options say of them.
+    pub fn take_into_with(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        buffers: &mut [ColumnBuffer<'_>],
+        options: TakeOptions,
+    ) -> Result<()> {
         let core = &self.core;
         core.check_open()?;
-        take::check(&core.dataset, ids, projection, TakeOptions::default())?;
+        let options = TakeOptions {
+            missing: Missing::Error,
+            ..options
+        };
+        let request = core.request(ids, projection, options);
+        request.check()?;
+        let drained = Drained(Flight::new(options));
         // SAFETY: the buffers are borrowed for the whole of this function, and `Drained` keeps
         // it from returning or unwinding before every shard has let go of the outputs.
-        let outputs =
-            Arc::new(unsafe { Outputs::borrow(&core.dataset, projection, ids, buffers) }?);
-        let drained = Drained(Flight::default());
-        block_on(drained.0.fill(
-            &core.dataset,
-            core.ownership,
-            core.route(),
-            ids,
-            projection,
-            &outputs,
-        ))
+        let borrow = || unsafe { Outputs::borrow(request.dataset, projection, ids, buffers) };
+        block_on(drained.0.fill(&request, core.route(), borrow)).map(drop)
     }
 
     /// Which of `ids` are null in `column` of the projection; `None` if none is.
@@ -295,7 +322,16 @@ impl Store {
                 shard: shard.0,
                 shards,
             })?;
-            let permit = core.permits.acquire_arc().await;
+            let need = Need {
+                windows: 1,
+                ..Need::default()
+            };
+            let class = LatencyClass::Urgent;
+            let permit = core
+                .admission
+                .acquire(class, need, None)
+                .await
+                .map_err(|refused| refused.into_error(0))?;
             let (answer, answered) = async_channel::bounded(1);
             let run = move |local: LocalShard| -> LocalFuture {
                 // The inbox has room again.
@@ -346,7 +382,7 @@ impl Core {
     fn route(&self) -> Inboxes<'_> {
         Inboxes {
             inboxes: &self.inboxes,
-            permits: &self.permits,
+            admission: &self.admission,
         }
     }
 
@@ -357,15 +393,24 @@ impl Core {
         options: TakeOptions,
     ) -> Result<RecordBatch> {
         self.check_open()?;
-        take::batch(
-            &self.dataset,
-            self.ownership,
-            self.route(),
+        let request = self.request(ids, projection, options);
+        take::batch(&request, self.route()).await
+    }
+
+    fn request<'a>(
+        &'a self,
+        ids: &'a [u64],
+        projection: &'a Projection,
+        options: TakeOptions,
+    ) -> Request<'a> {
+        Request {
+            dataset: &self.dataset,
+            ownership: self.ownership,
+            align_bytes: self.config.align_bytes,
             ids,
             projection,
             options,
-        )
-        .await
+        }
     }
 
     fn close(&self) {
@@ -490,6 +535,9 @@ impl Plan {
             cache_bytes: config.cache_bytes / config.shards as u64,
             checksums: config.checksums,
             align_bytes: config.align_bytes,
+            local_admission: Arc::new(Admission::new(
+                config.in_flight_max().share_of(config.shards as u64),
+            )),
         };
         let (report, reported) = bounded(1);
         let thread = shard::spawn(context, messages, self.under_glommio, report)?;
@@ -514,7 +562,7 @@ impl Plan {
             ownership: self.ownership(),
             dataset: self.dataset,
             inboxes: started.inboxes,
-            permits: Arc::new(Semaphore::new(self.config.takes_in_flight_max)),
+            admission: Arc::new(Admission::new(self.config.in_flight_max())),
             counters: started.counters,
             threads: std::sync::Mutex::new(started.threads),
             closed: AtomicBool::new(false),

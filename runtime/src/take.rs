@@ -9,38 +9,57 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use async_lock::Semaphore;
 use ringtake_storage::assemble::record_batch;
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::plan::Entry;
 use ringtake_storage::projection::{Missing, Projection};
 
+use crate::admission::{Admission, LatencyClass, Need, NotAdmitted, Permit, WhenFull};
 use crate::inbox::{Inbox, Message};
 use crate::outputs::Outputs;
 use crate::part::{Part, Progress, Window};
 use crate::route::Ownership;
 use crate::{Error, Result};
 
-/// How a take treats what it cannot bring.
+mod windows;
+
+use windows::Windows;
+
+/// How a take treats what it cannot bring, and how it stands beside others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TakeOptions {
     /// Ids at or past the end.
     pub missing: Missing,
+    /// What to do when the store is at its limits.
+    pub when_full: WhenFull,
+    /// When the rows are of no more use: from then on none is read.
+    pub deadline: Option<Instant>,
+    /// Whose reads go first.
+    pub class: LatencyClass,
 }
 
-/// Rows in one window of a take.
-const WINDOW_ROWS: usize = 1 << 16;
 /// Windows of one take in flight.
 const WINDOWS_IN_FLIGHT: usize = 2;
+
+/// A take as its caller asked for it.
+pub(crate) struct Request<'a> {
+    pub(crate) dataset: &'a Dataset,
+    pub(crate) ownership: Ownership,
+    pub(crate) align_bytes: u32,
+    pub(crate) ids: &'a [u64],
+    pub(crate) projection: &'a Projection,
+    pub(crate) options: TakeOptions,
+}
 
 /// How parts reach their shards.
 pub(crate) trait Route {
     /// The shards to choose from: all of them, or the one whose thread this is.
     fn shards(&self) -> Range<usize>;
-    /// Where a window gets its permit, if it needs one.
-    fn permits(&self) -> Option<&Arc<Semaphore>>;
+    /// Where a window gets its permit.
+    fn admission(&self) -> &Arc<Admission>;
     /// Hands a part over. One that cannot be is dropped, which fails the take.
     fn send(&self, shard: usize, part: Part);
 }
@@ -49,7 +68,7 @@ pub(crate) trait Route {
 #[derive(Clone, Copy)]
 pub(crate) struct Inboxes<'a> {
     pub(crate) inboxes: &'a [Inbox],
-    pub(crate) permits: &'a Arc<Semaphore>,
+    pub(crate) admission: &'a Arc<Admission>,
 }
 
 impl Route for Inboxes<'_> {
@@ -57,8 +76,8 @@ impl Route for Inboxes<'_> {
         0..self.inboxes.len()
     }
 
-    fn permits(&self) -> Option<&Arc<Semaphore>> {
-        Some(self.permits)
+    fn admission(&self) -> &Arc<Admission> {
+        self.admission
     }
 
     fn send(&self, shard: usize, part: Part) {
@@ -67,20 +86,18 @@ impl Route for Inboxes<'_> {
 }
 
 /// Takes rows into new buffers.
-pub(crate) async fn batch(
-    dataset: &Dataset,
-    ownership: Ownership,
-    route: impl Route,
-    ids: &[u64],
-    projection: &Projection,
-    options: TakeOptions,
-) -> Result<RecordBatch> {
-    check(dataset, ids, projection, options)?;
-    let outputs = Arc::new(Outputs::allocate(dataset, projection, ids)?);
-    let flight = Flight::default();
-    flight
-        .fill(dataset, ownership, route, ids, projection, &outputs)
-        .await?;
+pub(crate) async fn batch(request: &Request<'_>, route: impl Route) -> Result<RecordBatch> {
+    request.check()?;
+    let Request {
+        dataset,
+        ids,
+        projection,
+        options,
+        ..
+    } = *request;
+    let flight = Flight::new(options);
+    let allocate = || Outputs::allocate(dataset, projection, ids);
+    let outputs = flight.fill(request, route, allocate).await?;
     let outputs = Arc::into_inner(outputs).ok_or(Error::Closed)?;
     // SAFETY: `fill` returned without error, so each entry has been delivered, and there was one
     // for each place of an existing row; missing rows were zeroed by `allocate`.
@@ -94,84 +111,150 @@ pub(crate) async fn batch(
     )?)
 }
 
-/// Refuses what cannot be taken before anything is done.
-pub(crate) fn check(
-    dataset: &Dataset,
-    ids: &[u64],
-    projection: &Projection,
-    options: TakeOptions,
-) -> Result<()> {
-    if !projection.belongs_to(dataset) {
-        return Err(Error::ForeignProjection);
+impl Request<'_> {
+    /// Refuses what cannot be taken before anything is done.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.projection.belongs_to(self.dataset) {
+            return Err(Error::ForeignProjection);
+        }
+        let rows = self.dataset.rows();
+        if self.options.missing == Missing::Error
+            && let Some(&id) = self.ids.iter().find(|&&id| id >= rows)
+        {
+            return Err(Error::NoSuchRow { id, rows });
+        }
+        Ok(())
     }
-    let rows = dataset.rows();
-    if options.missing == Missing::Error
-        && let Some(&id) = ids.iter().find(|&&id| id >= rows)
-    {
-        return Err(Error::NoSuchRow { id, rows });
+
+    /// Whether the rows come too late by now.
+    fn is_late(&self) -> bool {
+        self.options
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
-    Ok(())
+
+    /// The permit of the first window: the only one that may be refused.
+    async fn admit_first(&self, admission: &Arc<Admission>, need: Need) -> Result<Permit> {
+        let class = self.options.class;
+        match self.options.when_full {
+            WhenFull::Wait => self
+                .admit_next(admission, need)
+                .await
+                .map_err(|refused| refused.into_error(self.ids.len())),
+            WhenFull::Refuse if self.is_late() => {
+                admission.expired(class);
+                Err(NotAdmitted::Expired.into_error(self.ids.len()))
+            }
+            WhenFull::Refuse => admission
+                .try_acquire(class, need)
+                .ok_or(Error::Overloaded { ids: Vec::new() }),
+        }
+    }
+
+    async fn admit_next(
+        &self,
+        admission: &Arc<Admission>,
+        need: Need,
+    ) -> Result<Permit, NotAdmitted> {
+        let TakeOptions {
+            class, deadline, ..
+        } = self.options;
+        if self.is_late() {
+            admission.expired(class);
+            return Err(NotAdmitted::Expired);
+        }
+        admission.acquire(class, need, deadline).await
+    }
 }
 
 /// The caller's end of a take in flight. Dropping it cancels what has not been read yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Flight {
     progress: Arc<Progress>,
     windows_started: AtomicUsize,
 }
 
 impl Flight {
-    /// Sends every window out and waits for all of them.
+    pub(crate) fn new(options: TakeOptions) -> Flight {
+        Flight {
+            progress: Arc::new(Progress::new(options.class, options.deadline)),
+            windows_started: AtomicUsize::new(0),
+        }
+    }
+
+    /// Sends every window out and waits for all of them. The outputs are made once the first
+    /// window has been let in, so that a take that waits holds no more than its ids.
     pub(crate) async fn fill(
         &self,
-        dataset: &Dataset,
-        ownership: Ownership,
+        request: &Request<'_>,
         route: impl Route,
-        ids: &[u64],
-        projection: &Projection,
-        outputs: &Arc<Outputs>,
-    ) -> Result<()> {
-        let projection = Arc::new(projection.clone());
-        for (window, ids) in ids.chunks(WINDOW_ROWS).enumerate() {
+        make: impl FnOnce() -> Result<Outputs>,
+    ) -> Result<Arc<Outputs>> {
+        let admission = route.admission();
+        let class = request.options.class;
+        let mut windows = Windows::new(request, admission.limits(class));
+        let Some((mut window, need)) = windows.next() else {
+            return Ok(Arc::new(make()?));
+        };
+        let mut permit = request.admit_first(admission, need).await?;
+        let outputs = Arc::new(make()?);
+        let projection = Arc::new(request.projection.clone());
+        loop {
+            self.send(request, &route, window, permit, &projection, &outputs);
+            let Some((next, need)) = windows.next() else {
+                break;
+            };
             let started = self.windows_started.load(Ordering::Relaxed);
             self.windows_done(started.saturating_sub(WINDOWS_IN_FLIGHT - 1))
                 .await;
-            let owners = split(ids, dataset.rows(), ownership, &route);
-            if owners.is_empty() {
-                continue;
-            }
-            let permit = match route.permits() {
-                Some(permits) => Some(permits.acquire_arc().await),
-                None => None,
+            permit = match request.admit_next(admission, need).await {
+                Ok(permit) => permit,
+                Err(NotAdmitted::Expired) => {
+                    self.progress
+                        .expire((request.ids.len() - next.start) as u64);
+                    break;
+                }
+                Err(refused) => return Err(refused.into_error(request.ids.len())),
             };
-            let shared = Window::new(owners.len() as u32, self.progress.clone(), permit);
-            self.windows_started.store(started + 1, Ordering::Relaxed);
-            // All parts exist before the first is sent: whatever happens on the way, each is
-            // finished or dropped, and either counts.
-            let parts: Vec<(usize, Part)> = owners
-                .into_iter()
-                .map(|(shard, entries)| {
-                    let base = window * WINDOW_ROWS;
-                    (
-                        shard,
-                        Part::new(
-                            entries,
-                            base,
-                            projection.clone(),
-                            outputs.clone(),
-                            shared.clone(),
-                        ),
-                    )
-                })
-                .collect();
-            drop(shared);
-            for (shard, part) in parts {
-                route.send(shard, part);
-            }
+            window = next;
         }
         self.windows_done(self.windows_started.load(Ordering::Relaxed))
             .await;
-        self.progress.outcome()
+        self.progress.outcome(request.ids.len())?;
+        Ok(outputs)
+    }
+
+    /// Sends the places `window` of the take to the shards that own its rows.
+    fn send(
+        &self,
+        request: &Request<'_>,
+        route: &impl Route,
+        window: Range<usize>,
+        permit: Permit,
+        projection: &Arc<Projection>,
+        outputs: &Arc<Outputs>,
+    ) {
+        let (base, ids) = (window.start, &request.ids[window]);
+        let owners = split(ids, request.dataset.rows(), request.ownership, route);
+        if owners.is_empty() {
+            return;
+        }
+        let shared = Window::new(owners.len() as u32, self.progress.clone(), permit);
+        self.windows_started.fetch_add(1, Ordering::Relaxed);
+        // All parts exist before the first is sent: whatever happens on the way, each is
+        // finished or dropped, and either counts.
+        let parts: Vec<(usize, Part)> = owners
+            .into_iter()
+            .map(|(shard, entries)| {
+                let (projection, outputs) = (projection.clone(), outputs.clone());
+                let part = Part::new(entries, base, projection, outputs, shared.clone());
+                (shard, part)
+            })
+            .collect();
+        drop(shared);
+        for (shard, part) in parts {
+            route.send(shard, part);
+        }
     }
 
     /// Waits until `windows` windows are done.

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ptr::NonNull;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringtake_storage::dataset::{BadOffsets, Locator};
 use ringtake_storage::layout::PAGE_BYTES;
@@ -14,6 +14,7 @@ use ringtake_storage::plan::{PlannedRead, ReadLimits, next_read};
 
 use super::ShardContext;
 use super::decode::{Checked, Decoder};
+use crate::admission::LatencyClass;
 use crate::arena::{Arena, Region};
 use crate::cache::PageCache;
 use crate::error::{FaultKind, RowFault};
@@ -28,6 +29,12 @@ const OVERSIZE_BYTES_MAX: usize = 32 << 20;
 /// With a full queue the shard waits until this share of it is complete: one system call then
 /// brings and sends several reads, while the device keeps the rest to work on.
 const FULL_QUEUE_SHARE: u32 = 16;
+/// Of the queue depth, the share that bulk reads leave to urgent ones, one slot in this many: an
+/// urgent read then starts at once, and behind no more reads than it would at full depth.
+const URGENT_SLOTS_SHARE: u32 = 8;
+/// Urgent reads planned while bulk ones wait, before one of those has its turn: bulk work keeps
+/// a seventeenth of the reads however much urgent work there is.
+const URGENT_READS_IN_TURN_MAX: u32 = 16;
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
 const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 
@@ -53,6 +60,20 @@ struct Active {
     /// The first entry of that group not planned yet.
     next: usize,
     in_flight: u32,
+}
+
+impl Active {
+    /// Plans no more of its reads. Returns how many rows that leaves unread in some group.
+    fn give_up(&mut self) -> u64 {
+        let groups = self.part.projection.groups().len();
+        let rows = match groups - self.group {
+            0 => 0,
+            1 => self.part.entries.len() - self.next,
+            _ => self.part.entries.len(),
+        };
+        self.group = groups;
+        rows as u64
+    }
 }
 
 /// A read in flight, at the place of its slot.
@@ -81,13 +102,20 @@ pub(super) struct Engine<'a> {
     limits: ReadLimits,
     actives: Vec<Option<Active>>,
     active_free: Vec<u32>,
-    /// Actives with entries to plan, the oldest first.
-    to_plan: VecDeque<u32>,
+    /// Actives with entries to plan, by class, the oldest first.
+    to_plan: [VecDeque<u32>; LatencyClass::COUNT],
+    /// Reads of bulk parts in flight, and how many there may be.
+    bulk_in_flight: u32,
+    bulk_in_flight_max: u32,
+    /// Urgent reads planned while bulk ones waited, since the last of those.
+    urgent_in_turn: u32,
+    /// No deadline of a part with entries to plan is before it; `None` if there is no deadline.
+    next_deadline: Option<Instant>,
     flights: Vec<Flight>,
     slots_free: Vec<u32>,
     oversize_bytes: usize,
-    /// The next planned read waits for oversize ones to complete.
-    held_back: bool,
+    /// By class: the next planned read waits for oversize ones to complete.
+    held_back: [bool; LatencyClass::COUNT],
     completions: Vec<Completion>,
     /// Reads whose memory the path holds: queued, and not come back from a turn.
     lent: u32,
@@ -135,11 +163,15 @@ impl<'a> Engine<'a> {
             },
             actives: Vec::new(),
             active_free: Vec::new(),
-            to_plan: VecDeque::new(),
+            to_plan: [VecDeque::new(), VecDeque::new()],
+            bulk_in_flight: 0,
+            bulk_in_flight_max: (depth - depth.div_ceil(URGENT_SLOTS_SHARE)).max(1),
+            urgent_in_turn: 0,
+            next_deadline: None,
             flights: (0..depth).map(|_| Flight::default()).collect(),
             slots_free: (0..depth).rev().collect(),
             oversize_bytes: 0,
-            held_back: false,
+            held_back: [false; LatencyClass::COUNT],
             completions: Vec::with_capacity(depth as usize),
             lent: 0,
             #[cfg(debug_assertions)]
@@ -162,6 +194,11 @@ impl<'a> Engine<'a> {
     pub(super) fn accept(&mut self, mut part: Part) {
         self.context.counters.parts.add(1);
         part.entries.sort_unstable();
+        let class = part.class();
+        if let Some(deadline) = part.deadline() {
+            let next = self.next_deadline.get_or_insert(deadline);
+            *next = deadline.min(*next);
+        }
         let active = Active {
             part,
             group: 0,
@@ -178,7 +215,7 @@ impl<'a> Engine<'a> {
                 (self.actives.len() - 1) as u32
             }
         };
-        self.to_plan.push_back(id);
+        self.to_plan[class.index()].push_back(id);
     }
 
     fn in_flight(&self) -> u32 {
@@ -187,23 +224,43 @@ impl<'a> Engine<'a> {
 
     /// Whether no part is at work.
     pub(super) fn is_idle(&self) -> bool {
-        self.to_plan.is_empty() && self.in_flight() == 0
+        !self.has_entries() && self.in_flight() == 0
+    }
+
+    fn has_entries(&self) -> bool {
+        self.to_plan.iter().any(|queue| !queue.is_empty())
+    }
+
+    /// The class whose oldest part may plan a read now.
+    fn next_class(&self) -> Option<LatencyClass> {
+        let waits = |class: LatencyClass| {
+            !self.to_plan[class.index()].is_empty() && !self.held_back[class.index()]
+        };
+        let bulk_may = waits(LatencyClass::Bulk) && self.bulk_in_flight < self.bulk_in_flight_max;
+        let bulk_is_due = bulk_may && self.urgent_in_turn >= URGENT_READS_IN_TURN_MAX;
+        if waits(LatencyClass::Urgent) && !bulk_is_due {
+            Some(LatencyClass::Urgent)
+        } else {
+            bulk_may.then_some(LatencyClass::Bulk)
+        }
     }
 
     /// Whether another round would plan something.
     pub(super) fn can_plan(&self) -> bool {
-        !self.to_plan.is_empty() && !self.slots_free.is_empty() && !self.held_back
+        !self.slots_free.is_empty() && self.next_class().is_some()
     }
 
     /// One round: fill the queue, hand it over, decode what is complete. Returns whether
     /// anything moved.
     pub(super) fn round(&mut self) -> bool {
-        let mut moved = false;
-        while self.can_plan() {
+        let mut moved = self.expire();
+        while !self.slots_free.is_empty()
+            && let Some(class) = self.next_class()
+        {
             moved = true;
-            self.plan();
+            self.plan(class);
         }
-        let full = !self.to_plan.is_empty() && self.in_flight() > 0;
+        let full = self.has_entries() && self.in_flight() > 0;
         let wait = if full {
             Wait::For {
                 completions: (self.in_flight() / FULL_QUEUE_SHARE).max(1),
@@ -250,13 +307,55 @@ impl<'a> Engine<'a> {
         moved
     }
 
-    /// Plans up to one read of the oldest part: rows in the cache are delivered on the way.
-    fn plan(&mut self) {
-        let Some(&id) = self.to_plan.front() else {
+    /// Gives up what has expired before it was read. The clock is read once per round, and only
+    /// while a part has a deadline.
+    fn expire(&mut self) -> bool {
+        let Some(next) = self.next_deadline else {
+            return false;
+        };
+        let now = Instant::now();
+        if now < next {
+            return false;
+        }
+        self.next_deadline = None;
+        for class in 0..LatencyClass::COUNT {
+            let mut queue = std::mem::take(&mut self.to_plan[class]);
+            queue.retain(|&id| {
+                let Some(active) = self.actives[id as usize].as_mut() else {
+                    return false;
+                };
+                match active.part.deadline() {
+                    Some(deadline) if deadline <= now => {
+                        let rows = active.give_up();
+                        self.context.counters.rows_expired.add(rows);
+                        if let Some(progress) = active.part.progress() {
+                            progress.expire(rows);
+                        }
+                        self.finish_if_done(id);
+                        false
+                    }
+                    Some(deadline) => {
+                        let next = self.next_deadline.get_or_insert(deadline);
+                        *next = deadline.min(*next);
+                        true
+                    }
+                    None => true,
+                }
+            });
+            self.to_plan[class] = queue;
+        }
+        self.held_back = [false; LatencyClass::COUNT];
+        true
+    }
+
+    /// Plans up to one read of the oldest part of `class`: rows in the cache are delivered on the
+    /// way.
+    fn plan(&mut self, class: LatencyClass) {
+        let Some(&id) = self.to_plan[class.index()].front() else {
             return;
         };
         let Some(active) = self.actives[id as usize].as_mut() else {
-            self.to_plan.pop_front();
+            self.to_plan[class.index()].pop_front();
             return;
         };
         let groups = active.part.projection.groups().len();
@@ -265,7 +364,8 @@ impl<'a> Engine<'a> {
             .progress()
             .is_none_or(|progress| progress.is_cancelled());
         if cancelled {
-            active.group = groups;
+            let rows = active.give_up();
+            self.context.counters.rows_cancelled.add(rows);
         }
         while active.group < groups {
             let group = active.part.projection.groups()[active.group].group;
@@ -314,17 +414,36 @@ impl<'a> Engine<'a> {
                 && self.oversize_bytes > 0
                 && self.oversize_bytes + planned.bytes as usize > OVERSIZE_BYTES_MAX
             {
-                self.held_back = true;
+                self.held_back[class.index()] = true;
                 return;
             }
             active.next += planned.entries;
             active.in_flight += 1;
             let group = active.group as u32;
+            self.count_turn(class);
             self.submit(id, group, first_entry as u32, file, planned);
             return;
         }
-        self.to_plan.pop_front();
+        self.to_plan[class.index()].pop_front();
         self.finish_if_done(id);
+    }
+
+    /// Notes that a read of `class` is planned.
+    fn count_turn(&mut self, class: LatencyClass) {
+        match class {
+            LatencyClass::Bulk => {
+                self.bulk_in_flight += 1;
+                self.urgent_in_turn = 0;
+            }
+            LatencyClass::Urgent => {
+                self.context.counters.urgent_reads.add(1);
+                if self.to_plan[LatencyClass::Bulk.index()].is_empty() {
+                    self.urgent_in_turn = 0;
+                } else {
+                    self.urgent_in_turn += 1;
+                }
+            }
+        }
     }
 
     fn submit(
@@ -426,12 +545,15 @@ impl<'a> Engine<'a> {
         let flight = &mut self.flights[slot as usize];
         if let Some(region) = flight.oversize.take() {
             self.oversize_bytes -= region.bytes();
-            self.held_back = false;
+            self.held_back = [false; LatencyClass::COUNT];
         }
         let id = flight.active;
         self.slots_free.push(slot);
         if let Some(active) = self.actives[id as usize].as_mut() {
             active.in_flight -= 1;
+            if active.part.class() == LatencyClass::Bulk {
+                self.bulk_in_flight -= 1;
+            }
         }
         self.finish_if_done(id);
     }

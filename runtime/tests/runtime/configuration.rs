@@ -78,6 +78,8 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         scheduler: Scheduler::PerRead,
         alignment: Alignment::Bytes(8192),
         takes_in_flight_max: 77,
+        reads_in_flight_max: 888,
+        bytes_in_flight_max: 9_999_999,
         ..config(3, ReadPathChoice::ThreadPool { threads: 5 })
     };
     let store = assert_works(&path, config);
@@ -96,6 +98,8 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         "checksums = Skip".to_owned(),
         "align_bytes = 8192".to_owned(),
         "takes_in_flight_max = 77".to_owned(),
+        "reads_in_flight_max = 888".to_owned(),
+        "bytes_in_flight_max = 9999999".to_owned(),
     ] {
         assert!(
             printed.lines().any(|printed| printed == line),
@@ -179,6 +183,20 @@ fn a_configuration_that_cannot_work_is_refused_with_field_and_reason() {
                 ..base()
             },
             "takes_in_flight_max",
+        ),
+        (
+            Config {
+                reads_in_flight_max: 0,
+                ..base()
+            },
+            "reads_in_flight_max",
+        ),
+        (
+            Config {
+                bytes_in_flight_max: u64::MAX,
+                ..base()
+            },
+            "bytes_in_flight_max",
         ),
         (
             Config {

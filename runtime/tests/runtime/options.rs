@@ -4,7 +4,9 @@ use std::path::Path;
 
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Field};
-use ringtake_runtime::{Error, Missing, ReadPathChoice, Store, TakeOptions};
+use ringtake_runtime::{
+    Error, LatencyClass, Missing, ReadPathChoice, Store, TakeOptions, WhenFull,
+};
 use ringtake_storage::Error as StorageError;
 use ringtake_storage::write::Overwrite;
 
@@ -14,6 +16,9 @@ use crate::opened::{READ_PATHS, draw, open, seeded};
 
 const NULLS: TakeOptions = TakeOptions {
     missing: Missing::Null,
+    when_full: WhenFull::Wait,
+    deadline: None,
+    class: LatencyClass::Urgent,
 };
 
 #[test]

@@ -91,6 +91,7 @@ impl Take {
                 MissingRow::Error => Missing::Error,
                 MissingRow::Null => Missing::Null,
             },
+            ..TakeOptions::default()
         };
         let (output, writer) = Output::standard();
         let taken = (|| {
