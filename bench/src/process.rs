@@ -99,10 +99,12 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    fn burn() -> u64 {
-        (0..20_000_000u64).fold(1, |sum, step| {
-            std::hint::black_box(sum.wrapping_mul(31) ^ step)
-        })
+    /// Works until the kernel has counted it: it counts a thread that nobody interrupts at its
+    /// ticks only.
+    fn burn() {
+        while Spent::by_this_thread().cpu() < Duration::from_millis(20) {
+            (0..1_000_000_u64).fold(1, |sum, step| std::hint::black_box(sum ^ step));
+        }
     }
 
     #[test]

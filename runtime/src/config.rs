@@ -29,6 +29,12 @@ pub struct Config {
     pub checksums: Checksums,
     /// Alignment of reads.
     pub alignment: Alignment,
+    /// Rows of one take that lie no further apart than this many bytes are read together, with
+    /// what is between them.
+    pub merge_gap_bytes: u32,
+    /// Memory that results are put into before any from the heap: faulted in once, registered
+    /// with the rings, and used again when the arrays in it are dropped. 0 for none.
+    pub result_memory_bytes: u64,
     /// Windows of takes (65,536 rows each) that may be at work at once, over all callers; further
     /// ones wait.
     pub takes_in_flight_max: usize,
@@ -51,6 +57,8 @@ impl Default for Config {
             scheduler: Scheduler::Batched,
             checksums: Checksums::Verify,
             alignment: Alignment::Device,
+            merge_gap_bytes: 0,
+            result_memory_bytes: 32 << 20,
             takes_in_flight_max: 1024,
             reads_in_flight_max: 1 << 22,
             bytes_in_flight_max: 4 << 30,
@@ -264,6 +272,10 @@ pub struct ResolvedConfig {
     pub checksums: Checksums,
     /// Alignment of reads in bytes.
     pub align_bytes: u32,
+    /// Rows no further apart than this are read together.
+    pub merge_gap_bytes: u32,
+    /// Memory for results.
+    pub result_memory_bytes: u64,
     /// Takes that may be at work at once.
     pub takes_in_flight_max: usize,
     /// Rows times column groups at work at once.
@@ -282,6 +294,8 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "scheduler = {}", self.scheduler)?;
         writeln!(f, "checksums = {:?}", self.checksums)?;
         writeln!(f, "align_bytes = {}", self.align_bytes)?;
+        writeln!(f, "merge_gap_bytes = {}", self.merge_gap_bytes)?;
+        writeln!(f, "result_memory_bytes = {}", self.result_memory_bytes)?;
         writeln!(f, "takes_in_flight_max = {}", self.takes_in_flight_max)?;
         writeln!(f, "reads_in_flight_max = {}", self.reads_in_flight_max)?;
         write!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)

@@ -22,6 +22,7 @@ mod outputs;
 mod part;
 pub mod probe;
 mod read_path;
+mod results;
 mod route;
 mod shard;
 mod stats;

@@ -134,6 +134,7 @@ impl LocalShard {
             dataset: self.dataset(),
             ownership: self.context.ownership,
             align_bytes: self.context.align_bytes,
+            results: self.context.results.as_ref(),
             ids,
             projection,
             options: TakeOptions::default(),

@@ -6,6 +6,7 @@
 //! widths, lifetimes of owned memory — is checked or owned here.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use arrow::buffer::{Buffer, MutableBuffer};
 use ringtake_storage::assemble::{ColumnBytes, value_ends, value_offsets};
@@ -13,6 +14,7 @@ use ringtake_storage::column::ColumnShape;
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
 
+use crate::results::{Lease, ResultMemory};
 use crate::{Error, Result};
 
 /// The outputs of all columns of one take.
@@ -28,6 +30,9 @@ enum OutputColumn {
         values: NonNull<u8>,
         width_bytes: usize,
         rows: usize,
+        /// Whether a drive may write into them: they are in the memory for results, which is
+        /// kept as long as this value is.
+        leased: bool,
     },
     Variable {
         values: NonNull<u8>,
@@ -48,12 +53,61 @@ enum Ends {
 
 #[derive(Debug)]
 enum Owned {
-    Fixed(MutableBuffer, usize),
-    Variable {
-        offsets: Buffer,
-        values: MutableBuffer,
-        value_bytes: usize,
-    },
+    Fixed(Memory),
+    Variable { offsets: Buffer, values: Memory },
+}
+
+/// Memory of one column's values.
+#[derive(Debug)]
+struct Memory {
+    of: MemoryOf,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+enum MemoryOf {
+    Heap(MutableBuffer),
+    Results(Lease),
+}
+
+impl Memory {
+    fn new(results: Option<&Arc<ResultMemory>>, bytes: usize) -> Memory {
+        let of = match results.and_then(|results| results.lease(bytes)) {
+            Some(lease) => MemoryOf::Results(lease),
+            None => MemoryOf::Heap(MutableBuffer::with_capacity(bytes)),
+        };
+        Memory { of, bytes }
+    }
+
+    fn start(&mut self) -> NonNull<u8> {
+        match &mut self.of {
+            MemoryOf::Heap(buffer) => {
+                NonNull::new(buffer.as_mut_ptr()).unwrap_or(NonNull::dangling())
+            }
+            MemoryOf::Results(lease) => lease.start(),
+        }
+    }
+
+    fn is_leased(&self) -> bool {
+        matches!(self.of, MemoryOf::Results(_))
+    }
+
+    /// # Safety
+    /// All bytes have been written.
+    unsafe fn into_buffer(self) -> Buffer {
+        match self.of {
+            MemoryOf::Heap(mut buffer) => {
+                // SAFETY: `bytes` is the capacity asked for, and all of it has been written.
+                unsafe { buffer.set_len(self.bytes) };
+                buffer.into()
+            }
+            // SAFETY: the lease has room for `bytes` bytes, keeps them for as long as it lives,
+            // and nobody writes them any more.
+            MemoryOf::Results(lease) => unsafe {
+                Buffer::from_custom_allocation(lease.start(), self.bytes, Arc::new(lease))
+            },
+        }
+    }
 }
 
 // SAFETY: the pointers lead to memory that `owned` holds or that a blocked caller lends (see
@@ -62,17 +116,14 @@ unsafe impl Send for Outputs {}
 // SAFETY: as above; `write` takes `&self` because writers of disjoint places share it.
 unsafe impl Sync for Outputs {}
 
-fn start_of(buffer: &mut MutableBuffer) -> NonNull<u8> {
-    NonNull::new(buffer.as_mut_ptr()).unwrap_or(NonNull::dangling())
-}
-
 impl Outputs {
-    /// Buffers of the exact size for `ids`. Ids past the end get zeros of fixed width and no
-    /// bytes of variable width.
+    /// Buffers of the exact size for `ids`, in the memory for results as far as there is any. Ids
+    /// past the end get zeros of fixed width and no bytes of variable width.
     pub(crate) fn allocate(
         dataset: &Dataset,
         projection: &Projection,
         ids: &[u64],
+        results: Option<&Arc<ResultMemory>>,
     ) -> Result<Outputs> {
         let rows = ids.len();
         let mut columns = Vec::with_capacity(projection.columns().len());
@@ -82,36 +133,31 @@ impl Outputs {
                 ColumnShape::Variable { offsets: width, .. } => {
                     let (offsets, value_bytes) = value_offsets(dataset, column, width, ids)?;
                     let value_bytes = value_bytes as usize;
-                    let mut values = MutableBuffer::with_capacity(value_bytes);
+                    let mut values = Memory::new(results, value_bytes);
                     let ends = match width {
                         ringtake_storage::column::OffsetWidth::I32 => Ends::I32(aligned(&offsets)),
                         ringtake_storage::column::OffsetWidth::I64 => Ends::I64(aligned(&offsets)),
                     };
                     columns.push(OutputColumn::Variable {
-                        values: start_of(&mut values),
+                        values: values.start(),
                         value_bytes,
                         ends,
                         rows,
                     });
-                    owned.push(Owned::Variable {
-                        offsets,
-                        values,
-                        value_bytes,
-                    });
+                    owned.push(Owned::Variable { offsets, values });
                 }
                 shape => {
                     let width_bytes = shape.width_bytes().unwrap_or_default() as usize;
-                    let bytes = width_bytes * rows;
-                    let mut values = MutableBuffer::with_capacity(bytes);
-                    let start = start_of(&mut values);
+                    let mut values = Memory::new(results, width_bytes * rows);
                     let column = OutputColumn::Fixed {
-                        values: start,
+                        values: values.start(),
                         width_bytes,
                         rows,
+                        leased: values.is_leased(),
                     };
                     zero_missing(&column, dataset.rows(), ids);
                     columns.push(column);
-                    owned.push(Owned::Fixed(values, bytes));
+                    owned.push(Owned::Fixed(values));
                 }
             }
         }
@@ -158,6 +204,7 @@ impl Outputs {
                         values,
                         width_bytes,
                         rows,
+                        leased: false,
                     };
                     zero_missing(&column, dataset.rows(), ids);
                     columns.push(column);
@@ -219,6 +266,7 @@ impl Outputs {
                 values,
                 width_bytes,
                 rows,
+                ..
             } => {
                 assert!(
                     place < *rows && bytes.len() == *width_bytes,
@@ -272,6 +320,41 @@ impl Outputs {
         }
     }
 
+    /// Where the value of `column` at `place` goes, if a drive may write `bytes` bytes there:
+    /// memory that stays as long as this value does, whatever becomes of the take.
+    #[inline]
+    pub(crate) fn lent(&self, column: usize, place: usize, bytes: usize) -> Option<NonNull<u8>> {
+        match &self.columns[column] {
+            OutputColumn::Fixed {
+                values,
+                width_bytes,
+                rows,
+                leased: true,
+            } if *width_bytes == bytes && place < *rows => {
+                // SAFETY: the place is below `rows`, so it is inside the lease.
+                Some(unsafe { values.add(place * width_bytes) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Asks the processor for the memory of `column` at `place`, which will be written soon.
+    #[inline]
+    pub(crate) fn prefetch(&self, column: usize, place: usize) {
+        if let OutputColumn::Fixed {
+            values,
+            width_bytes,
+            rows,
+            ..
+        } = &self.columns[column]
+            && place < *rows
+        {
+            // SAFETY: the place is below `rows`, so the address is inside the column.
+            let start = unsafe { values.add(place * width_bytes) };
+            prefetch_for_write(start, *width_bytes);
+        }
+    }
+
     /// The filled buffers.
     ///
     /// # Safety
@@ -279,24 +362,14 @@ impl Outputs {
     pub(crate) unsafe fn into_columns(self) -> Vec<ColumnBytes> {
         self.owned
             .into_iter()
+            // SAFETY: all bytes have been written, as the caller vouches; offsets cover the
+            // values without gaps.
             .map(|owned| match owned {
-                Owned::Fixed(mut values, bytes) => {
-                    // SAFETY: `bytes` is within the capacity, and all of it has been written.
-                    unsafe { values.set_len(bytes) };
-                    ColumnBytes::Fixed(values.into())
-                }
-                Owned::Variable {
+                Owned::Fixed(values) => ColumnBytes::Fixed(unsafe { values.into_buffer() }),
+                Owned::Variable { offsets, values } => ColumnBytes::Variable {
                     offsets,
-                    mut values,
-                    value_bytes,
-                } => {
-                    // SAFETY: as above; the offsets cover `value_bytes` without gaps.
-                    unsafe { values.set_len(value_bytes) };
-                    ColumnBytes::Variable {
-                        offsets,
-                        values: values.into(),
-                    }
-                }
+                    values: unsafe { values.into_buffer() },
+                },
             })
             .collect()
     }
@@ -337,4 +410,22 @@ pub enum ColumnBuffer<'a> {
         /// `ids + 1` offsets into them, the first of them 0.
         offsets: &'a mut Vec<i64>,
     },
+}
+
+/// Lines asked for at once, beyond which the processor's queue of misses is full anyway.
+const PREFETCH_LINES_MAX: usize = 64;
+const LINE_BYTES: usize = 64;
+
+#[inline]
+fn prefetch_for_write(start: NonNull<u8>, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in 0..bytes.div_ceil(LINE_BYTES).min(PREFETCH_LINES_MAX) {
+        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a prefetch reads and writes nothing, whatever the address.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_ET0>(start.as_ptr().wrapping_add(line * LINE_BYTES).cast())
+        };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, bytes, LINE_BYTES, PREFETCH_LINES_MAX);
 }

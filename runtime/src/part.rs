@@ -163,6 +163,11 @@ impl Part {
         self.outputs.as_deref()
     }
 
+    /// The same, to be kept beyond the part: for a shard that ends with reads in flight.
+    pub(crate) fn share_outputs(&self) -> Option<Arc<Outputs>> {
+        self.outputs.clone()
+    }
+
     pub(crate) fn progress(&self) -> Option<&Progress> {
         self.window.as_deref().map(|window| &*window.progress)
     }

@@ -39,6 +39,9 @@ pub struct RingFeatures {
     pub registered_files: bool,
     /// The arena is registered; needs memlock.
     pub registered_buffers: bool,
+    /// The memory for results is registered, so that reads into it cost no more than others; needs
+    /// memlock.
+    pub registered_results: bool,
     /// The ring itself is registered: Linux 5.18.
     pub registered_ring: bool,
 }

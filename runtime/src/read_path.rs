@@ -31,8 +31,19 @@ pub(crate) struct Read {
     /// Aligned as the device asks.
     pub(crate) bytes: u32,
     pub(crate) buffer: NonNull<u8>,
-    /// Whether the buffer is in the shard's arena, which may be registered.
-    pub(crate) in_arena: bool,
+    /// Where the buffer is.
+    pub(crate) memory: Memory,
+}
+
+/// Memory that may be registered with a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// The shard's arena.
+    Arena,
+    /// The store's memory for results.
+    Results,
+    /// Memory of the read's own.
+    Own,
 }
 
 // SAFETY: the buffer is exclusively the read's until its completion (contract of

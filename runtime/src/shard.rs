@@ -33,6 +33,7 @@ use crate::read_path::ReadPath;
 use crate::read_path::dma_file::Reads;
 use crate::read_path::parts::Parts;
 use crate::read_path::shared_rings::SharedRings;
+use crate::results::ResultMemory;
 use crate::route::{Ownership, ShardId};
 use crate::stats::ShardCounters;
 use engine::Engine;
@@ -55,6 +56,8 @@ pub(crate) struct ShardContext {
     pub(crate) cache_bytes: u64,
     pub(crate) checksums: Checksums,
     pub(crate) align_bytes: u32,
+    pub(crate) merge_gap_bytes: u32,
+    pub(crate) results: Option<Arc<ResultMemory>>,
     /// What code on this shard may have at work: limits of its own, so that no other shard is
     /// waited for.
     pub(crate) local_admission: Arc<Admission>,
@@ -160,7 +163,7 @@ fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>
     let (ring_depth, io_memory) = match context.read_path {
         ReadPathChoice::Glommio => {
             let depth = (context.queue_depth as usize).next_power_of_two();
-            let slots = depth * engine::slot_bytes(context) as usize;
+            let slots = depth * engine::slots(context).small_bytes as usize;
             (
                 depth.max(GLOMMIO_RING_DEPTH),
                 slots.min(GLOMMIO_IO_MEMORY_MAX),
@@ -227,7 +230,7 @@ async fn run(
     let parts = Arc::clone(&context);
     // Everything the kernel may write into, or borrows from, is declared before the engine, and
     // so dropped after it; the engine drains its reads when it is dropped.
-    let arena = match Arena::new(parts.queue_depth, engine::slot_bytes(&parts)) {
+    let arena = match Arena::new(engine::slots(&parts)) {
         Ok(arena) => arena,
         Err(error) => {
             let _ = started.send(Err(error.to_string()));
@@ -247,12 +250,15 @@ async fn run(
                 read_path: parts.read_path,
                 queue_depth: parts.queue_depth,
                 files: parts.files.clone(),
-                arena: arena.region().span(),
+                memory: std::iter::once(arena.region().span())
+                    .chain(parts.results.iter().map(|results| results.span()))
+                    .collect(),
                 doorbell: parts.doorbell.clone(),
                 counters: parts.counters.clone(),
                 rings: parts.rings.clone(),
             };
-            // SAFETY: `arena` and `parts.files` outlive the engine, which owns the path.
+            // SAFETY: `arena`, and the results and files that `parts` keeps, outlive the engine,
+            // which owns the path.
             unsafe { made_from.scheduled(parts.scheduler, &mut ring) }
                 .map_err(|error| error.to_string())
         }

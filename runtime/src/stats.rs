@@ -54,6 +54,10 @@ counters! {
     urgent_reads,
     /// Bytes of all of them.
     read_bytes,
+    /// Reads saved because another one in flight brought the same bytes.
+    reads_shared,
+    /// Of the reads submitted, those that went straight to their row's place in the result.
+    reads_placed,
     /// Reads completed.
     completions,
     /// Rows served from the shard's cache, counted once per column group.

@@ -26,6 +26,7 @@ use crate::local::LocalShard;
 use crate::outputs::{ColumnBuffer, Outputs};
 use crate::probe::{NoRing, probe_ring};
 use crate::read_path::shared_rings::SharedRings;
+use crate::results::ResultMemory;
 use crate::route::{Ownership, ShardId};
 use crate::shard::{self, ShardContext, ShardInfo, catch_panic};
 use crate::stats::{ShardCounters, ShardStats};
@@ -48,6 +49,7 @@ struct Core {
     ownership: Ownership,
     inboxes: Vec<Inbox>,
     admission: Arc<Admission>,
+    results: Option<Arc<ResultMemory>>,
     counters: Vec<Arc<ShardCounters>>,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
@@ -113,6 +115,8 @@ impl Store {
                 scheduler: config.scheduler,
                 checksums: config.checksums,
                 align_bytes,
+                merge_gap_bytes: config.merge_gap_bytes,
+                result_memory_bytes: config.result_memory_bytes,
                 takes_in_flight_max: config.takes_in_flight_max,
                 reads_in_flight_max: config.reads_in_flight_max,
                 bytes_in_flight_max: config.bytes_in_flight_max,
@@ -120,6 +124,7 @@ impl Store {
             under_glommio: ring.is_ok(),
             dataset: Arc::new(dataset),
             files: Arc::new(files),
+            results: result_memory(config.result_memory_bytes, &mut warnings),
         };
         let started = match plan.start() {
             Err(error) if config.read_path == ReadPathChoice::Auto && plan.under_glommio => {
@@ -407,6 +412,7 @@ impl Core {
             dataset: &self.dataset,
             ownership: self.ownership,
             align_bytes: self.config.align_bytes,
+            results: self.results.as_ref(),
             ids,
             projection,
             options,
@@ -448,6 +454,7 @@ struct Plan {
     under_glommio: bool,
     dataset: Arc<Dataset>,
     files: Arc<Files>,
+    results: Option<Arc<ResultMemory>>,
 }
 
 struct Started {
@@ -535,6 +542,8 @@ impl Plan {
             cache_bytes: config.cache_bytes / config.shards as u64,
             checksums: config.checksums,
             align_bytes: config.align_bytes,
+            merge_gap_bytes: config.merge_gap_bytes,
+            results: self.results.clone(),
             local_admission: Arc::new(Admission::new(
                 config.in_flight_max().share_of(config.shards as u64),
             )),
@@ -563,6 +572,7 @@ impl Plan {
             dataset: self.dataset,
             inboxes: started.inboxes,
             admission: Arc::new(Admission::new(self.config.in_flight_max())),
+            results: self.results,
             counters: started.counters,
             threads: std::sync::Mutex::new(started.threads),
             closed: AtomicBool::new(false),
@@ -582,6 +592,24 @@ impl Started {
             let _ = thread.join();
         }
         error
+    }
+}
+
+fn result_memory(bytes: u64, warnings: &mut Vec<String>) -> Option<Arc<ResultMemory>> {
+    if bytes == 0 {
+        return None;
+    }
+    let made = usize::try_from(bytes)
+        .map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))
+        .and_then(ResultMemory::new);
+    match made {
+        Ok(memory) => Some(memory),
+        Err(error) => {
+            warnings.push(format!(
+                "there are no {bytes} bytes of memory for results ({error}), so they come from the heap, which is slower; choose a smaller `result_memory_bytes`"
+            ));
+            None
+        }
     }
 }
 

@@ -21,6 +21,7 @@ use crate::admission::{Admission, LatencyClass, Need, NotAdmitted, Permit, WhenF
 use crate::inbox::{Inbox, Message};
 use crate::outputs::Outputs;
 use crate::part::{Part, Progress, Window};
+use crate::results::ResultMemory;
 use crate::route::Ownership;
 use crate::{Error, Result};
 
@@ -49,6 +50,7 @@ pub(crate) struct Request<'a> {
     pub(crate) dataset: &'a Dataset,
     pub(crate) ownership: Ownership,
     pub(crate) align_bytes: u32,
+    pub(crate) results: Option<&'a Arc<ResultMemory>>,
     pub(crate) ids: &'a [u64],
     pub(crate) projection: &'a Projection,
     pub(crate) options: TakeOptions,
@@ -93,10 +95,11 @@ pub(crate) async fn batch(request: &Request<'_>, route: impl Route) -> Result<Re
         ids,
         projection,
         options,
+        results,
         ..
     } = *request;
     let flight = Flight::new(options);
-    let allocate = || Outputs::allocate(dataset, projection, ids);
+    let allocate = || Outputs::allocate(dataset, projection, ids, results);
     let outputs = flight.fill(request, route, allocate).await?;
     let outputs = Arc::into_inner(outputs).ok_or(Error::Closed)?;
     // SAFETY: `fill` returned without error, so each entry has been delivered, and there was one

@@ -408,6 +408,17 @@ impl Locator<'_> {
         }
     }
 
+    /// The checksum of `row`, where it is kept in a table.
+    #[inline]
+    pub fn table_checksum(&self, row: u64) -> Option<u32> {
+        match self.place {
+            Place::Fixed { group, sums, .. } if group.checksum == ChecksumPlace::Table => {
+                sums.and_then(|sums| sums.get(row as usize)).copied()
+            }
+            _ => None,
+        }
+    }
+
     /// Whether `stored` has the checksum of `row`.
     #[inline]
     pub fn matches(&self, row: u64, stored: &[u8]) -> bool {

@@ -194,6 +194,10 @@ pub fn table_file_name(kind: TableKind, of: u32) -> String {
     }
 }
 
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
 impl FixedGroup {
     /// Where the record at `row_in_block` is, from its block's start.
     #[inline]
@@ -211,6 +215,19 @@ impl FixedGroup {
     /// Bytes of a whole block.
     pub fn block_bytes(&self, block_rows: u32) -> u64 {
         self.used_bytes(block_rows).next_multiple_of(PAGE_BYTES)
+    }
+
+    /// The most bytes that a read aligned to `align_bytes` needs to bring any one record.
+    pub fn read_bytes_max(&self, align_bytes: u32) -> u32 {
+        let (align, record) = (u64::from(align_bytes), u64::from(self.record_bytes));
+        // Every record begins at a multiple of whatever divides pages, where blocks begin, and the
+        // steps from unit to unit and from record to record.
+        let mut start_step = gcd(gcd(u64::from(self.unit_bytes), PAGE_BYTES), align);
+        if self.rows_per_unit > 1 {
+            start_step = gcd(start_step, record);
+        }
+        let bytes = (align - start_step + record).next_multiple_of(align);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 
     /// Bytes of a row's columns, without an inline checksum.

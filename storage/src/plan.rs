@@ -21,6 +21,8 @@ pub struct ReadLimits {
     pub align_bytes: u32,
     /// Bytes of the buffer; only a single row that needs more exceeds it.
     pub bytes_max: u32,
+    /// Rows that lie no further apart than this are read together, with what is between them.
+    pub gap_bytes: u32,
 }
 
 /// A read that brings one or more rows.
@@ -36,7 +38,7 @@ pub struct PlannedRead {
     pub entries: usize,
 }
 
-/// The read for the first of `entries` and for as many after it as touch it.
+/// The read for the first of `entries` and for as many after it as touch it or are near.
 ///
 /// `entries` must be in ascending order of rows, and not empty.
 ///
@@ -63,7 +65,7 @@ pub fn next_read(
                 None => (extent.dir, start, end),
                 Some((dir, first, last))
                     if dir == extent.dir
-                        && start <= last
+                        && start <= last.saturating_add(u64::from(limits.gap_bytes))
                         && start >= first
                         && (end <= last || end - first <= u64::from(limits.bytes_max)) =>
                 {

@@ -16,7 +16,7 @@ use crate::read_path::dma_file::Reads;
 use crate::read_path::parts::Parts;
 use crate::read_path::shared_rings::SharedRings;
 use crate::read_path::simulated::written;
-use crate::read_path::{Completion, Read, ReadPath, Wait};
+use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use crate::stats::ShardCounters;
 
 const SLOT_BYTES: u32 = 64 << 10;
@@ -110,7 +110,11 @@ impl Buffers {
             bytes,
             // SAFETY: inside the region.
             buffer: unsafe { self.region.start().add(at) },
-            in_arena: self.skew == 0,
+            memory: if self.skew == 0 {
+                Memory::Arena
+            } else {
+                Memory::Own
+            },
         }
     }
 
@@ -138,7 +142,7 @@ fn parts(world: &World, way: ReadPathChoice, queue_depth: u32, buffers: &Buffers
         read_path: way,
         queue_depth,
         files: world.files.clone(),
-        arena: buffers.region.span(),
+        memory: vec![buffers.region.span()],
         doorbell: Arc::new(Doorbell::new().unwrap()),
         counters: Arc::new(ShardCounters::default()),
         rings,

@@ -25,8 +25,8 @@ pub(crate) struct Parts {
     /// Reads in flight at most.
     pub(crate) queue_depth: u32,
     pub(crate) files: Arc<Files>,
-    /// The memory of the shard's arena.
-    pub(crate) arena: Span,
+    /// The memory of the shard's arena, and the store's for results.
+    pub(crate) memory: Vec<Span>,
     /// Of the thread that drives the path.
     pub(crate) doorbell: Arc<Doorbell>,
     /// Written by the thread that drives the path.
@@ -43,7 +43,7 @@ impl Parts {
     /// own goes to `ring`.
     ///
     /// # Safety
-    /// The memory of `arena` and the files outlive the path.
+    /// The memory and the files outlive the path.
     pub(crate) unsafe fn scheduled(
         self,
         scheduler: Scheduler,
@@ -81,7 +81,7 @@ impl Parts {
                 // SAFETY: arena and files outlive the path, as the caller promises; the path
                 // borrows the ring.
                 let (path, features) = unsafe {
-                    RingPerShard::new(ring, rung, files, Some(self.arena), doorbell, counters)
+                    RingPerShard::new(ring, rung, files, &self.memory, doorbell, counters)
                 };
                 Ok((Box::new(path), Some(features)))
             }

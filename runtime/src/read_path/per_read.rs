@@ -279,6 +279,7 @@ impl Work for Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::read_path::Memory;
     use std::ptr::NonNull;
 
     fn stage() -> (Stage, crossbeam_channel::Receiver<Box<Task>>) {
@@ -306,7 +307,7 @@ mod tests {
             offset: 0,
             bytes,
             buffer: NonNull::dangling(),
-            in_arena: false,
+            memory: Memory::Own,
         };
         stage.queue.tasks().push(Box::new(Task {
             order,

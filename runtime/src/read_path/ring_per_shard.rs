@@ -12,7 +12,7 @@ use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squ
 
 use crate::doorbell::Doorbell;
 use crate::probe::{RingFeatures, RingRung};
-use crate::read_path::{Completion, Read, ReadPath, Span, Wait};
+use crate::read_path::{Completion, Memory, Read, ReadPath, Span, Wait};
 use crate::stats::ShardCounters;
 
 /// User data of the doorbell's poll; tokens are 32 bits, so no read has it.
@@ -55,12 +55,20 @@ pub(crate) struct RingPerShard<'r> {
     submissions: SubmissionQueue<'r>,
     completions: CompletionQueue<'r>,
     files: Files,
-    fixed_buffers: bool,
+    registered: Registered,
     timeouts: bool,
     in_flight: u32,
     doorbell: Arc<Doorbell>,
     doorbell_armed: bool,
     counters: Arc<ShardCounters>,
+}
+
+/// Which memory is registered: the arena as buffer 0, results as buffer 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Registered {
+    Nothing,
+    Arena,
+    ArenaAndResults,
 }
 
 enum Files {
@@ -73,31 +81,27 @@ impl<'r> RingPerShard<'r> {
     /// kernels) is used unregistered, and `features` says so.
     ///
     /// # Safety
-    /// The memory of `arena` outlives the ring, and so do the descriptors in `files`.
+    /// The memory, which is the arena's and then that of results, outlives the ring, and so do the
+    /// descriptors in `files`.
     pub(crate) unsafe fn new(
         ring: &'r mut IoUring,
         rung: RingRung,
         files: Vec<RawFd>,
-        arena: Option<Span>,
+        memory: &[Span],
         doorbell: Arc<Doorbell>,
         counters: Arc<ShardCounters>,
     ) -> (RingPerShard<'r>, RingFeatures) {
         let timeouts = ring.params().is_feature_ext_arg();
         let (mut submitter, submissions, completions) = ring.split();
         let registered_files = submitter.register_files(&files).is_ok();
-        let fixed_buffers = arena.is_some_and(|arena| {
-            let iovec = libc::iovec {
-                iov_base: arena.start.as_ptr().cast(),
-                iov_len: arena.bytes,
-            };
-            // SAFETY: the arena outlives the ring, as the caller promises.
-            unsafe { submitter.register_buffers(&[iovec]) }.is_ok()
-        });
+        // SAFETY: the memory outlives the ring, as the caller promises.
+        let registered = unsafe { register(&submitter, memory) };
         let registered_ring = submitter.register_ring_fd().is_ok();
         let features = RingFeatures {
             rung,
             registered_files,
-            registered_buffers: fixed_buffers,
+            registered_buffers: registered != Registered::Nothing,
+            registered_results: registered == Registered::ArenaAndResults,
             registered_ring,
         };
         let path = RingPerShard {
@@ -109,7 +113,7 @@ impl<'r> RingPerShard<'r> {
             } else {
                 Files::Plain(files)
             },
-            fixed_buffers,
+            registered,
             timeouts,
             in_flight: 0,
             doorbell,
@@ -122,16 +126,20 @@ impl<'r> RingPerShard<'r> {
     fn entry(&self, read: Read) -> squeue::Entry {
         let buffer = read.buffer.as_ptr();
         let token = u64::from(read.token);
+        let registered_as = match (read.memory, self.registered) {
+            (Memory::Arena, Registered::Arena | Registered::ArenaAndResults) => Some(0),
+            (Memory::Results, Registered::ArenaAndResults) => Some(1),
+            _ => None,
+        };
         macro_rules! read_from {
             ($fd:expr) => {
-                if self.fixed_buffers && read.in_arena {
-                    opcode::ReadFixed::new($fd, buffer, read.bytes, 0)
+                match registered_as {
+                    Some(index) => opcode::ReadFixed::new($fd, buffer, read.bytes, index)
                         .offset(read.offset)
-                        .build()
-                } else {
-                    opcode::Read::new($fd, buffer, read.bytes)
+                        .build(),
+                    None => opcode::Read::new($fd, buffer, read.bytes)
                         .offset(read.offset)
-                        .build()
+                        .build(),
                 }
             };
         }
@@ -204,6 +212,32 @@ impl<'r> RingPerShard<'r> {
             },
         }
     }
+}
+
+/// Registers as much of the memory as the memlock limit allows: all of it, or the first span.
+///
+/// # Safety
+/// The memory outlives the ring.
+unsafe fn register(submitter: &Submitter<'_>, memory: &[Span]) -> Registered {
+    let buffers: Vec<_> = memory
+        .iter()
+        .map(|span| libc::iovec {
+            iov_base: span.start.as_ptr().cast(),
+            iov_len: span.bytes,
+        })
+        .collect();
+    let as_registered = [
+        Registered::Nothing,
+        Registered::Arena,
+        Registered::ArenaAndResults,
+    ];
+    for spans in (1..=buffers.len().min(2)).rev() {
+        // SAFETY: passed on to the caller.
+        if unsafe { submitter.register_buffers(&buffers[..spans]) }.is_ok() {
+            return as_registered[spans];
+        }
+    }
+    Registered::Nothing
 }
 
 impl ReadPath for RingPerShard<'_> {

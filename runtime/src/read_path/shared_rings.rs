@@ -18,7 +18,7 @@ use crate::files::Files;
 use crate::read_path::returns::Returns;
 use crate::read_path::ring_per_shard::{RingPerShard, build_ring};
 use crate::read_path::stage::{Work, drive};
-use crate::read_path::{Completion, Read, ReadPath, Wait};
+use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use crate::stats::ShardCounters;
 
 /// Reads that may wait for a ring; a shard that finds its queue full waits for the ring, which
@@ -150,7 +150,7 @@ fn run(
     // SAFETY: no memory is registered; the caller keeps the files for longer than the ring.
     let (mut path, _) = unsafe {
         let files = files.descriptors();
-        RingPerShard::new(&mut made, rung, files, None, doorbell.clone(), counters)
+        RingPerShard::new(&mut made, rung, files, &[], doorbell.clone(), counters)
     };
     let _ = report.send(Ok(()));
     let mut work = RingWork {
@@ -208,7 +208,7 @@ impl Work for RingWork {
         };
         Some(Read {
             token: slot,
-            in_arena: false,
+            memory: Memory::Own,
             ..read
         })
     }

@@ -4,26 +4,37 @@
 //! Nothing here allocates per row or per read, once the vectors have reached their size; the
 //! exception is a row larger than a slot, which gets a buffer of its own for one read.
 
+mod sharing;
+
 use std::collections::VecDeque;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ringtake_storage::dataset::{BadOffsets, Locator};
-use ringtake_storage::layout::PAGE_BYTES;
+use ringtake_storage::dataset::{BadOffsets, Extent, Locator};
+use ringtake_storage::layout::{Group, PAGE_BYTES};
 use ringtake_storage::plan::{PlannedRead, ReadLimits, next_read};
 
 use super::ShardContext;
 use super::decode::{Checked, Decoder};
 use crate::admission::LatencyClass;
-use crate::arena::{Arena, Region};
+use crate::arena::{Arena, Region, Slots};
 use crate::cache::PageCache;
+use crate::config::Checksums;
 use crate::error::{FaultKind, RowFault};
+use crate::outputs::Outputs;
 use crate::part::Part;
-use crate::read_path::{Completion, Read, ReadPath, Wait};
+use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
+use sharing::{InFlightPages, Waiter};
 
-/// Room for neighbours to be merged, and for a row that straddles pages.
-const SLOT_BYTES_MIN: u32 = 16 << 10;
-const SLOT_BYTES_MAX: u32 = 128 << 10;
+/// Room for a value of variable width, wherever in its pages it begins.
+const VALUE_SLOT_BYTES: u32 = 8 << 10;
+const SMALL_SLOT_BYTES_MAX: u32 = 64 << 10;
+/// Neighbours are read together up to this.
+const LARGE_SLOT_BYTES: u32 = 128 << 10;
+/// Large slots, one to so many of the queue depth, and their bounds. Few of them keep a drive busy.
+const LARGE_SLOTS_SHARE: u32 = 8;
+const LARGE_SLOTS_RANGE: (u32, u32) = (2, 32);
 /// Bytes of rows larger than a slot in flight at once; a single larger row is read alone.
 const OVERSIZE_BYTES_MAX: usize = 32 << 20;
 /// With a full queue the shard waits until this share of it is complete: one system call then
@@ -38,18 +49,26 @@ const URGENT_READS_IN_TURN_MAX: u32 = 16;
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
 const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 
-/// Bytes of a slot: enough for any row of fixed width, within bounds.
-pub(super) fn slot_bytes(context: &ShardContext) -> u32 {
+/// How the arena is cut: a small slot has room for any single row of fixed width, within bounds.
+pub(super) fn slots(context: &ShardContext) -> Slots {
     let dataset = &context.dataset;
-    let widest = (0..dataset.layout().groups.len())
-        .filter_map(|group| dataset.locator(group).record_bytes())
+    let page = context.align_bytes.max(PAGE_BYTES as u32);
+    let small_bytes = (0..dataset.layout().groups.len())
+        .map(|group| match &dataset.layout().groups[group] {
+            Group::Fixed(fixed) => fixed.read_bytes_max(context.align_bytes),
+            Group::Variable(_) => VALUE_SLOT_BYTES,
+        })
         .max()
-        .unwrap_or(0);
-    let edge = context.align_bytes.max(PAGE_BYTES as u32);
-    let straddling = widest.saturating_add(2 * edge);
-    straddling
-        .clamp(SLOT_BYTES_MIN, SLOT_BYTES_MAX)
-        .next_power_of_two()
+        .unwrap_or(0)
+        .clamp(page, SMALL_SLOT_BYTES_MAX.max(page))
+        .next_multiple_of(page);
+    let (least, most) = LARGE_SLOTS_RANGE;
+    Slots {
+        small: context.queue_depth,
+        small_bytes,
+        large: (context.queue_depth / LARGE_SLOTS_SHARE).clamp(least, most),
+        large_bytes: LARGE_SLOT_BYTES.max(small_bytes),
+    }
 }
 
 /// A part at work.
@@ -76,20 +95,35 @@ impl Active {
     }
 }
 
-/// A read in flight, at the place of its slot.
+/// A read in flight, at the place of its token.
 #[derive(Default)]
 struct Flight {
-    active: u32,
-    group: u32,
-    first_entry: u32,
-    entries: u32,
+    of: Waiter,
+    file: u32,
     dir: u32,
     offset: u64,
     bytes: u32,
     /// Bytes that came with completions before; a short read is continued.
     got: u32,
+    target: Target,
+    /// Rows of other parts, or of other groups of the same part, that it brings too.
+    waiters: Vec<Waiter>,
+}
+
+/// Where a read goes.
+#[derive(Default)]
+enum Target {
+    /// Nowhere: there is no such read.
+    #[default]
+    None,
+    /// The small slot of its token.
+    Small,
+    /// A large slot.
+    Large(u32),
     /// The buffer of a row larger than a slot.
-    oversize: Option<Region>,
+    Oversize(Region),
+    /// The row's place in the result of the part it is read for.
+    Output(NonNull<u8>),
 }
 
 /// See the module.
@@ -111,10 +145,13 @@ pub(super) struct Engine<'a> {
     urgent_in_turn: u32,
     /// No deadline of a part with entries to plan is before it; `None` if there is no deadline.
     next_deadline: Option<Instant>,
+    /// By token.
     flights: Vec<Flight>,
-    slots_free: Vec<u32>,
+    tokens_free: Vec<u32>,
+    large_free: Vec<u32>,
+    pages: InFlightPages,
     oversize_bytes: usize,
-    /// By class: the next planned read waits for oversize ones to complete.
+    /// By class: the next planned read waits for large or oversize ones to complete.
     held_back: [bool; LatencyClass::COUNT],
     completions: Vec<Completion>,
     /// Reads whose memory the path holds: queued, and not come back from a turn.
@@ -159,7 +196,8 @@ impl<'a> Engine<'a> {
             cache,
             limits: ReadLimits {
                 align_bytes,
-                bytes_max: arena.slot_bytes(),
+                bytes_max: arena.slots().large_bytes,
+                gap_bytes: context.merge_gap_bytes,
             },
             actives: Vec::new(),
             active_free: Vec::new(),
@@ -169,7 +207,9 @@ impl<'a> Engine<'a> {
             urgent_in_turn: 0,
             next_deadline: None,
             flights: (0..depth).map(|_| Flight::default()).collect(),
-            slots_free: (0..depth).rev().collect(),
+            tokens_free: (0..depth).rev().collect(),
+            large_free: (depth..depth + arena.slots().large).rev().collect(),
+            pages: InFlightPages::new(depth),
             oversize_bytes: 0,
             held_back: [false; LatencyClass::COUNT],
             completions: Vec::with_capacity(depth as usize),
@@ -219,7 +259,7 @@ impl<'a> Engine<'a> {
     }
 
     fn in_flight(&self) -> u32 {
-        self.context.queue_depth - self.slots_free.len() as u32
+        self.context.queue_depth - self.tokens_free.len() as u32
     }
 
     /// Whether no part is at work.
@@ -247,14 +287,14 @@ impl<'a> Engine<'a> {
 
     /// Whether another round would plan something.
     pub(super) fn can_plan(&self) -> bool {
-        !self.slots_free.is_empty() && self.next_class().is_some()
+        !self.tokens_free.is_empty() && self.next_class().is_some()
     }
 
     /// One round: fill the queue, hand it over, decode what is complete. Returns whether
     /// anything moved.
     pub(super) fn round(&mut self) -> bool {
         let mut moved = self.expire();
-        while !self.slots_free.is_empty()
+        while !self.tokens_free.is_empty()
             && let Some(class) = self.next_class()
         {
             moved = true;
@@ -378,8 +418,11 @@ impl<'a> Engine<'a> {
                 active.next = 0;
                 continue;
             }
-            let planned = match next_read(locator, &active.part.entries[active.next..], self.limits)
-            {
+            let mut limits = self.limits;
+            if self.large_free.is_empty() {
+                limits.bytes_max = self.arena.slots().small_bytes;
+            }
+            let planned = match next_read(locator, &active.part.entries[active.next..], limits) {
                 Ok(planned) => planned,
                 Err(BadOffsets { row }) => {
                     let file = self.context.files.index(group, 0);
@@ -410,18 +453,34 @@ impl<'a> Engine<'a> {
                 active.next += planned.entries;
                 continue;
             }
-            if planned.bytes > self.limits.bytes_max
-                && self.oversize_bytes > 0
-                && self.oversize_bytes + planned.bytes as usize > OVERSIZE_BYTES_MAX
-            {
-                self.held_back[class.index()] = true;
+            let rows = Waiter {
+                active: id,
+                group: active.group as u32,
+                first_entry: first_entry as u32,
+                entries: planned.entries as u32,
+            };
+            let shared = self.in_flight_with(file, planned);
+            let target = match shared {
+                Some(_) => Target::None,
+                None => match self.target(rows, planned) {
+                    Some(target) => target,
+                    None => {
+                        self.held_back[class.index()] = true;
+                        return;
+                    }
+                },
+            };
+            if let Some(active) = self.actives[id as usize].as_mut() {
+                active.next += planned.entries;
+                active.in_flight += 1;
+            }
+            if let Some(token) = shared {
+                self.flights[token as usize].waiters.push(rows);
+                self.context.counters.reads_shared.add(1);
                 return;
             }
-            active.next += planned.entries;
-            active.in_flight += 1;
-            let group = active.group as u32;
             self.count_turn(class);
-            self.submit(id, group, first_entry as u32, file, planned);
+            self.submit(rows, file, planned, target);
             return;
         }
         self.to_plan[class.index()].pop_front();
@@ -446,79 +505,131 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn submit(
-        &mut self,
-        active: u32,
-        group: u32,
-        first_entry: u32,
-        file: u32,
-        planned: PlannedRead,
-    ) {
-        let Some(slot) = self.slots_free.pop() else {
-            unreachable!("a read is planned only when there is a slot");
+    /// A read in flight that brings all that is planned.
+    fn in_flight_with(&self, file: u32, planned: PlannedRead) -> Option<u32> {
+        let token = self.pages.find(file, planned.offset)?;
+        let flight = &self.flights[token as usize];
+        let brings = !matches!(flight.target, Target::None)
+            && flight.file == file
+            && flight.offset <= planned.offset
+            && flight.offset + u64::from(flight.bytes) >= planned.offset + u64::from(planned.bytes);
+        brings.then_some(token)
+    }
+
+    /// Where a read goes; `None` if it has to wait for others to complete.
+    fn target(&self, rows: Waiter, planned: PlannedRead) -> Option<Target> {
+        if let Some(place) = self.place_in_output(rows, planned) {
+            return Some(Target::Output(place));
+        }
+        let slots = self.arena.slots();
+        if planned.bytes <= slots.small_bytes {
+            return Some(Target::Small);
+        }
+        if planned.bytes <= slots.large_bytes {
+            return self.large_free.last().map(|&slot| Target::Large(slot));
+        }
+        let bytes = planned.bytes as usize;
+        if self.oversize_bytes > 0 && self.oversize_bytes + bytes > OVERSIZE_BYTES_MAX {
+            return None;
+        }
+        match Region::new(bytes) {
+            Ok(region) => Some(Target::Oversize(region)),
+            Err(error) => panic!("no memory for a row of {bytes} bytes: {error}"),
+        }
+    }
+
+    /// The place of the first row in the result, if the drive may write it there itself: the read
+    /// brings that row and nothing else, the row is one value, and the place is aligned as
+    /// offsets are. (Some devices need no such alignment of memory. But zram, which says that it
+    /// needs 512 bytes and reads whole pages, writes beyond a buffer that is not.)
+    fn place_in_output(&self, rows: Waiter, planned: PlannedRead) -> Option<NonNull<u8>> {
+        let active = self.actives[rows.active as usize].as_ref()?;
+        let [field] = active.part.projection.groups()[rows.group as usize].fields[..] else {
+            return None;
         };
-        let oversize = (planned.bytes > self.limits.bytes_max).then(|| {
-            self.oversize_bytes += planned.bytes as usize;
-            match Region::new(planned.bytes as usize) {
-                Ok(region) => region,
-                Err(error) => panic!("no memory for a row of {} bytes: {error}", planned.bytes),
+        // A cache keeps whole pages, which are copied from a slot.
+        if self.cache.is_some()
+            || field.offset_bytes != 0
+            || field.width_bytes != Some(planned.bytes)
+        {
+            return None;
+        }
+        let place =
+            active.part.base + active.part.entries[rows.first_entry as usize].position as usize;
+        let start = active
+            .part
+            .outputs()?
+            .lent(field.output, place, planned.bytes as usize)?;
+        let aligned = start.addr().get() & (self.limits.align_bytes as usize - 1) == 0;
+        aligned.then_some(start)
+    }
+
+    fn submit(&mut self, rows: Waiter, file: u32, planned: PlannedRead, target: Target) {
+        let Some(token) = self.tokens_free.pop() else {
+            unreachable!("a read is planned only when there is a token");
+        };
+        match &target {
+            Target::Large(slot) => {
+                let popped = self.large_free.pop();
+                debug_assert_eq!(popped, Some(*slot));
             }
-        });
-        self.flights[slot as usize] = Flight {
-            active,
-            group,
-            first_entry,
-            entries: planned.entries as u32,
+            Target::Oversize(region) => self.oversize_bytes += region.bytes(),
+            Target::Output(_) => self.context.counters.reads_placed.add(1),
+            Target::Small | Target::None => {}
+        }
+        let waiters = std::mem::take(&mut self.flights[token as usize].waiters);
+        debug_assert!(waiters.is_empty());
+        self.flights[token as usize] = Flight {
+            of: rows,
+            file,
             dir: planned.dir,
             offset: planned.offset,
             bytes: planned.bytes,
             got: 0,
-            oversize,
+            target,
+            waiters,
         };
+        self.pages.note(file, planned.offset, planned.bytes, token);
         self.context.counters.reads.add(1);
         self.context
             .counters
             .read_bytes
             .add(u64::from(planned.bytes));
-        self.queue(slot, file);
+        self.queue(token);
     }
 
-    /// Hands the rest of a slot's read to the device.
-    fn queue(&mut self, slot: u32, file: u32) {
+    /// Hands the rest of a read to the device.
+    fn queue(&mut self, token: u32) {
         self.assert_own_thread();
-        let flight = &self.flights[slot as usize];
-        let start = match &flight.oversize {
-            Some(region) => region.start(),
-            None => self.arena.slot(slot),
+        let flight = &self.flights[token as usize];
+        let (start, memory) = match &flight.target {
+            Target::Small => (self.arena.slot(token), Memory::Arena),
+            Target::Large(slot) => (self.arena.slot(*slot), Memory::Arena),
+            Target::Oversize(region) => (region.start(), Memory::Own),
+            Target::Output(start) => (*start, Memory::Results),
+            Target::None => unreachable!("a read in flight has a target"),
         };
         // SAFETY: `got` is less than `bytes`, which is what the buffer has room for.
         let buffer: NonNull<u8> = unsafe { start.add(flight.got as usize) };
         let read = Read {
-            token: slot,
-            file,
+            token,
+            file: flight.file,
             offset: flight.offset + u64::from(flight.got),
             bytes: flight.bytes - flight.got,
             buffer,
-            in_arena: flight.oversize.is_none(),
+            memory,
         };
-        // SAFETY: the slot is taken until `complete` sees its completion; nobody looks at it or
-        // frees it before (the arena outlives the engine, whose drop waits for completions).
+        // SAFETY: the token is taken until `complete` sees its completion; nobody looks at the
+        // memory or frees it before: the arena outlives the engine, whose drop waits for
+        // completions, and results are kept by the part that the read is for, or by that drop.
         unsafe { self.path.queue(read) };
         self.lent += 1;
     }
 
     fn complete(&mut self, completion: Completion) {
         self.assert_own_thread();
-        let slot = completion.token;
-        let flight = &mut self.flights[slot as usize];
-        let Some(group) = self.actives[flight.active as usize]
-            .as_ref()
-            .and_then(|active| active.part.projection.groups().get(flight.group as usize))
-            .map(|wanted| wanted.group)
-        else {
-            unreachable!("a part lives until its last read is complete");
-        };
-        let file = self.context.files.index(group, flight.dir);
+        let token = completion.token;
+        let flight = &mut self.flights[token as usize];
         let failed = match completion.result {
             Ok(0) => None,
             Ok(bytes) => {
@@ -528,101 +639,86 @@ impl<'a> Engine<'a> {
                     let aligned = flight.got - flight.got % self.limits.align_bytes;
                     let ends_here = aligned < flight.got || bytes < self.limits.align_bytes;
                     if !ends_here {
-                        self.queue(slot, file);
+                        self.queue(token);
                         return;
                     }
                 }
                 None
             }
             Err(libc::EAGAIN | libc::EINTR) => {
-                self.queue(slot, file);
+                self.queue(token);
                 return;
             }
             Err(errno) => Some(FaultKind::Io { errno }),
         };
         self.context.counters.completions.add(1);
-        self.decode(slot, group, file, failed);
-        let flight = &mut self.flights[slot as usize];
-        if let Some(region) = flight.oversize.take() {
-            self.oversize_bytes -= region.bytes();
-            self.held_back = [false; LatencyClass::COUNT];
-        }
-        let id = flight.active;
-        self.slots_free.push(slot);
-        if let Some(active) = self.actives[id as usize].as_mut() {
-            active.in_flight -= 1;
-            if active.part.class() == LatencyClass::Bulk {
-                self.bulk_in_flight -= 1;
+        self.decode(token, &failed);
+        let flight = &mut self.flights[token as usize];
+        match std::mem::take(&mut flight.target) {
+            Target::Large(slot) => {
+                self.large_free.push(slot);
+                self.held_back = [false; LatencyClass::COUNT];
             }
+            Target::Oversize(region) => {
+                self.oversize_bytes -= region.bytes();
+                self.held_back = [false; LatencyClass::COUNT];
+            }
+            Target::Small | Target::Output(_) | Target::None => {}
         }
-        self.finish_if_done(id);
+        let (of, mut waiters) = (flight.of, std::mem::take(&mut flight.waiters));
+        self.tokens_free.push(token);
+        if let Some(active) = self.actives[of.active as usize].as_mut()
+            && active.part.class() == LatencyClass::Bulk
+        {
+            self.bulk_in_flight -= 1;
+        }
+        self.let_go(of);
+        for waiter in waiters.drain(..) {
+            self.let_go(waiter);
+        }
+        // For the capacity.
+        self.flights[token as usize].waiters = waiters;
+    }
+
+    /// The rows of a part have been delivered.
+    fn let_go(&mut self, rows: Waiter) {
+        if let Some(active) = self.actives[rows.active as usize].as_mut() {
+            active.in_flight -= 1;
+        }
+        self.finish_if_done(rows.active);
     }
 
     /// Delivers the rows of a completed read.
-    fn decode(&mut self, slot: u32, group: usize, file: u32, failed: Option<FaultKind>) {
+    fn decode(&mut self, token: u32, failed: &Option<FaultKind>) {
         self.assert_own_thread();
-        let flight = &self.flights[slot as usize];
-        let Some(active) = self.actives[flight.active as usize].as_mut() else {
-            return;
-        };
-        // SAFETY: the read is complete, and the slot is not lent again before it is freed.
-        let bytes = unsafe {
-            match &flight.oversize {
-                Some(region) => region.slice(0, flight.got as usize),
-                None => self.arena.slot_slice(slot, flight.got as usize),
+        let flight = &self.flights[token as usize];
+        let got = flight.got as usize;
+        // SAFETY: the read is complete, and its memory is not lent again before the token is
+        // freed. A result's place is written by this shard only, and by nobody after the drive.
+        let (bytes, in_place) = unsafe {
+            match &flight.target {
+                Target::Small => (self.arena.slot_slice(token, got), InPlace::No),
+                Target::Large(slot) => (self.arena.slot_slice(*slot, got), InPlace::No),
+                Target::Oversize(region) => (region.slice(0, got), InPlace::No),
+                Target::Output(start) => (
+                    std::slice::from_raw_parts(start.as_ptr(), got),
+                    InPlace::First,
+                ),
+                Target::None => return,
             }
         };
-        let locator = &self.locators[group];
-        let entries = flight.first_entry as usize..(flight.first_entry + flight.entries) as usize;
-        let mut checked_row = None;
-        for place in entries {
-            let entry = active.part.entries[place];
-            let outcome = match (&failed, locator.locate(entry.row)) {
-                (Some(kind), _) => Err(kind.clone()),
-                (None, Err(_)) => Err(FaultKind::Offsets),
-                (None, Ok(extent)) if extent.bytes == 0 => Ok(()),
-                (None, Ok(extent)) => {
-                    let from = (extent.offset - flight.offset) as usize;
-                    match bytes.get(from..from + extent.bytes as usize) {
-                        None => Err(FaultKind::CutShort),
-                        Some(stored) => {
-                            let checked = if checked_row == Some(entry.row) {
-                                Checked::Yes
-                            } else {
-                                Checked::No
-                            };
-                            let delivered = deliver(
-                                self.context,
-                                active,
-                                flight.group as usize,
-                                locator,
-                                place,
-                                stored,
-                                checked,
-                            );
-                            if delivered.is_ok() {
-                                checked_row = Some(entry.row);
-                                if let (Some(cache), Checked::No) = (&mut self.cache, checked) {
-                                    cache.keep(
-                                        locator,
-                                        group,
-                                        entry.row,
-                                        extent,
-                                        bytes,
-                                        flight.offset,
-                                    );
-                                }
-                            }
-                            delivered
-                        }
-                    }
-                }
-            };
-            if let Err(kind) = outcome {
-                fault(self.context, active, group, file, entry.row, kind);
-            }
+        let read = Arrived {
+            context: self.context,
+            locators: &self.locators,
+            bytes,
+            offset: flight.offset,
+            dir: flight.dir,
+            failed,
+        };
+        read.deliver(&mut self.actives, &mut self.cache, flight.of, in_place);
+        for &waiter in &flight.waiters {
+            read.deliver(&mut self.actives, &mut self.cache, waiter, InPlace::No);
         }
-        self.context.counters.rows.add(u64::from(flight.entries));
     }
 
     fn finish_if_done(&mut self, id: u32) {
@@ -634,6 +730,114 @@ impl<'a> Engine<'a> {
             active.part.finish();
         }
     }
+}
+
+/// Whether the drive has put the first row of a read into its place in the result.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InPlace {
+    No,
+    First,
+}
+
+/// A read that is complete.
+struct Arrived<'r, 'a> {
+    context: &'a ShardContext,
+    locators: &'r [Locator<'a>],
+    bytes: &'r [u8],
+    /// Of the bytes in their file.
+    offset: u64,
+    dir: u32,
+    failed: &'r Option<FaultKind>,
+}
+
+impl Arrived<'_, '_> {
+    /// Delivers the rows of one part.
+    fn deliver(
+        &self,
+        actives: &mut [Option<Active>],
+        cache: &mut Option<PageCache>,
+        rows: Waiter,
+        in_place: InPlace,
+    ) {
+        let Some(active) = actives[rows.active as usize].as_mut() else {
+            unreachable!("a part lives until its last read is complete");
+        };
+        let group = active.part.projection.groups()[rows.group as usize].group;
+        let locator = &self.locators[group];
+        let file = self.context.files.index(group, self.dir);
+        let mut checked_row = None;
+        let entries = rows.first_entry as usize..(rows.first_entry + rows.entries) as usize;
+        for (nth, place) in entries.enumerate() {
+            let row = active.part.entries[place].row;
+            let checked = if checked_row == Some(row) {
+                Checked::Yes
+            } else {
+                Checked::No
+            };
+            let delivered = self.stored(locator, row).and_then(|stored| {
+                let Some((stored, extent)) = stored else {
+                    return Ok(());
+                };
+                let group_place = rows.group as usize;
+                if in_place == InPlace::First && nth == 0 {
+                    check(self.context, locator, row, stored)?;
+                } else {
+                    deliver(
+                        self.context,
+                        active,
+                        group_place,
+                        locator,
+                        place,
+                        stored,
+                        checked,
+                    )?;
+                }
+                if let (Some(cache), Checked::No) = (cache.as_mut(), checked) {
+                    cache.keep(locator, group, row, extent, self.bytes, self.offset);
+                }
+                Ok(())
+            });
+            match delivered {
+                Ok(()) => checked_row = Some(row),
+                Err(kind) => fault(self.context, active, group, file, row, kind),
+            }
+        }
+        self.context.counters.rows.add(u64::from(rows.entries));
+    }
+
+    /// The stored bytes of `row`, and where they are; `None` if it stores nothing.
+    #[inline]
+    fn stored(
+        &self,
+        locator: &Locator<'_>,
+        row: u64,
+    ) -> Result<Option<(&[u8], Extent)>, FaultKind> {
+        if let Some(kind) = self.failed {
+            return Err(kind.clone());
+        }
+        let extent = locator.locate(row).map_err(|_| FaultKind::Offsets)?;
+        if extent.bytes == 0 {
+            return Ok(None);
+        }
+        let from = (extent.offset - self.offset) as usize;
+        match self.bytes.get(from..from + extent.bytes as usize) {
+            Some(stored) => Ok(Some((stored, extent))),
+            None => Err(FaultKind::CutShort),
+        }
+    }
+}
+
+/// Compares a row that is in its place already with its checksum.
+fn check(
+    context: &ShardContext,
+    locator: &Locator<'_>,
+    row: u64,
+    stored: &[u8],
+) -> Result<(), FaultKind> {
+    if context.checksums == Checksums::Verify && !locator.matches(row, stored) {
+        return Err(FaultKind::Checksum);
+    }
+    Ok(())
 }
 
 /// Delivers entries from the cache until one is not there.
@@ -727,8 +931,15 @@ fn fault(
 const DRAIN_ATTEMPTS: u32 = 100;
 
 impl Drop for Engine<'_> {
-    /// The kernel may write into the slots until the last completion has come.
+    /// The kernel may write into the slots, and into results, until the last completion has come.
     fn drop(&mut self) {
+        let results: Vec<Arc<Outputs>> = self
+            .flights
+            .iter()
+            .filter(|flight| matches!(flight.target, Target::Output(_)))
+            .filter_map(|flight| self.actives[flight.of.active as usize].as_ref())
+            .filter_map(|active| active.part.share_outputs())
+            .collect();
         // Takes that are not done fail now, not after the wait.
         self.actives.clear();
         self.path.cancel();
@@ -751,13 +962,12 @@ impl Drop for Engine<'_> {
             let (shard, reads) = (self.context.shard.0, self.lent);
             tracing::error!(shard, reads, "reads do not end; their memory is given up");
             self.arena.region().give_up();
-            for region in self
-                .flights
-                .iter()
-                .filter_map(|flight| flight.oversize.as_ref())
-            {
-                region.give_up();
+            for flight in &self.flights {
+                if let Target::Oversize(region) = &flight.target {
+                    region.give_up();
+                }
             }
+            std::mem::forget(results);
         }
     }
 }
