@@ -20,6 +20,7 @@ mod inbox;
 mod local;
 mod outputs;
 mod part;
+mod prefetch;
 pub mod probe;
 mod read_path;
 mod results;

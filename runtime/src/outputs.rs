@@ -14,6 +14,7 @@ use ringtake_storage::column::ColumnShape;
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
 
+use crate::prefetch;
 use crate::results::{Lease, ResultMemory};
 use crate::{Error, Result};
 
@@ -351,7 +352,7 @@ impl Outputs {
         {
             // SAFETY: the place is below `rows`, so the address is inside the column.
             let start = unsafe { values.add(place * width_bytes) };
-            prefetch_for_write(start, *width_bytes);
+            prefetch::for_write(start.as_ptr(), *width_bytes);
         }
     }
 
@@ -410,22 +411,4 @@ pub enum ColumnBuffer<'a> {
         /// `ids + 1` offsets into them, the first of them 0.
         offsets: &'a mut Vec<i64>,
     },
-}
-
-/// Lines asked for at once, beyond which the processor's queue of misses is full anyway.
-const PREFETCH_LINES_MAX: usize = 64;
-const LINE_BYTES: usize = 64;
-
-#[inline]
-fn prefetch_for_write(start: NonNull<u8>, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    for line in 0..bytes.div_ceil(LINE_BYTES).min(PREFETCH_LINES_MAX) {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a prefetch reads and writes nothing, whatever the address.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_ET0>(start.as_ptr().wrapping_add(line * LINE_BYTES).cast())
-        };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, bytes, LINE_BYTES, PREFETCH_LINES_MAX);
 }

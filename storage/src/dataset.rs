@@ -408,13 +408,11 @@ impl Locator<'_> {
         }
     }
 
-    /// The checksum of `row`, where it is kept in a table.
+    /// The checksums of all rows, where they are kept in a table.
     #[inline]
-    pub fn table_checksum(&self, row: u64) -> Option<u32> {
+    pub fn checksums(&self) -> Option<&[u32]> {
         match self.place {
-            Place::Fixed { group, sums, .. } if group.checksum == ChecksumPlace::Table => {
-                sums.and_then(|sums| sums.get(row as usize)).copied()
-            }
+            Place::Fixed { group, sums, .. } if group.checksum == ChecksumPlace::Table => sums,
             _ => None,
         }
     }
@@ -423,11 +421,9 @@ impl Locator<'_> {
     #[inline]
     pub fn matches(&self, row: u64, stored: &[u8]) -> bool {
         let payload = self.payload(stored);
-        let expected = match self.place {
-            Place::Fixed { group, sums, .. } if group.checksum == ChecksumPlace::Table => {
-                sums.and_then(|sums| sums.get(row as usize)).copied()
-            }
-            _ => stored[payload.len()..]
+        let expected = match self.checksums() {
+            Some(sums) => sums.get(row as usize).copied(),
+            None => stored[payload.len()..]
                 .first_chunk()
                 .map(|bytes| u32::from_le_bytes(*bytes)),
         };

@@ -24,6 +24,7 @@ use crate::config::Checksums;
 use crate::error::{FaultKind, RowFault};
 use crate::outputs::Outputs;
 use crate::part::Part;
+use crate::prefetch;
 use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use sharing::{InFlightPages, Waiter};
 
@@ -590,12 +591,26 @@ impl<'a> Engine<'a> {
             waiters,
         };
         self.pages.note(file, planned.offset, planned.bytes, token);
+        self.fetch_checksum(rows);
         self.context.counters.reads.add(1);
         self.context
             .counters
             .read_bytes
             .add(u64::from(planned.bytes));
         self.queue(token);
+    }
+
+    /// Asks for the checksum of the first row, so that it is in the processor's cache when the row
+    /// comes: the table is large and rows are asked for in no order.
+    #[inline]
+    fn fetch_checksum(&self, rows: Waiter) {
+        if let Some(active) = self.actives[rows.active as usize].as_ref() {
+            let group = active.part.projection.groups()[rows.group as usize].group;
+            let row = active.part.entries[rows.first_entry as usize].row;
+            if let Some(checksums) = self.locators[group].checksums() {
+                prefetch::element(checksums, row as usize);
+            }
+        }
     }
 
     /// Hands the rest of a read to the device.
