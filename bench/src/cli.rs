@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringtake_runtime::ReadPathChoice;
 
 use crate::driver::Bound;
@@ -16,6 +16,8 @@ Examples:
   bench                                            a quick run that needs nothing
   bench file-read --dataset vectors --seconds 20   what the drive and the store can do
   bench file-read --dataset vectors --cache warm --threads 2
+  bench ceiling --dataset vectors                  what a bare ring makes of the same reads
+  bench ceiling --dataset vectors --by mmap        rows copied out of the page cache
   bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s";
 
 /// Measures how fast Ringtake takes rows, and proves where they came from.
@@ -36,6 +38,9 @@ pub(crate) enum Command {
     /// Take rows by id from a dataset in a closed loop.
     #[command(after_help = EXAMPLES, args_override_self = true)]
     FileRead(FileReadArgs),
+    /// The same reads with nothing above them: the limit that the store is held against.
+    #[command(args_override_self = true)]
+    Ceiling(CeilingArgs),
 }
 
 /// Flags of `bench quick`.
@@ -114,15 +119,100 @@ pub(crate) struct FileReadArgs {
     /// Chooses the order of the rows
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Write the record as JSON to this file, `-` for standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
     /// How often to measure at most while other programs read the drive and spoil the proof
     #[arg(long, value_name = "N", default_value_t = DEFAULT_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
+    /// Where the record goes.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What to do with a record.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct OutputArgs {
+    /// Write the record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
     /// End with status 1 if the run is not proven
     #[arg(long)]
     pub(crate) require_valid: bool,
+}
+
+/// What a yardstick reads with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// A bare io_uring, past the page cache
+    Ring,
+    /// Copies out of a map of the files, in the page cache
+    Mmap,
+    /// A system call for each row, from the page cache
+    Pread,
+}
+
+impl By {
+    /// The read path in the record.
+    pub(crate) fn read_path(self) -> &'static str {
+        match self {
+            By::Ring => "bare-ring",
+            By::Mmap => "mmap-loop",
+            By::Pread => "pread-loop",
+        }
+    }
+}
+
+/// Flags of `bench ceiling`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CeilingArgs {
+    /// The dataset; its largest column group is read
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// What to read with
+    #[arg(long, value_enum, default_value_t = By::Ring)]
+    pub(crate) by: By,
+    /// How long to read [default: 10]
+    #[arg(long, value_name = "S", value_parser = parse_seconds, conflicts_with = "queries")]
+    pub(crate) seconds: Option<Duration>,
+    /// How many queries to read
+    #[arg(long, value_name = "Q")]
+    pub(crate) queries: Option<NonZeroU64>,
+    /// Rows of each query
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) rows_per_query: NonZeroU64,
+    /// Threads, each with a ring of its own and on a CPU of its own
+    #[arg(long, value_name = "T", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Reads each ring keeps in flight
+    #[arg(long, value_name = "D", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) queue_depth: u32,
+    /// Choose the largest group among those of these columns [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Use only the first rows of the dataset
+    #[arg(long, value_name = "N")]
+    pub(crate) rows: Option<NonZeroU64>,
+    /// Chooses the order of the rows
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How often to measure at most while other programs read the drive and spoil the proof
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
+    /// Where the record goes.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl CeilingArgs {
+    /// When the run ends.
+    pub(crate) fn bound(&self) -> Bound {
+        bound(self.queries, self.seconds)
+    }
+}
+
+fn bound(queries: Option<NonZeroU64>, seconds: Option<Duration>) -> Bound {
+    match queries {
+        Some(queries) => Bound::Queries(queries.get()),
+        None => Bound::Time(seconds.unwrap_or(DEFAULT_TIME)),
+    }
 }
 
 impl FileReadArgs {
@@ -144,18 +234,14 @@ impl FileReadArgs {
             cache_bytes: None,
             skip_checksums: false,
             seed: 1,
-            json: None,
             attempts: DEFAULT_ATTEMPTS,
-            require_valid: false,
+            output: OutputArgs::default(),
         }
     }
 
     /// When the run ends.
     pub(crate) fn bound(&self) -> Bound {
-        match self.queries {
-            Some(queries) => Bound::Queries(queries.get()),
-            None => Bound::Time(self.seconds.unwrap_or(DEFAULT_TIME)),
-        }
+        bound(self.queries, self.seconds)
     }
 }
 

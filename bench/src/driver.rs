@@ -24,6 +24,12 @@ use crate::workload::Workload;
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
 
+/// An empty histogram of nanoseconds.
+pub(crate) fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
+        .unwrap_or_else(|error| unreachable!("constant bounds are right: {error}"))
+}
+
 /// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Bound {
@@ -212,8 +218,7 @@ impl Client {
             last_answer: None,
             queries: 0,
             rows: 0,
-            latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
-                .unwrap_or_else(|error| unreachable!("constant bounds are right: {error}")),
+            latency_ns: latency_histogram(),
             spent: Spent::default(),
             touched: 0,
             error: None,

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod ceiling;
 mod cli;
 mod dataset;
 mod device;
@@ -19,6 +20,7 @@ mod file_read;
 mod interrupt;
 mod measure;
 mod permutation;
+mod places;
 mod process;
 mod proof;
 mod quick;
@@ -30,11 +32,10 @@ mod system_calls;
 mod workload;
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, FileReadArgs, QuickArgs};
+use crate::cli::{Cli, Command, OutputArgs, QuickArgs};
 
 pub use crate::driver::{Bound, Load};
 pub use crate::error::Error;
@@ -58,7 +59,12 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None => quick::run(&QuickArgs::default(), &interrupted),
         Some(Command::Quick(args)) => quick::run(&args, &interrupted),
-        Some(Command::FileRead(args)) => file_read(&args, &interrupted),
+        Some(Command::FileRead(args)) => {
+            file_read::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
+        }
+        Some(Command::Ceiling(args)) => {
+            ceiling::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,18 +78,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn file_read(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<(), Error> {
-    let record = file_read::measure(args, interrupted)?;
-    let text = report::report(std::slice::from_ref(&record));
-    match &args.json {
+/// Prints one record as `output` says.
+fn tell(record: &Record, output: &OutputArgs) -> Result<(), Error> {
+    let text = report::report(std::slice::from_ref(record));
+    match &output.json {
         Some(path) if report::goes_to_stdout(path) => eprint!("{text}"),
         _ => report::print(&text)?,
     }
-    if let Some(path) = &args.json {
-        report::write_json(path, &record)?;
+    if let Some(path) = &output.json {
+        report::write_json(path, record)?;
     }
-    match record.invalid_reason {
-        Some(reason) if args.require_valid => Err(Error::NotValid { reason }),
+    match &record.invalid_reason {
+        Some(reason) if output.require_valid => Err(Error::NotValid {
+            reason: reason.clone(),
+        }),
         _ => Ok(()),
     }
 }

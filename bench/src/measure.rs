@@ -28,7 +28,7 @@ use crate::system_calls::SystemCalls;
 use crate::workload::Workload;
 
 /// The checksum covers the rows of so many queries, or of one pass if that is less.
-const CHECKSUM_QUERIES: u64 = 64;
+pub(crate) const CHECKSUM_QUERIES: u64 = 64;
 
 /// Rows of one take while the caches are filled.
 const FILL_ROWS: u64 = 4096;

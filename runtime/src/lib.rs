@@ -26,6 +26,7 @@ mod shard;
 mod stats;
 mod store;
 mod take;
+pub mod yardstick;
 
 pub use config::{
     Alignment, Checksums, Config, CpuChoice, ReadPathChoice, ResolvedConfig, Scheduler,
