@@ -19,7 +19,7 @@ use ringtake_runtime::yardstick::{
 use crate::advice::advice;
 use crate::cli::{By, CeilingArgs};
 use crate::device::Devices;
-use crate::driver::{Bound, Run, latency_histogram};
+use crate::driver::{Bound, Run, latency_histogram, nanoseconds};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::measure::CHECKSUM_QUERIES;
@@ -293,6 +293,7 @@ impl Loops<'_> {
                 latency_ns: sum.latency_ns,
                 clients: sum.spent,
                 touched: sum.touched,
+                arrivals: None,
             },
         })
     }
@@ -503,8 +504,7 @@ impl Loop {
     }
 
     fn answered(&mut self, asked: Instant, now: Instant) {
-        let latency_ns = u64::try_from((now - asked).as_nanos()).unwrap_or(u64::MAX);
-        self.latency_ns.saturating_record(latency_ns);
+        self.latency_ns.saturating_record(nanoseconds(now - asked));
         self.queries += 1;
         self.ended = Some(now);
     }

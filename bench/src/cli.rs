@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringtake_runtime::ReadPathChoice;
 
 use crate::driver::Bound;
+use crate::measure::Rate;
 use crate::proof::Cache;
 
 const EXAMPLES: &str = "\
@@ -16,6 +17,7 @@ Examples:
   bench                                            a quick run that needs nothing
   bench file-read --dataset vectors --seconds 20   what the drive and the store can do
   bench file-read --dataset vectors --cache warm --threads 2
+  bench file-read --dataset vectors --rate 70%     latency below capacity
   bench ceiling --dataset vectors                  what a bare ring makes of the same reads
   bench ceiling --dataset vectors --by mmap        rows copied out of the page cache
   bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s";
@@ -95,6 +97,10 @@ pub(crate) struct FileReadArgs {
     /// Queries each client thread keeps in flight
     #[arg(long, value_name = "C", default_value = "4")]
     pub(crate) in_flight: NonZeroUsize,
+    /// Let queries arrive at this rate, in queries per second or as a share of the capacity
+    /// such as 70%, and count latency from the arrival; --in-flight then only serves to find the capacity
+    #[arg(long, value_name = "R", value_parser = parse_rate)]
+    pub(crate) rate: Option<Rate>,
     /// Shards of the store [default: one per CPU]
     #[arg(long, value_name = "K")]
     pub(crate) shards: Option<usize>,
@@ -226,6 +232,7 @@ impl FileReadArgs {
             rows_per_query: DEFAULT_ROWS_PER_QUERY,
             threads: NonZeroUsize::MIN,
             in_flight: DEFAULT_IN_FLIGHT,
+            rate: None,
             shards: None,
             read_path: ReadPathChoice::Auto,
             queue_depth: None,
@@ -264,6 +271,18 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let positive = |number: &str| {
+        let number = number.trim().parse::<f64>().ok()?;
+        (number.is_finite() && number > 0.0).then_some(number)
+    };
+    let rate = match text.strip_suffix('%') {
+        Some(percent) => positive(percent).map(|percent| Rate::OfCapacity(percent / 100.0)),
+        None => positive(text).map(Rate::PerSecond),
+    };
+    rate.ok_or_else(|| "give queries per second, or a share of the capacity such as 70%".to_owned())
+}
+
 fn parse_read_path(text: &str) -> Result<ReadPathChoice, String> {
     ReadPathChoice::from_str(text).map_err(|error| error.to_string())
 }
@@ -300,6 +319,15 @@ mod tests {
         assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
         for text in ["0", "-1", "inf", "NaN", "x", "1e9"] {
             assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rate_is_a_number_or_a_share() {
+        assert_eq!(parse_rate("1200.5"), Ok(Rate::PerSecond(1200.5)));
+        assert_eq!(parse_rate("70%"), Ok(Rate::OfCapacity(0.7)));
+        for text in ["0", "-1", "%", "x", "inf", "1/s"] {
+            assert!(parse_rate(text).is_err(), "{text}");
         }
     }
 

@@ -97,6 +97,12 @@ pub enum Error {
         /// Of the warm run.
         warm: String,
     },
+    /// A share of a capacity that was not found.
+    #[error(
+        "no query was completed in the closed loop that finds the capacity; measure longer with --seconds, \
+         or give --rate in queries per second"
+    )]
+    NoCapacity,
     /// The operating system refused something.
     #[error("cannot {operation} `{path}`: {source}")]
     Io {

@@ -43,6 +43,7 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
             in_flight: args.in_flight,
             bound: args.bound(),
         },
+        rate: args.rate,
         dataset_rows: files.rows,
         rows,
         rows_per_query: args.rows_per_query.get(),

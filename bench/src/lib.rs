@@ -40,7 +40,7 @@ use crate::cli::{Cli, Command, OutputArgs, QuickArgs};
 pub use crate::driver::{Bound, Load};
 pub use crate::error::Error;
 pub use crate::interrupt::listen;
-pub use crate::measure::{Options, measure};
+pub use crate::measure::{Options, Rate, measure};
 pub use crate::proof::Cache;
 pub use crate::record::Record;
 pub use crate::report::{report, write_json};

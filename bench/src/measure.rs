@@ -16,12 +16,12 @@ use ringtake_runtime::ShardStats;
 
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
-use crate::driver::{self, Bound, Load};
+use crate::driver::{self, Bound, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::process::Spent;
 use crate::proof::Cache;
-use crate::record::{Configuration, Measurement, Record};
+use crate::record::{Configuration, Measurement, OpenLoop, Record};
 use crate::row_checksum::RowsChecksum;
 use crate::subject::{Alarm, Answer as _, Subject};
 use crate::system_calls::SystemCalls;
@@ -36,6 +36,15 @@ const FILL_ROWS: u64 = 4096;
 /// Rounds over the dataset in which the caches must come to hold it.
 const FILL_ROUNDS_MAX: usize = 3;
 
+/// How fast queries arrive in an open loop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    /// So many queries per second.
+    PerSecond(f64),
+    /// This share of what a closed loop of the same load reaches, which is measured first.
+    OfCapacity(f64),
+}
+
 /// What to measure and how hard to push. The default leaves out the dataset: `dataset`,
 /// `dataset_rows` and `rows` must be said.
 #[derive(Debug, Clone)]
@@ -46,6 +55,8 @@ pub struct Options {
     pub cache: Cache,
     /// Client threads, queries in flight and the end of the run.
     pub load: Load,
+    /// The rate of an open loop; `None` is a closed loop.
+    pub rate: Option<Rate>,
     /// Rows of the dataset.
     pub dataset_rows: u64,
     /// Only the first of them are used; at most `dataset_rows`.
@@ -74,6 +85,7 @@ impl Default for Options {
                 in_flight: NonZeroUsize::MIN.saturating_add(3),
                 bound: Bound::Time(Duration::from_secs(10)),
             },
+            rate: None,
             dataset_rows: 0,
             rows: 0,
             rows_per_query: 500,
@@ -112,7 +124,8 @@ pub fn measure<S: Subject>(
         session.fill_caches()?;
     }
     session.warm_up()?;
-    let mut measurement = session.run_until_undisturbed(&mut system_calls)?;
+    let (pace, capacity_per_s) = session.pace()?;
+    let mut measurement = session.run_until_undisturbed(pace, &mut system_calls)?;
     measurement.checksum = session.checksum()?;
     let environment = Environment::observe(devices.map(|d| d.describe()).unwrap_or_default());
     let mut record = Record::new(
@@ -122,6 +135,7 @@ pub fn measure<S: Subject>(
         environment,
         configuration(options, &subject),
     );
+    record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s);
     record.warnings = subject.warnings();
     record.warnings.extend(advice(&record, subject.facts()));
     Ok(record)
@@ -167,15 +181,41 @@ struct Session<'a, S> {
 }
 
 impl<S: Subject> Session<'_, S> {
+    /// When queries are asked, and the capacity if it had to be measured for that.
+    fn pace(&self) -> Result<(Pace, Option<f64>), Error> {
+        let seed = self.options.seed;
+        let open = |rate_per_s| Pace::Open { rate_per_s, seed };
+        match self.options.rate {
+            None => Ok((Pace::Closed, None)),
+            Some(Rate::PerSecond(rate_per_s)) => Ok((open(rate_per_s), None)),
+            Some(Rate::OfCapacity(share)) => {
+                let run = driver::run(
+                    self.options.load,
+                    Pace::Closed,
+                    self.workload,
+                    self.interrupted,
+                    self.subject,
+                    || (),
+                )?;
+                let capacity_per_s = run.queries as f64 / run.duration.as_secs_f64();
+                if !(capacity_per_s.is_finite() && capacity_per_s > 0.0) {
+                    return Err(Error::NoCapacity);
+                }
+                Ok((open(share * capacity_per_s), Some(capacity_per_s)))
+            }
+        }
+    }
+
     fn run_until_undisturbed(
         &self,
+        pace: Pace,
         system_calls: &mut Result<SystemCalls, String>,
     ) -> Result<Measurement, Error> {
         let mut attempt = 1;
         loop {
             let measurement = Measurement {
                 attempt,
-                ..self.run(system_calls)?
+                ..self.run(pace, system_calls)?
             };
             match measurement.prove() {
                 Err(reason) if reason.is_disturbance() && attempt < self.options.attempts => {
@@ -188,7 +228,11 @@ impl<S: Subject> Session<'_, S> {
     }
 
     /// One loop with every counter read before and after.
-    fn run(&self, system_calls: &mut Result<SystemCalls, String>) -> Result<Measurement, Error> {
+    fn run(
+        &self,
+        pace: Pace,
+        system_calls: &mut Result<SystemCalls, String>,
+    ) -> Result<Measurement, Error> {
         let mut counts = || Counts {
             spent: Spent::by_process(),
             store: self.subject.counters(),
@@ -201,6 +245,7 @@ impl<S: Subject> Session<'_, S> {
         let mut before = None;
         let run = driver::run(
             self.options.load,
+            pace,
             self.workload,
             self.interrupted,
             self.subject,

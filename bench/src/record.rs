@@ -12,7 +12,7 @@ use ringtake_runtime::ShardStats;
 use serde::Serialize;
 
 use crate::device::{DeviceReads, NoDevice};
-use crate::driver::Run;
+use crate::driver::{Pace, Run};
 use crate::environment::Environment;
 use crate::process::Spent;
 use crate::proof::{self, Cache, Issued, NotProven};
@@ -88,6 +88,49 @@ impl LatencyUs {
     }
 }
 
+/// What an open loop adds to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct OpenLoop {
+    /// Queries per second that were to arrive, on average.
+    pub(crate) rate_asked_per_s: f64,
+    /// Queries per second that were answered.
+    pub(crate) rate_achieved_per_s: f64,
+    /// What the closed loop before it reached, if the rate is a share of that.
+    pub(crate) capacity_per_s: Option<f64>,
+    /// Queries planned.
+    pub(crate) planned: u64,
+    /// Queries started more than 100 microseconds after their time.
+    pub(crate) late_starts: u64,
+    /// From the planned arrival to the start.
+    pub(crate) start_late_us: LatencyUs,
+    /// Queries planned that were not started before the run was over.
+    pub(crate) never_started: u64,
+}
+
+impl OpenLoop {
+    /// `None` for a closed loop.
+    pub(crate) fn of(run: &Run, pace: Pace, capacity_per_s: Option<f64>) -> Option<OpenLoop> {
+        let Pace::Open { rate_per_s, .. } = pace else {
+            return None;
+        };
+        let arrivals = run.arrivals.as_ref()?;
+        let seconds = run.duration.as_secs_f64();
+        Some(OpenLoop {
+            rate_asked_per_s: rate_per_s,
+            rate_achieved_per_s: if seconds > 0.0 {
+                run.queries as f64 / seconds
+            } else {
+                0.0
+            },
+            capacity_per_s,
+            planned: arrivals.planned,
+            late_starts: arrivals.late,
+            start_late_us: LatencyUs::of(&arrivals.start_late_ns),
+            never_started: arrivals.never_started,
+        })
+    }
+}
+
 /// One measurement, divided and proven. It is made to be printed ([`crate::report`]) and written
 /// ([`crate::write_json`]).
 #[derive(Debug, Clone, Serialize)]
@@ -126,7 +169,10 @@ pub struct Record {
     pub(crate) store_syscalls_per_row: Option<f64>,
     pub(crate) context_switches_per_row: Option<f64>,
     pub(crate) syscalls_per_row: Option<f64>,
+    /// From asking to answer; in an open loop from the planned arrival.
     pub(crate) latency_us: LatencyUs,
+    /// The arrivals of an open loop; `null` for a closed one.
+    pub(crate) open_loop: Option<OpenLoop>,
     /// Sum over the content of the first rows of the workload, see `row_checksum.rs`.
     pub(crate) rows_checksum: String,
     /// How many rows it covers.
@@ -214,6 +260,7 @@ impl Record {
                 .ok()
                 .and_then(|calls| per_row(*calls as f64)),
             latency_us: LatencyUs::of(&run.latency_ns),
+            open_loop: None,
             rows_checksum: measurement.checksum.hex(),
             rows_checksum_rows: measurement.checksum.rows(),
             touched: run.touched,
@@ -249,6 +296,7 @@ pub(crate) mod tests {
                     ..Spent::default()
                 },
                 touched: 0,
+                arrivals: None,
             },
             spent: Spent {
                 user: Duration::from_millis(150),

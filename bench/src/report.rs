@@ -34,7 +34,7 @@ const LINES: [Line; 14] = [
     (
         "99 of 100 within",
         |record| latency(record.latency_us.p99),
-        "p99; the drive is kept full, so queries wait for each other",
+        "p99; without --rate the store is kept full, so queries wait for each other",
     ),
     (
         "999 of 1000 within",
@@ -135,6 +135,18 @@ pub fn report(records: &[Record]) -> String {
             record.rows_checksum,
             whole(record.rows_checksum_rows),
             record.seed,
+        );
+    }
+    for open_loop in records.iter().filter_map(|record| record.open_loop) {
+        let _ = writeln!(
+            text,
+            "open loop: {} queries per second asked for, {} answered; {} of {} started late, 99 of 100 within {}, the latest {} after its time",
+            rounded(open_loop.rate_asked_per_s),
+            rounded(open_loop.rate_achieved_per_s),
+            whole(open_loop.late_starts),
+            whole(open_loop.planned),
+            latency(open_loop.start_late_us.p99),
+            latency(open_loop.start_late_us.max),
         );
     }
     for (prefix, words) in words(records) {

@@ -49,6 +49,11 @@ impl Workload {
         })
     }
 
+    /// Rows of each query.
+    pub(crate) fn rows_per_query(&self) -> u64 {
+        self.rows_per_query
+    }
+
     /// Queries kept for the warm-up.
     pub(crate) fn warm_up_queries(&self) -> u64 {
         self.warm_up_queries
