@@ -54,7 +54,7 @@ fn short(record: &Record) -> Option<String> {
 
 fn repeats(record: &Record) -> Option<String> {
     let repeated = record.rows.saturating_sub(record.unique_rows);
-    if repeated == 0 || record.cache == Cache::Warm {
+    if repeated == 0 || record.cache != Cache::Cold {
         return None;
     }
     Some(format!(
@@ -83,7 +83,7 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 fn shallow(record: &Record, facts: Facts) -> Option<String> {
-    if record.cache == Cache::Warm || record.open_loop.is_some() {
+    if record.cache != Cache::Cold || record.open_loop.is_some() {
         return None;
     }
     let config = &record.config;

@@ -100,6 +100,7 @@ fn configuration(args: &CeilingArgs, places: &Places, rows: u64) -> Configuratio
         seconds,
         queries,
         rows_per_query: args.rows_per_query.get(),
+        distribution: "uniform".to_owned(),
         threads: args.threads.get(),
         in_flight: 1,
         seed: args.seed,

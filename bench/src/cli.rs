@@ -6,8 +6,9 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringtake_runtime::ReadPathChoice;
+use ringtake_runtime::{ReadPathChoice, Scheduler};
 
+use crate::distribution::Distribution;
 use crate::driver::Bound;
 use crate::measure::Rate;
 use crate::proof::Cache;
@@ -79,7 +80,7 @@ pub(crate) struct FileReadArgs {
     /// The dataset
     #[arg(long, value_name = "DIR")]
     pub(crate) dataset: PathBuf,
-    /// From the drive, or from the shards' caches
+    /// From the drive, from the shards' caches, or so that 90 of 100 rows are found there
     #[arg(long, value_enum, default_value_t = Cache::Cold)]
     pub(crate) cache: Cache,
     /// How long to ask queries [default: 10]
@@ -107,6 +108,9 @@ pub(crate) struct FileReadArgs {
     /// How rows are read: auto, ring-per-shard, thread-pool or thread-pool:N
     #[arg(long, value_name = "P", default_value = "auto", value_parser = parse_read_path)]
     pub(crate) read_path: ReadPathChoice,
+    /// How reads get to the read path: batched or per-read
+    #[arg(long, value_name = "S", default_value = "batched", value_parser = parse_scheduler)]
+    pub(crate) scheduler: Scheduler,
     /// Reads each shard keeps in flight
     #[arg(long, value_name = "D")]
     pub(crate) queue_depth: Option<u32>,
@@ -116,7 +120,10 @@ pub(crate) struct FileReadArgs {
     /// Use only the first rows of the dataset
     #[arg(long, value_name = "N")]
     pub(crate) rows: Option<NonZeroU64>,
-    /// Memory for a warm run's caches [default: what the rows need]
+    /// How popular rows are: uniform, or zipf:S such as zipf:0.99
+    #[arg(long, value_name = "D", default_value = "uniform")]
+    pub(crate) distribution: Distribution,
+    /// Memory for the caches of a warm or mixed run [default: what the rows need]
     #[arg(long, value_name = "BYTES")]
     pub(crate) cache_bytes: Option<u64>,
     /// Do not check rows against their checksums, to see what checking costs
@@ -235,9 +242,11 @@ impl FileReadArgs {
             rate: None,
             shards: None,
             read_path: ReadPathChoice::Auto,
+            scheduler: Scheduler::Batched,
             queue_depth: None,
             columns: Vec::new(),
             rows: None,
+            distribution: Distribution::Uniform,
             cache_bytes: None,
             skip_checksums: false,
             seed: 1,
@@ -281,6 +290,10 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
         None => positive(text).map(Rate::PerSecond),
     };
     rate.ok_or_else(|| "give queries per second, or a share of the capacity such as 70%".to_owned())
+}
+
+fn parse_scheduler(text: &str) -> Result<Scheduler, String> {
+    Scheduler::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_read_path(text: &str) -> Result<ReadPathChoice, String> {

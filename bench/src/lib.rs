@@ -12,6 +12,7 @@ mod ceiling;
 mod cli;
 mod dataset;
 mod device;
+mod distribution;
 mod driver;
 mod environment;
 mod error;
@@ -37,6 +38,7 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command, OutputArgs, QuickArgs};
 
+pub use crate::distribution::Distribution;
 pub use crate::driver::{Bound, Load};
 pub use crate::error::Error;
 pub use crate::interrupt::listen;

@@ -16,6 +16,7 @@ use ringtake_runtime::ShardStats;
 
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
+use crate::distribution::{CacheSize, Distribution};
 use crate::driver::{self, Bound, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -45,6 +46,12 @@ pub enum Rate {
     OfCapacity(f64),
 }
 
+/// Rows of one take while the caches of a mixed run are filled.
+const FILL_DRAWS: u64 = 512;
+
+/// The share of accesses that shall hit in a mixed run.
+pub(crate) const MIXED_HIT_SHARE: f64 = 0.9;
+
 /// What to measure and how hard to push. The default leaves out the dataset: `dataset`,
 /// `dataset_rows` and `rows` must be said.
 #[derive(Debug, Clone)]
@@ -63,6 +70,8 @@ pub struct Options {
     pub rows: u64,
     /// Rows of each query, none of them twice.
     pub rows_per_query: u64,
+    /// How popular rows are. A uniform run takes no row twice, unless it is mixed.
+    pub distribution: Distribution,
     /// Chooses the order of the rows.
     pub seed: u64,
     /// How often to measure at most while other programs read the drive and spoil the proof.
@@ -89,11 +98,26 @@ impl Default for Options {
             dataset_rows: 0,
             rows: 0,
             rows_per_query: 500,
+            distribution: Distribution::Uniform,
             seed: 1,
             attempts: 3,
             dataset: PathBuf::new(),
             columns: Vec::new(),
             row_bytes: None,
+        }
+    }
+}
+
+impl Options {
+    /// A share of accesses cannot hit unless rows are asked for again.
+    fn workload_of(&self, rows_per_query: u64) -> Result<Workload, Error> {
+        match (self.distribution, self.cache) {
+            (Distribution::Uniform, Cache::Cold | Cache::Warm) => {
+                Workload::new(self.rows, rows_per_query, self.seed)
+            }
+            (distribution, _) => {
+                Workload::drawn(self.rows, rows_per_query, self.seed, distribution)
+            }
         }
     }
 }
@@ -109,7 +133,7 @@ pub fn measure<S: Subject>(
     interrupted: &AtomicBool,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Record, Error> {
-    let workload = Workload::new(options.rows, options.rows_per_query, options.seed)?;
+    let workload = options.workload_of(options.rows_per_query)?;
     let mut system_calls = SystemCalls::open();
     let subject = open()?;
     let devices = Devices::holding(&subject.files()?);
@@ -120,8 +144,10 @@ pub fn measure<S: Subject>(
         devices: &devices,
         interrupted,
     };
-    if options.cache == Cache::Warm {
-        session.fill_caches()?;
+    match options.cache {
+        Cache::Cold => {}
+        Cache::Warm => session.fill_caches()?,
+        Cache::Mixed => session.fill_by_draws()?,
     }
     session.warm_up()?;
     let (pace, capacity_per_s) = session.pace()?;
@@ -155,6 +181,7 @@ fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
         seconds,
         queries,
         rows_per_query: options.rows_per_query,
+        distribution: options.distribution.to_string(),
         threads: options.load.threads.get(),
         in_flight: options.load.in_flight.get(),
         seed: options.seed,
@@ -303,6 +330,30 @@ impl<S: Subject> Session<'_, S> {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Draws rows as the run will, until a cache that holds the wanted share of the accesses is
+    /// full.
+    fn fill_by_draws(&self) -> Result<(), Error> {
+        let options = self.options;
+        let rows_per_query = options.rows_per_query.max(FILL_DRAWS.min(options.rows / 2));
+        let draws = options.workload_of(rows_per_query)?;
+        let size = CacheSize::for_hits(options.rows, options.distribution, MIXED_HIT_SHARE);
+        let queries = (2 * size.accesses).div_ceil(rows_per_query);
+        let bar = progress_bar(queries * rows_per_query, "filling");
+        self.drive(async {
+            let mut row_ids = Vec::new();
+            for index in 0..queries {
+                stop_if(self.interrupted)?;
+                // Beyond the queries of the warm-up.
+                draws.warm_up_query(index | 1 << 62, &mut row_ids);
+                self.subject.take(&row_ids).await?;
+                bar.inc(row_ids.len() as u64);
+            }
+            Ok(())
+        })?;
+        bar.finish_and_clear();
         Ok(())
     }
 

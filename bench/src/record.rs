@@ -58,6 +58,8 @@ pub(crate) struct Configuration {
     pub(crate) seconds: Option<f64>,
     pub(crate) queries: Option<u64>,
     pub(crate) rows_per_query: u64,
+    /// How popular rows are.
+    pub(crate) distribution: String,
     pub(crate) threads: usize,
     pub(crate) in_flight: usize,
     pub(crate) seed: u64,
@@ -167,6 +169,8 @@ pub struct Record {
     pub(crate) store_reads_per_row: Option<f64>,
     /// System calls the shards say they made for reads and to wait.
     pub(crate) store_syscalls_per_row: Option<f64>,
+    /// Rows found in the shards' caches, of those taken.
+    pub(crate) cache_hit_share: Option<f64>,
     pub(crate) context_switches_per_row: Option<f64>,
     pub(crate) syscalls_per_row: Option<f64>,
     /// From asking to answer; in an open loop from the planned arrival.
@@ -253,6 +257,9 @@ impl Record {
             device_bytes_per_row: device.and_then(|reads| per_row(reads.bytes as f64)),
             store_reads_per_row: store.and_then(|store| per_row(store.reads as f64)),
             store_syscalls_per_row: store.and_then(|store| per_row(store.system_calls as f64)),
+            cache_hit_share: store
+                .filter(|store| store.rows > 0)
+                .map(|store| store.cache_hits as f64 / store.rows as f64),
             context_switches_per_row: per_row(measurement.spent.switches() as f64),
             syscalls_per_row: measurement
                 .system_calls
@@ -305,6 +312,8 @@ pub(crate) mod tests {
                 switches_involuntary: 100,
             },
             store: Some(ShardStats {
+                rows: 50_000,
+                cache_hits: 5_000,
                 reads: 50_000,
                 read_bytes: 50_000 * 4096,
                 system_calls: 500,
@@ -338,6 +347,7 @@ pub(crate) mod tests {
                 seconds: Some(2.0),
                 queries: None,
                 rows_per_query: 500,
+                distribution: "uniform".to_owned(),
                 threads: 1,
                 in_flight: 4,
                 seed: 7,
@@ -364,6 +374,7 @@ pub(crate) mod tests {
         assert_eq!(record.context_switches_per_row, Some(0.01));
         assert_eq!(record.syscalls_per_row, Some(0.1));
         assert_eq!(record.store_reads_per_row, Some(1.0));
+        assert_eq!(record.cache_hit_share, Some(0.1));
         assert_eq!(record.store_syscalls_per_row, Some(0.01));
         let near = |value: f64, ms: f64| (value / 1e3 - ms).abs() < ms * 0.002;
         assert!(near(record.latency_us.p50, 50.0), "{:?}", record.latency_us);

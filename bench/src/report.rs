@@ -15,7 +15,7 @@ use crate::record::Record;
 /// One line of the table: its name, its value in a record, what it means.
 type Line = (&'static str, fn(&Record) -> String, &'static str);
 
-const LINES: [Line; 14] = [
+const LINES: [Line; 15] = [
     (
         "rows per second",
         |record| rounded(record.rows_per_s),
@@ -50,6 +50,16 @@ const LINES: [Line; 14] = [
         "drive bytes per row",
         |record| rounded_or_not(record.device_bytes_per_row),
         "what the drive moved to get one row",
+    ),
+    (
+        "found in the cache",
+        |record| {
+            record.cache_hit_share.map_or_else(
+                || NOT_AVAILABLE.to_owned(),
+                |share| format!("{:.1}%", share * 100.0),
+            )
+        },
+        "of the rows taken",
     ),
     (
         "CPU per row",
@@ -194,6 +204,7 @@ fn column_title(cache: Cache) -> String {
     match cache {
         Cache::Cold => "cold: from the drive",
         Cache::Warm => "warm: from memory",
+        Cache::Mixed => "mixed: most from memory",
     }
     .to_owned()
 }
