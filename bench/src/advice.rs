@@ -28,6 +28,7 @@ pub(crate) fn advice(record: &Record, facts: Option<Facts>) -> Vec<String> {
         thin_tail(record),
         late_generator(record),
         overloaded(record),
+        coarse_clocks(record),
     ]
     .into_iter()
     .flatten()
@@ -128,6 +129,17 @@ fn late_generator(record: &Record) -> Option<String> {
     })
 }
 
+/// The clients of an open loop are kept off such CPUs.
+fn coarse_clocks(record: &Record) -> Option<String> {
+    let cpus = &record.environment.coarse_clock_cpus;
+    (!cpus.is_empty() && record.open_loop.is_none()).then(|| {
+        format!(
+            "the clock of CPU {cpus:?} moves on in leaps, so latencies of clients that ran there are wrong; \
+             measure latency with --rate, which keeps the clients off it"
+        )
+    })
+}
+
 fn overloaded(record: &Record) -> Option<String> {
     let open_loop = record.open_loop?;
     let too_slow = open_loop.rate_achieved_per_s < open_loop.rate_asked_per_s * ACHIEVED_SHARE_MIN;
@@ -161,6 +173,7 @@ mod tests {
         record.environment.build.debug_assertions = false;
         record.environment.build.profile = "release";
         record.environment.parallelism = Some(2);
+        record.environment.coarse_clock_cpus = Vec::new();
         record.duration_s = 10.0;
         record.queries = QUERIES_MIN_FOR_P999;
         record
@@ -218,6 +231,10 @@ mod tests {
         open_loop.start_late_us.p99 = 0.0;
         open_loop.rate_achieved_per_s = 94.0;
         assert!(said(&record, FACTS).contains("94 were answered"));
+
+        let mut record = sound();
+        record.environment.coarse_clock_cpus = vec![1];
+        assert!(said(&record, FACTS).contains("the clock of CPU [1] moves on in leaps"));
 
         let crowded = Facts { shards: 2, ..FACTS };
         assert!(said(&sound(), crowded).contains("1 client thread and 2 shards share 2 CPUs"));

@@ -20,6 +20,7 @@ use hdrhistogram::Histogram;
 
 pub(crate) use open_loop::Arrivals;
 
+use crate::clocks::Clocks;
 use crate::error::Error;
 use crate::process::Spent;
 use crate::subject::{Alarm, Answer, Subject};
@@ -65,6 +66,8 @@ pub struct Load {
 pub(crate) enum Pace {
     /// Each when one before it has come back.
     Closed,
+    /// The same on the CPUs of an open loop, for its capacity.
+    Capacity,
     /// At times planned beforehand.
     Open {
         /// Queries per second, on average.
@@ -150,7 +153,7 @@ pub(crate) fn run<S: Subject>(
         clients: sum.spent,
         touched: sum.touched,
         arrivals: match pace {
-            Pace::Closed => None,
+            Pace::Closed | Pace::Capacity => None,
             Pace::Open { .. } => Some(sum.arrivals),
         },
     })
@@ -159,7 +162,7 @@ pub(crate) fn run<S: Subject>(
 impl Pace {
     fn for_one_of(self, threads: usize) -> Pace {
         match self {
-            Pace::Closed => Pace::Closed,
+            Pace::Closed | Pace::Capacity => self,
             Pace::Open { rate_per_s, seed } => Pace::Open {
                 rate_per_s: rate_per_s / threads as f64,
                 seed,
@@ -187,13 +190,16 @@ struct Shared<'a, S> {
 impl<S: Subject> Shared<'_, S> {
     fn client_thread(&self, thread: usize, in_flight: usize) -> Client {
         let client = RefCell::new(Client::new());
+        if self.pace != Pace::Closed {
+            Clocks::of_this_machine().keep_client(thread);
+        }
         self.ready.wait();
         self.go.wait();
         let before = Spent::by_this_thread();
         // By the thread's own clock: those of two CPUs may differ by milliseconds.
         client.borrow_mut().started = Some(Instant::now());
         match self.pace {
-            Pace::Closed => self.closed_client(in_flight, &client),
+            Pace::Closed | Pace::Capacity => self.closed_client(in_flight, &client),
             Pace::Open { rate_per_s, seed } => self.open_client(thread, rate_per_s, seed, &client),
         }
         let mut client = client.into_inner();

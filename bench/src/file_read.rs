@@ -5,11 +5,13 @@ use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use ringtake_runtime::{
-    Checksums, Config, Projection, ReadPathChoice, Scheduler, ShardStats, Store, TakeOptions,
+    Checksums, Config, CpuChoice, Projection, ReadPathChoice, Scheduler, ShardStats, Store,
+    TakeOptions, allowed_cpus,
 };
 use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::cli::FileReadArgs;
+use crate::clocks::Clocks;
 use crate::dataset::DatasetFiles;
 use crate::distribution::CacheSize;
 use crate::driver::Load;
@@ -63,7 +65,11 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
 fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<Config, Error> {
     let default = Config::default();
     Ok(Config {
-        shards: args.shards,
+        shards: Some(args.shards.unwrap_or_else(|| allowed_cpus().usable())),
+        cpus: match Clocks::of_this_machine().cpus_for_shards() {
+            Some(cpus) if args.rate.is_some() => CpuChoice::These(cpus),
+            _ => CpuChoice::Allowed,
+        },
         queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
         cache_bytes: match args.cache {
             Cache::Cold => 0,

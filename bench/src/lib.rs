@@ -10,6 +10,7 @@
 mod advice;
 mod ceiling;
 mod cli;
+mod clocks;
 mod dataset;
 mod device;
 mod distribution;

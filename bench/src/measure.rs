@@ -218,7 +218,7 @@ impl<S: Subject> Session<'_, S> {
             Some(Rate::OfCapacity(share)) => {
                 let run = driver::run(
                     self.options.load,
-                    Pace::Closed,
+                    Pace::Capacity,
                     self.workload,
                     self.interrupted,
                     self.subject,
