@@ -10,6 +10,7 @@ use ringtake_runtime::{ReadPathChoice, Scheduler};
 
 use crate::distribution::Distribution;
 use crate::driver::Bound;
+use crate::ladder::READ_PATHS;
 use crate::measure::Rate;
 use crate::proof::Cache;
 
@@ -20,6 +21,7 @@ Examples:
   bench file-read --dataset vectors --cache warm --threads 2
   bench file-read --dataset vectors --rate 70%     latency below capacity
   bench ceiling --dataset vectors                  what a bare ring makes of the same reads
+  bench plan --dataset vectors --cores 48 --iops 1500000
   bench ceiling --dataset vectors --by mmap        rows copied out of the page cache
   bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s";
 
@@ -44,6 +46,15 @@ pub(crate) enum Command {
     /// The same reads with nothing above them: the limit that the store is held against.
     #[command(args_override_self = true)]
     Ceiling(CeilingArgs),
+    /// One shard and two in turn, and what the second one brings.
+    #[command(args_override_self = true)]
+    Scaling(ScalingArgs),
+    /// Each scheduler with each read path in turn.
+    #[command(args_override_self = true)]
+    Ladder(LadderArgs),
+    /// Estimate what more cores and another drive would do.
+    #[command(args_override_self = true)]
+    Plan(PlanArgs),
 }
 
 /// Flags of `bench quick`.
@@ -105,7 +116,7 @@ pub(crate) struct FileReadArgs {
     /// Shards of the store [default: one per CPU]
     #[arg(long, value_name = "K")]
     pub(crate) shards: Option<usize>,
-    /// How rows are read: auto, ring-per-shard, thread-pool or thread-pool:N
+    /// How rows are read: auto, ring-per-shard, glommio, shared-rings:N, thread-pool:N or mmap
     #[arg(long, value_name = "P", default_value = "auto", value_parser = parse_read_path)]
     pub(crate) read_path: ReadPathChoice,
     /// How reads get to the read path: batched or per-read
@@ -221,6 +232,102 @@ impl CeilingArgs {
     }
 }
 
+/// Flags of `bench scaling`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ScalingArgs {
+    /// The dataset
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// From the drive, or from the shards' caches
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    pub(crate) cache: Cache,
+    /// How long each run takes
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) rounds: NonZeroUsize,
+    /// Rows of each query
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) rows_per_query: NonZeroU64,
+    /// Client threads
+    #[arg(long, value_name = "T", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Queries each client thread keeps in flight
+    #[arg(long, value_name = "C", default_value = "4")]
+    pub(crate) in_flight: NonZeroUsize,
+    /// Columns to take [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Write the result and every record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Flags of `bench ladder`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LadderArgs {
+    /// The dataset
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// From the drive, or from the shards' caches
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    pub(crate) cache: Cache,
+    /// How long each run takes
+    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) rounds: NonZeroUsize,
+    /// Rows of each query
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) rows_per_query: NonZeroU64,
+    /// Client threads
+    #[arg(long, value_name = "T", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Queries each client thread keeps in flight
+    #[arg(long, value_name = "C", default_value = "4")]
+    pub(crate) in_flight: NonZeroUsize,
+    /// Columns to take [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Write the result and every record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Shards of the store [default: one per CPU]
+    #[arg(long, value_name = "K")]
+    pub(crate) shards: Option<usize>,
+    /// The read paths to measure
+    #[arg(long, value_name = "P,P", value_delimiter = ',', default_value = READ_PATHS, value_parser = parse_read_path)]
+    pub(crate) read_paths: Vec<ReadPathChoice>,
+}
+
+/// Flags of `bench plan`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PlanArgs {
+    /// Cores of the machine to plan for
+    #[arg(long, value_name = "N")]
+    pub(crate) cores: NonZeroUsize,
+    /// Reads per second of its drives together
+    #[arg(long, value_name = "R", value_parser = parse_positive)]
+    pub(crate) iops: f64,
+    /// Bytes per second of its drives together, in units of 10^9 [default: no limit]
+    #[arg(long, value_name = "GB", value_parser = parse_positive)]
+    pub(crate) drive_gb_per_s: Option<f64>,
+    /// A record that `bench file-read --json` has written
+    #[arg(long, value_name = "FILE", conflicts_with = "dataset")]
+    pub(crate) from: Option<PathBuf>,
+    /// Measure this dataset now, with one shard
+    #[arg(long, value_name = "DIR", required_unless_present = "from")]
+    pub(crate) dataset: Option<PathBuf>,
+    /// How long to measure
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// Write the estimate as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
 fn bound(queries: Option<NonZeroU64>, seconds: Option<Duration>) -> Bound {
     match queries {
         Some(queries) => Bound::Queries(queries.get()),
@@ -280,11 +387,16 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+fn positive(number: &str) -> Option<f64> {
+    let number = number.trim().parse::<f64>().ok()?;
+    (number.is_finite() && number > 0.0).then_some(number)
+}
+
+fn parse_positive(text: &str) -> Result<f64, String> {
+    positive(text).ok_or_else(|| "give a number above 0, such as 1500000 or 1.5e6".to_owned())
+}
+
 fn parse_rate(text: &str) -> Result<Rate, String> {
-    let positive = |number: &str| {
-        let number = number.trim().parse::<f64>().ok()?;
-        (number.is_finite() && number > 0.0).then_some(number)
-    };
     let rate = match text.strip_suffix('%') {
         Some(percent) => positive(percent).map(|percent| Rate::OfCapacity(percent / 100.0)),
         None => positive(text).map(Rate::PerSecond),

@@ -20,15 +20,19 @@ mod error;
 mod figures;
 mod file_read;
 mod interrupt;
+mod ladder;
 mod measure;
 mod permutation;
 mod places;
+mod plan;
 mod process;
 mod proof;
 mod quick;
 mod record;
 mod report;
+mod rounds;
 mod row_checksum;
+mod scaling;
 mod subject;
 mod system_calls;
 mod workload;
@@ -68,6 +72,9 @@ pub fn main() -> ExitCode {
         Some(Command::Ceiling(args)) => {
             ceiling::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
         }
+        Some(Command::Scaling(args)) => scaling::run(&args, &interrupted),
+        Some(Command::Ladder(args)) => ladder::run(&args, &interrupted),
+        Some(Command::Plan(args)) => plan::run(&args, &interrupted),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -84,13 +91,7 @@ pub fn main() -> ExitCode {
 /// Prints one record as `output` says.
 fn tell(record: &Record, output: &OutputArgs) -> Result<(), Error> {
     let text = report::report(std::slice::from_ref(record));
-    match &output.json {
-        Some(path) if report::goes_to_stdout(path) => eprint!("{text}"),
-        _ => report::print(&text)?,
-    }
-    if let Some(path) = &output.json {
-        report::write_json(path, record)?;
-    }
+    report::emit(output.json.as_deref(), &text, record)?;
     match &record.invalid_reason {
         Some(reason) if output.require_valid => Err(Error::NotValid {
             reason: reason.clone(),

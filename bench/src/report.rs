@@ -246,6 +246,20 @@ pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), Err
     }
 }
 
+/// Prints `text`, and writes `value` as JSON if a place is given; the text makes way where that is
+/// standard output.
+pub(crate) fn emit<T: serde::Serialize>(
+    json: Option<&Path>,
+    text: &str,
+    value: &T,
+) -> Result<(), Error> {
+    match json {
+        Some(path) if goes_to_stdout(path) => eprint!("{text}"),
+        _ => print(text)?,
+    }
+    json.map_or(Ok(()), |path| write_json(path, value))
+}
+
 /// Whether `path` stands for standard output.
 pub(crate) fn goes_to_stdout(path: &Path) -> bool {
     path.as_os_str() == "-"
