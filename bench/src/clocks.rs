@@ -39,7 +39,7 @@ impl Clocks {
                 // The thread is pinned, so it must be one of its own.
                 let steps = std::thread::spawn(move || {
                     pin_this_thread(index);
-                    is_fine(smallest_step(|| Instant::now()))
+                    is_fine(smallest_step(Instant::now))
                 });
                 if steps.join().unwrap_or(true) {
                     clocks.fine.push(cpu);

@@ -10,7 +10,6 @@ use std::cell::{Cell, RefCell};
 use std::future::Future as _;
 use std::num::NonZeroU64;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -235,7 +234,7 @@ impl<'a, S: Subject> Generator<'a, '_, S> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use std::sync::atomic::{AtomicBool, AtomicU64};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use crate::driver::{Load, Pace, run};
     use crate::error::Error;
