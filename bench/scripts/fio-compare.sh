@@ -1,11 +1,14 @@
 #!/bin/sh
 # Holds `bench file-read --cache cold` against fio on the same file at the same depth.
 #
-#   fio-compare.sh DATASET [--depth D] [--shards K] [--seconds S] [-- FLAGS OF bench file-read]
+#   fio-compare.sh DATASET [--depth D] [--shards K] [--seconds S] [--rate R] [-- FLAGS OF bench file-read]
 #
 # fio reads 4 KiB at random from the dataset's largest data file right before and right
 # after the bench; the ratio printed is rows/s over the mean of the two. It says something
 # about the store where a row is one read, such as a vector of up to 4 KiB.
+# With --rate, R reads/s arrive at random at both, one row to a query, and the ratios are
+# those of p99 and p99.9. fio counts from the submission of a read and the bench from the
+# planned arrival of its query, so the bench is charged for more.
 # Needs fio with io_uring. BENCH names a bench binary; without it one is built.
 set -eu
 
@@ -22,6 +25,7 @@ fail() {
 depth=128
 shards=1
 seconds=10
+rate=
 [ $# -ge 1 ] || usage
 dataset=$1
 shift
@@ -31,11 +35,12 @@ while [ $# -gt 0 ]; do
         --depth) depth=${2:-} ;;
         --shards) shards=${2:-} ;;
         --seconds) seconds=${2:-} ;;
+        --rate) rate=${2:-} ;;
         *) usage ;;
     esac
     shift 2 || usage
 done
-for number in "$depth" "$shards" "$seconds"; do
+for number in "$depth" "$shards" "$seconds" "${rate:-1}"; do
     case $number in *[!0-9]* | '' | 0) usage ;; esac
 done
 
@@ -52,17 +57,57 @@ if [ -z "${BENCH:-}" ]; then
     BENCH=$target/release/bench
 fi
 
-# Reads per second: the eighth field of fio's terse output.
-reads_per_s() {
+# What fio says on one line.
+fio_terse() {
     fio --name=yardstick --filename="$file" --readonly --rw=randread --bs=4k \
         --ioengine=io_uring --direct=1 --registerfiles --fixedbufs \
         --iodepth="$depth" --numjobs="$shards" --group_reporting \
-        --time_based --runtime="$seconds" --output-format=terse |
-        awk -F';' 'NF > 8 && !found { print $8; found = 1 }'
+        --time_based --runtime="$seconds" --output-format=terse "$@" |
+        awk -F';' 'NF > 8 && !found { print; found = 1 }'
+}
+
+# Reads per second: the eighth field.
+reads_per_s() {
+    fio_terse | cut -d';' -f8
+}
+
+# Reads per second, p99 and p99.9 in microseconds; the percentiles of reads come first.
+latencies() {
+    fio_terse --rate_iops="$((rate / shards))" --rate_process=poisson | awk -F';' '{
+        for (i = 1; i <= NF; i++) {
+            if (!p99 && $i ~ /^99\.000000%=/) { split($i, part, "="); p99 = part[2] }
+            if (!p999 && $i ~ /^99\.900000%=/) { split($i, part, "="); p999 = part[2] }
+        }
+        print $8, p99, p999
+    }'
 }
 
 record=$(mktemp)
 trap 'rm -f "$record"' EXIT INT TERM
+
+# The fields of the record itself are indented by two blanks, those of its latency by four.
+field() {
+    sed -n "s/^  \"$1\": \(.*[^,]\),\{0,1\}\$/\1/p" "$record"
+}
+latency() {
+    sed -n "/^  \"latency_us\"/,/^  }/s/^    \"$1\": \([0-9.]*\),\{0,1\}\$/\1/p" "$record"
+}
+
+if [ -n "$rate" ]; then
+    before=$(latencies)
+    "$BENCH" file-read --dataset "$dataset" --cache cold --shards "$shards" --queue-depth "$depth" \
+        --seconds "$seconds" --rows-per-query 1 --rate "$rate" --json "$record" "$@"
+    after=$(latencies)
+    echo "$before $after $(field queries_per_s) $(latency p99) $(latency p999) $(field valid)" | awk '
+    NF != 10 { print "fio-compare: a number is missing: " $0; exit 1 }
+    {
+        p99 = ($2 + $5) / 2; p999 = ($3 + $6) / 2
+        printf "\nfio    %d and %d reads/s, p99 %d and %d us, p99.9 %d and %d us\n", $1, $4, $2, $5, $3, $6
+        printf "bench  %d queries/s, p99 %d us, p99.9 %d us (valid: %s)\n", $7, $8, $9, $10
+        printf "p99 over fio: %.2f, p99.9 over fio: %.2f\n", $8 / p99, $9 / p999
+    }'
+    exit
+fi
 
 before=$(reads_per_s)
 "$BENCH" file-read --dataset "$dataset" --cache cold --shards "$shards" --queue-depth "$depth" \
@@ -70,10 +115,6 @@ before=$(reads_per_s)
 after=$(reads_per_s)
 [ -n "$before" ] && [ -n "$after" ] || fail "fio gave no number; run it by hand on $file"
 
-# The fields of the record itself are indented by two blanks.
-field() {
-    sed -n "s/^  \"$1\": \(.*[^,]\),\{0,1\}\$/\1/p" "$record"
-}
 rows_per_s=$(field rows_per_s)
 awk -v before="$before" -v after="$after" -v rows="$rows_per_s" -v valid="$(field valid)" \
     -v depth="$depth" -v jobs="$shards" 'BEGIN {

@@ -26,6 +26,9 @@ pub(crate) fn advice(record: &Record, facts: Option<Facts>) -> Vec<String> {
         facts.and_then(|facts| crowded(record, facts)),
         facts.and_then(|facts| shallow(record, facts)),
         thin_tail(record),
+        late_generator(record),
+        overloaded(record),
+        coarse_clocks(record),
     ]
     .into_iter()
     .flatten()
@@ -52,7 +55,7 @@ fn short(record: &Record) -> Option<String> {
 
 fn repeats(record: &Record) -> Option<String> {
     let repeated = record.rows.saturating_sub(record.unique_rows);
-    if repeated == 0 || record.cache == Cache::Warm {
+    if repeated == 0 || record.cache != Cache::Cold {
         return None;
     }
     Some(format!(
@@ -81,7 +84,7 @@ fn counted(count: usize, noun: &str) -> String {
 }
 
 fn shallow(record: &Record, facts: Facts) -> Option<String> {
-    if record.cache == Cache::Warm {
+    if record.cache != Cache::Cold || record.open_loop.is_some() {
         return None;
     }
     let config = &record.config;
@@ -109,11 +112,55 @@ fn thin_tail(record: &Record) -> Option<String> {
     ))
 }
 
+/// Above this share of the latency's p99, the p99 of late starts is no small part of it.
+const LATE_SHARE_MAX: f64 = 0.1;
+
+/// Below this share of the rate asked for, the store has not kept up.
+const ACHIEVED_SHARE_MIN: f64 = 0.95;
+
+fn late_generator(record: &Record) -> Option<String> {
+    let late_us = record.open_loop?.start_late_us.p99;
+    let latency_us = record.latency_us.p99;
+    (late_us > latency_us * LATE_SHARE_MAX).then(|| {
+        format!(
+            "the generator was late: one query of 100 started {late_us:.0} µs or more after its time, \
+             which is part of the {latency_us:.0} µs of p99; use more --threads, fewer --shards or a lower --rate"
+        )
+    })
+}
+
+/// The clients of an open loop are kept off such CPUs.
+fn coarse_clocks(record: &Record) -> Option<String> {
+    let cpus = &record.environment.coarse_clock_cpus;
+    (!cpus.is_empty() && record.open_loop.is_none()).then(|| {
+        format!(
+            "the clock of CPU {cpus:?} moves on in leaps, so latencies of clients that ran there are wrong; \
+             measure latency with --rate, which keeps the clients off it"
+        )
+    })
+}
+
+fn overloaded(record: &Record) -> Option<String> {
+    let open_loop = record.open_loop?;
+    let too_slow = open_loop.rate_achieved_per_s < open_loop.rate_asked_per_s * ACHIEVED_SHARE_MIN;
+    (too_slow || open_loop.never_started > 0).then(|| {
+        format!(
+            "{:.0} queries per second arrived and {:.0} were answered, {} of {} never started: \
+             latency grows with the length of the run; use a lower --rate, such as 70%",
+            open_loop.rate_asked_per_s,
+            open_loop.rate_achieved_per_s,
+            open_loop.never_started,
+            open_loop.planned
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::record::tests::{measurement, record_of};
+    use crate::record::{LatencyUs, OpenLoop};
 
     const FACTS: Facts = Facts {
         shards: 1,
@@ -126,6 +173,7 @@ mod tests {
         record.environment.build.debug_assertions = false;
         record.environment.build.profile = "release";
         record.environment.parallelism = Some(2);
+        record.environment.coarse_clock_cpus = Vec::new();
         record.duration_s = 10.0;
         record.queries = QUERIES_MIN_FOR_P999;
         record
@@ -161,6 +209,32 @@ mod tests {
         assert!(said(&record, FACTS).contains("few for p99 and p99.9"));
         record.queries = 9_999;
         assert!(said(&record, FACTS).contains("few for p99.9"));
+
+        let mut record = sound();
+        record.open_loop = Some(OpenLoop {
+            rate_asked_per_s: 100.0,
+            rate_achieved_per_s: 99.0,
+            capacity_per_s: None,
+            planned: 1_000,
+            late_starts: 0,
+            start_late_us: LatencyUs {
+                p99: record.latency_us.p99 * 0.05,
+                ..record.latency_us
+            },
+            never_started: 0,
+        });
+        assert_eq!(said(&record, FACTS), "");
+        let open_loop = record.open_loop.as_mut().unwrap();
+        open_loop.start_late_us.p99 *= 3.0;
+        assert!(said(&record, FACTS).contains("generator was late"));
+        let open_loop = record.open_loop.as_mut().unwrap();
+        open_loop.start_late_us.p99 = 0.0;
+        open_loop.rate_achieved_per_s = 94.0;
+        assert!(said(&record, FACTS).contains("94 were answered"));
+
+        let mut record = sound();
+        record.environment.coarse_clock_cpus = vec![1];
+        assert!(said(&record, FACTS).contains("the clock of CPU [1] moves on in leaps"));
 
         let crowded = Facts { shards: 2, ..FACTS };
         assert!(said(&sound(), crowded).contains("1 client thread and 2 shards share 2 CPUs"));

@@ -5,10 +5,13 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use ringtake_runtime::ReadPathChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ringtake_runtime::{ReadPathChoice, Scheduler};
 
+use crate::distribution::Distribution;
 use crate::driver::Bound;
+use crate::ladder::READ_PATHS;
+use crate::measure::Rate;
 use crate::proof::Cache;
 
 const EXAMPLES: &str = "\
@@ -16,6 +19,10 @@ Examples:
   bench                                            a quick run that needs nothing
   bench file-read --dataset vectors --seconds 20   what the drive and the store can do
   bench file-read --dataset vectors --cache warm --threads 2
+  bench file-read --dataset vectors --rate 70%     latency below capacity
+  bench ceiling --dataset vectors                  what a bare ring makes of the same reads
+  bench plan --dataset vectors --cores 48 --iops 1500000
+  bench ceiling --dataset vectors --by mmap        rows copied out of the page cache
   bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s";
 
 /// Measures how fast Ringtake takes rows, and proves where they came from.
@@ -36,6 +43,18 @@ pub(crate) enum Command {
     /// Take rows by id from a dataset in a closed loop.
     #[command(after_help = EXAMPLES, args_override_self = true)]
     FileRead(FileReadArgs),
+    /// The same reads with nothing above them: the limit that the store is held against.
+    #[command(args_override_self = true)]
+    Ceiling(CeilingArgs),
+    /// One shard and two in turn, and what the second one brings.
+    #[command(args_override_self = true)]
+    Scaling(ScalingArgs),
+    /// Each scheduler with each read path in turn.
+    #[command(args_override_self = true)]
+    Ladder(LadderArgs),
+    /// Estimate what more cores and another drive would do.
+    #[command(args_override_self = true)]
+    Plan(PlanArgs),
 }
 
 /// Flags of `bench quick`.
@@ -72,7 +91,7 @@ pub(crate) struct FileReadArgs {
     /// The dataset
     #[arg(long, value_name = "DIR")]
     pub(crate) dataset: PathBuf,
-    /// From the drive, or from the shards' caches
+    /// From the drive, from the shards' caches, or so that 90 of 100 rows are found there
     #[arg(long, value_enum, default_value_t = Cache::Cold)]
     pub(crate) cache: Cache,
     /// How long to ask queries [default: 10]
@@ -90,11 +109,18 @@ pub(crate) struct FileReadArgs {
     /// Queries each client thread keeps in flight
     #[arg(long, value_name = "C", default_value = "4")]
     pub(crate) in_flight: NonZeroUsize,
+    /// Let queries arrive at this rate, in queries per second or as a share of the capacity
+    /// such as 70%, and count latency from the arrival; --in-flight then only serves to find the capacity
+    #[arg(long, value_name = "R", value_parser = parse_rate)]
+    pub(crate) rate: Option<Rate>,
     /// Shards of the store [default: one per CPU]
     #[arg(long, value_name = "K")]
     pub(crate) shards: Option<usize>,
     #[arg(long, value_name = "P", default_value = "auto", value_parser = parse_read_path, help = format!("How rows are read: {}", ReadPathChoice::NAMES))]
     pub(crate) read_path: ReadPathChoice,
+    /// How reads get to the read path: batched or per-read
+    #[arg(long, value_name = "S", default_value = "batched", value_parser = parse_scheduler)]
+    pub(crate) scheduler: Scheduler,
     /// Reads each shard keeps in flight
     #[arg(long, value_name = "D")]
     pub(crate) queue_depth: Option<u32>,
@@ -104,7 +130,10 @@ pub(crate) struct FileReadArgs {
     /// Use only the first rows of the dataset
     #[arg(long, value_name = "N")]
     pub(crate) rows: Option<NonZeroU64>,
-    /// Memory for a warm run's caches [default: what the rows need]
+    /// How popular rows are: uniform, or zipf:S such as zipf:0.99
+    #[arg(long, value_name = "D", default_value = "uniform")]
+    pub(crate) distribution: Distribution,
+    /// Memory for the caches of a warm or mixed run [default: what the rows need]
     #[arg(long, value_name = "BYTES")]
     pub(crate) cache_bytes: Option<u64>,
     /// Do not check rows against their checksums, to see what checking costs
@@ -113,15 +142,196 @@ pub(crate) struct FileReadArgs {
     /// Chooses the order of the rows
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Write the record as JSON to this file, `-` for standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
     /// How often to measure at most while other programs read the drive and spoil the proof
     #[arg(long, value_name = "N", default_value_t = DEFAULT_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempts: u32,
+    /// Where the record goes.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// What to do with a record.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct OutputArgs {
+    /// Write the record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
     /// End with status 1 if the run is not proven
     #[arg(long)]
     pub(crate) require_valid: bool,
+}
+
+/// What a yardstick reads with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// A bare io_uring, past the page cache
+    Ring,
+    /// Copies out of a map of the files, in the page cache
+    Mmap,
+    /// A system call for each row, from the page cache
+    Pread,
+}
+
+impl By {
+    /// The read path in the record.
+    pub(crate) fn read_path(self) -> &'static str {
+        match self {
+            By::Ring => "bare-ring",
+            By::Mmap => "mmap-loop",
+            By::Pread => "pread-loop",
+        }
+    }
+}
+
+/// Flags of `bench ceiling`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CeilingArgs {
+    /// The dataset; its largest column group is read
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// What to read with
+    #[arg(long, value_enum, default_value_t = By::Ring)]
+    pub(crate) by: By,
+    /// How long to read [default: 10]
+    #[arg(long, value_name = "S", value_parser = parse_seconds, conflicts_with = "queries")]
+    pub(crate) seconds: Option<Duration>,
+    /// How many queries to read
+    #[arg(long, value_name = "Q")]
+    pub(crate) queries: Option<NonZeroU64>,
+    /// Rows of each query
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) rows_per_query: NonZeroU64,
+    /// Threads, each with a ring of its own and on a CPU of its own
+    #[arg(long, value_name = "T", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Reads each ring keeps in flight
+    #[arg(long, value_name = "D", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) queue_depth: u32,
+    /// Choose the largest group among those of these columns [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Use only the first rows of the dataset
+    #[arg(long, value_name = "N")]
+    pub(crate) rows: Option<NonZeroU64>,
+    /// Chooses the order of the rows
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How often to measure at most while other programs read the drive and spoil the proof
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
+    /// Where the record goes.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl CeilingArgs {
+    /// When the run ends.
+    pub(crate) fn bound(&self) -> Bound {
+        bound(self.queries, self.seconds)
+    }
+}
+
+/// Flags of `bench scaling`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ScalingArgs {
+    /// The dataset
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// From the drive, or from the shards' caches
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    pub(crate) cache: Cache,
+    /// How long each run takes
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) rounds: NonZeroUsize,
+    /// Rows of each query
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) rows_per_query: NonZeroU64,
+    /// Client threads
+    #[arg(long, value_name = "T", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Queries each client thread keeps in flight
+    #[arg(long, value_name = "C", default_value = "4")]
+    pub(crate) in_flight: NonZeroUsize,
+    /// Columns to take [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Write the result and every record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Flags of `bench ladder`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LadderArgs {
+    /// The dataset
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// From the drive, or from the shards' caches
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    pub(crate) cache: Cache,
+    /// How long each run takes
+    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) rounds: NonZeroUsize,
+    /// Rows of each query
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) rows_per_query: NonZeroU64,
+    /// Client threads
+    #[arg(long, value_name = "T", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Queries each client thread keeps in flight
+    #[arg(long, value_name = "C", default_value = "4")]
+    pub(crate) in_flight: NonZeroUsize,
+    /// Columns to take [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Write the result and every record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Shards of the store [default: one per CPU]
+    #[arg(long, value_name = "K")]
+    pub(crate) shards: Option<usize>,
+    /// The read paths to measure
+    #[arg(long, value_name = "P,P", value_delimiter = ',', default_value = READ_PATHS, value_parser = parse_read_path)]
+    pub(crate) read_paths: Vec<ReadPathChoice>,
+}
+
+/// Flags of `bench plan`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PlanArgs {
+    /// Cores of the machine to plan for
+    #[arg(long, value_name = "N")]
+    pub(crate) cores: NonZeroUsize,
+    /// Reads per second of its drives together
+    #[arg(long, value_name = "R", value_parser = parse_positive)]
+    pub(crate) iops: f64,
+    /// Bytes per second of its drives together, in units of 10^9 [default: no limit]
+    #[arg(long, value_name = "GB", value_parser = parse_positive)]
+    pub(crate) drive_gb_per_s: Option<f64>,
+    /// A record that `bench file-read --json` has written
+    #[arg(long, value_name = "FILE", conflicts_with = "dataset")]
+    pub(crate) from: Option<PathBuf>,
+    /// Measure this dataset now, with one shard
+    #[arg(long, value_name = "DIR", required_unless_present = "from")]
+    pub(crate) dataset: Option<PathBuf>,
+    /// How long to measure
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// Write the estimate as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+fn bound(queries: Option<NonZeroU64>, seconds: Option<Duration>) -> Bound {
+    match queries {
+        Some(queries) => Bound::Queries(queries.get()),
+        None => Bound::Time(seconds.unwrap_or(DEFAULT_TIME)),
+    }
 }
 
 impl FileReadArgs {
@@ -135,26 +345,25 @@ impl FileReadArgs {
             rows_per_query: DEFAULT_ROWS_PER_QUERY,
             threads: NonZeroUsize::MIN,
             in_flight: DEFAULT_IN_FLIGHT,
+            rate: None,
             shards: None,
             read_path: ReadPathChoice::Auto,
+            scheduler: Scheduler::Batched,
             queue_depth: None,
             columns: Vec::new(),
             rows: None,
+            distribution: Distribution::Uniform,
             cache_bytes: None,
             skip_checksums: false,
             seed: 1,
-            json: None,
             attempts: DEFAULT_ATTEMPTS,
-            require_valid: false,
+            output: OutputArgs::default(),
         }
     }
 
     /// When the run ends.
     pub(crate) fn bound(&self) -> Bound {
-        match self.queries {
-            Some(queries) => Bound::Queries(queries.get()),
-            None => Bound::Time(self.seconds.unwrap_or(DEFAULT_TIME)),
-        }
+        bound(self.queries, self.seconds)
     }
 }
 
@@ -175,6 +384,27 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
             "give seconds above 0 and up to {SECONDS_MAX}, such as 10 or 0.5"
         )),
     }
+}
+
+fn positive(number: &str) -> Option<f64> {
+    let number = number.trim().parse::<f64>().ok()?;
+    (number.is_finite() && number > 0.0).then_some(number)
+}
+
+fn parse_positive(text: &str) -> Result<f64, String> {
+    positive(text).ok_or_else(|| "give a number above 0, such as 1500000 or 1.5e6".to_owned())
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    let rate = match text.strip_suffix('%') {
+        Some(percent) => positive(percent).map(|percent| Rate::OfCapacity(percent / 100.0)),
+        None => positive(text).map(Rate::PerSecond),
+    };
+    rate.ok_or_else(|| "give queries per second, or a share of the capacity such as 70%".to_owned())
+}
+
+fn parse_scheduler(text: &str) -> Result<Scheduler, String> {
+    Scheduler::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_read_path(text: &str) -> Result<ReadPathChoice, String> {
@@ -213,6 +443,15 @@ mod tests {
         assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
         for text in ["0", "-1", "inf", "NaN", "x", "1e9"] {
             assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rate_is_a_number_or_a_share() {
+        assert_eq!(parse_rate("1200.5"), Ok(Rate::PerSecond(1200.5)));
+        assert_eq!(parse_rate("70%"), Ok(Rate::OfCapacity(0.7)));
+        for text in ["0", "-1", "%", "x", "inf", "1/s"] {
+            assert!(parse_rate(text).is_err(), "{text}");
         }
     }
 

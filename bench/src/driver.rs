@@ -1,10 +1,13 @@
-//! The closed loop: client threads that keep a fixed number of queries in flight.
+//! Client threads: in a closed loop they keep a fixed number of queries in flight.
 //!
-//! A client asks its next query when the one before has come back, so the rate
-//! found is the capacity; latency under a given rate is another measurement.
+//! A client of a closed loop asks its next query when the one before has come
+//! back, so the rate found is the capacity; latency under a given rate is
+//! another measurement, the open loop of `driver/open_loop.rs`.
 //! Each thread drives its queries with an executor of its own. The queries of
 //! all clients come from one ticket counter: a run of n queries is the first n
 //! of the workload, whoever asks them.
+
+mod open_loop;
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -15,6 +18,9 @@ use std::time::{Duration, Instant};
 use async_executor::LocalExecutor;
 use hdrhistogram::Histogram;
 
+pub(crate) use open_loop::Arrivals;
+
+use crate::clocks::Clocks;
 use crate::error::Error;
 use crate::process::Spent;
 use crate::subject::{Alarm, Answer, Subject};
@@ -23,6 +29,17 @@ use crate::workload::Workload;
 /// Latencies are kept to three digits from a nanosecond to an hour.
 const LATENCY_NS_MAX: u64 = 3_600_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
+
+/// An empty histogram of nanoseconds.
+pub(crate) fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
+        .unwrap_or_else(|error| unreachable!("constant bounds are right: {error}"))
+}
+
+/// A time as histograms take it.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +61,22 @@ pub struct Load {
     pub bound: Bound,
 }
 
+/// When queries are asked.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Pace {
+    /// Each when one before it has come back.
+    Closed,
+    /// The same on the CPUs of an open loop, for its capacity.
+    Capacity,
+    /// At times planned beforehand.
+    Open {
+        /// Queries per second, on average.
+        rate_per_s: f64,
+        /// Chooses the times.
+        seed: u64,
+    },
+}
+
 /// What the clients saw.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
@@ -53,18 +86,21 @@ pub(crate) struct Run {
     pub(crate) queries: u64,
     /// Rows in the answers.
     pub(crate) rows: u64,
-    /// From asking to answer, in nanoseconds.
+    /// From asking, or the planned time of it, to answer, in nanoseconds.
     pub(crate) latency_ns: Histogram<u64>,
     /// What the client threads spent, part of what the process spent.
     pub(crate) clients: Spent,
     /// A sum over bytes of the answers: proof that they were looked at.
     pub(crate) touched: u64,
+    /// What an open loop did besides.
+    pub(crate) arrivals: Option<Arrivals>,
 }
 
 /// Runs `load` against `subject`. `at_start` is called when every thread stands
 /// ready and none has asked yet: the place to read counters.
 pub(crate) fn run<S: Subject>(
     load: Load,
+    pace: Pace,
     workload: &Workload,
     interrupted: &AtomicBool,
     subject: &S,
@@ -77,19 +113,21 @@ pub(crate) fn run<S: Subject>(
         failed: AtomicBool::new(false),
         interrupted,
         bound: load.bound,
+        pace: pace.for_one_of(load.threads.get()),
         ready: Barrier::new(load.threads.get() + 1),
         go: Barrier::new(load.threads.get() + 1),
     };
-    let (started, clients) = std::thread::scope(|scope| {
+    let clients: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..load.threads.get())
-            .map(|_| scope.spawn(|| shared.client_thread(load.in_flight.get())))
+            .map(|thread| {
+                let shared = &shared;
+                scope.spawn(move || shared.client_thread(thread, load.in_flight.get()))
+            })
             .collect();
         shared.ready.wait();
         at_start();
-        let started = Instant::now();
         shared.go.wait();
-        let clients: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
-        (started, clients)
+        threads.into_iter().map(|thread| thread.join()).collect()
     });
     let mut sum = Client::new();
     for client in clients {
@@ -106,14 +144,31 @@ pub(crate) fn run<S: Subject>(
     }
     Ok(Run {
         duration: sum
-            .last_answer
-            .map_or(Duration::ZERO, |last| last.duration_since(started)),
+            .started
+            .zip(sum.last_answer)
+            .map_or(Duration::ZERO, |(first, last)| last.duration_since(first)),
         queries: sum.queries,
         rows: sum.rows,
         latency_ns: sum.latency_ns,
         clients: sum.spent,
         touched: sum.touched,
+        arrivals: match pace {
+            Pace::Closed | Pace::Capacity => None,
+            Pace::Open { .. } => Some(sum.arrivals),
+        },
     })
+}
+
+impl Pace {
+    fn for_one_of(self, threads: usize) -> Pace {
+        match self {
+            Pace::Closed | Pace::Capacity => self,
+            Pace::Open { rate_per_s, seed } => Pace::Open {
+                rate_per_s: rate_per_s / threads as f64,
+                seed,
+            },
+        }
+    }
 }
 
 /// What all client threads look at.
@@ -126,35 +181,47 @@ struct Shared<'a, S> {
     failed: AtomicBool,
     interrupted: &'a AtomicBool,
     bound: Bound,
+    /// Of each thread.
+    pace: Pace,
     ready: Barrier,
     go: Barrier,
 }
 
 impl<S: Subject> Shared<'_, S> {
-    fn client_thread(&self, in_flight: usize) -> Client {
+    fn client_thread(&self, thread: usize, in_flight: usize) -> Client {
         let client = RefCell::new(Client::new());
-        let executor = LocalExecutor::new();
-        let tasks: Vec<_> = (0..in_flight)
-            .map(|_| executor.spawn(self.client_loop(&client)))
-            .collect();
+        if self.pace != Pace::Closed {
+            Clocks::of_this_machine().keep_client(thread);
+        }
         self.ready.wait();
         self.go.wait();
-        let deadline = match self.bound {
+        let before = Spent::by_this_thread();
+        // By the thread's own clock: those of two CPUs may differ by milliseconds.
+        client.borrow_mut().started = Some(Instant::now());
+        match self.pace {
+            Pace::Closed | Pace::Capacity => self.closed_client(in_flight, &client),
+            Pace::Open { rate_per_s, seed } => self.open_client(thread, rate_per_s, seed, &client),
+        }
+        let mut client = client.into_inner();
+        client.spent = Spent::by_this_thread().since(before);
+        client
+    }
+
+    fn closed_client(&self, in_flight: usize, client: &RefCell<Client>) {
+        client.borrow_mut().deadline = match self.bound {
             Bound::Time(limit) => Instant::now().checked_add(limit),
             Bound::Queries(_) => None,
         };
-        client.borrow_mut().deadline = deadline;
-        let before = Spent::by_this_thread();
+        let executor = LocalExecutor::new();
+        let tasks: Vec<_> = (0..in_flight)
+            .map(|_| executor.spawn(self.client_loop(client)))
+            .collect();
         let all = executor.run(async {
             for task in tasks {
                 task.await;
             }
         });
         self.subject.drive(all, &Alarm::default());
-        drop(executor);
-        let mut client = client.into_inner();
-        client.spent = Spent::by_this_thread().since(before);
-        client
     }
 
     /// One query after another, until a bound is met.
@@ -170,19 +237,29 @@ impl<S: Subject> Shared<'_, S> {
             };
             self.workload.query(query, &mut rows);
             let asked = Instant::now();
-            match self.subject.take(&rows).await {
-                Ok(answer) => client.borrow_mut().answered(asked, rows.len(), &answer),
-                Err(error) => client.borrow_mut().error = Some(error),
-            }
-            if client.borrow().error.is_some() {
-                self.failed.store(true, Ordering::Relaxed);
+            let answer = self.subject.take(&rows).await;
+            client.borrow_mut().came(asked, rows.len(), answer);
+            if self.stop_on_error(&client.borrow()) {
                 return;
             }
         }
     }
 
+    /// Stops every client if this one has met an error.
+    fn stop_on_error(&self, client: &Client) -> bool {
+        let failed = client.error.is_some();
+        if failed {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        failed
+    }
+
+    fn stopped(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) || self.interrupted.load(Ordering::Relaxed)
+    }
+
     fn next_query(&self) -> Option<u64> {
-        if self.failed.load(Ordering::Relaxed) || self.interrupted.load(Ordering::Relaxed) {
+        if self.stopped() {
             return None;
         }
         let ticket = self.tickets.fetch_add(1, Ordering::Relaxed);
@@ -195,6 +272,7 @@ impl<S: Subject> Shared<'_, S> {
 
 /// What one client thread has seen.
 struct Client {
+    started: Option<Instant>,
     deadline: Option<Instant>,
     last_answer: Option<Instant>,
     queries: u64,
@@ -202,21 +280,30 @@ struct Client {
     latency_ns: Histogram<u64>,
     spent: Spent,
     touched: u64,
+    arrivals: Arrivals,
     error: Option<Error>,
 }
 
 impl Client {
     fn new() -> Client {
         Client {
+            started: None,
             deadline: None,
             last_answer: None,
             queries: 0,
             rows: 0,
-            latency_ns: Histogram::new_with_bounds(1, LATENCY_NS_MAX, LATENCY_DIGITS)
-                .unwrap_or_else(|error| unreachable!("constant bounds are right: {error}")),
+            latency_ns: latency_histogram(),
             spent: Spent::default(),
             touched: 0,
+            arrivals: Arrivals::new(),
             error: None,
+        }
+    }
+
+    fn came(&mut self, asked: Instant, rows_asked: usize, answer: Result<impl Answer, Error>) {
+        match answer {
+            Ok(answer) => self.answered(asked, rows_asked, &answer),
+            Err(error) => self.error = self.error.take().or(Some(error)),
         }
     }
 
@@ -229,8 +316,7 @@ impl Client {
             });
             return;
         }
-        let latency_ns = u64::try_from((now - asked).as_nanos()).unwrap_or(u64::MAX);
-        self.latency_ns.saturating_record(latency_ns);
+        self.latency_ns.saturating_record(nanoseconds(now - asked));
         self.last_answer = Some(now);
         self.queries += 1;
         self.rows += answer.rows() as u64;
@@ -240,12 +326,17 @@ impl Client {
     }
 
     fn absorb(&mut self, other: Client) {
+        self.started = match (self.started, other.started) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
         self.last_answer = self.last_answer.max(other.last_answer);
         self.queries += other.queries;
         self.rows += other.rows;
         self.latency_ns += other.latency_ns;
         self.spent = self.spent.plus(other.spent);
         self.touched = self.touched.wrapping_add(other.touched);
+        self.arrivals.absorb(other.arrivals);
         self.error = self.error.take().or(other.error);
     }
 }
@@ -274,6 +365,7 @@ mod tests {
             let asked = Mutex::new(Vec::new());
             let run = run(
                 load(threads, in_flight, Bound::Queries(60)),
+                Pace::Closed,
                 &workload,
                 &AtomicBool::new(false),
                 &Fake(|rows: &[u64]| {
@@ -289,7 +381,6 @@ mod tests {
             .unwrap();
             assert_eq!((run.queries, run.rows), (60, 600));
             assert_eq!(run.latency_ns.len(), 60);
-            assert!(run.duration > Duration::ZERO);
             let mut asked = asked.into_inner().unwrap();
             asked.sort_unstable();
             (asked, run.touched)
@@ -306,6 +397,7 @@ mod tests {
         let (now, most) = (&now, &most);
         run(
             load(1, 5, Bound::Queries(50)),
+            Pace::Closed,
             &workload,
             &AtomicBool::new(false),
             &Fake(|rows: &[u64]| {
@@ -331,6 +423,7 @@ mod tests {
         let workload = Workload::new(1_000, 10, 1).unwrap();
         let refused = run(
             load(2, 2, Bound::Time(Duration::from_secs(3600))),
+            Pace::Closed,
             &workload,
             &AtomicBool::new(false),
             &Fake(|_: &[u64]| async { Err(Error::Interrupted) }),
@@ -344,6 +437,7 @@ mod tests {
         let workload = Workload::new(1_000, 10, 1).unwrap();
         let refused = run(
             load(1, 1, Bound::Queries(5)),
+            Pace::Closed,
             &workload,
             &AtomicBool::new(false),
             &Fake(|rows: &[u64]| {
@@ -367,6 +461,7 @@ mod tests {
         let interrupted = AtomicBool::new(false);
         let refused = run(
             load(1, 1, Bound::Time(Duration::from_secs(3600))),
+            Pace::Closed,
             &workload,
             &interrupted,
             &Fake(|rows: &[u64]| {
@@ -386,6 +481,7 @@ mod tests {
         let at_start = AtomicUsize::new(usize::MAX);
         run(
             load(2, 2, Bound::Queries(8)),
+            Pace::Closed,
             &workload,
             &AtomicBool::new(false),
             &Fake(|rows: &[u64]| {

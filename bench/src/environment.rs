@@ -5,6 +5,7 @@ use std::fs;
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
+use crate::clocks::Clocks;
 use crate::device::DeviceDescription;
 
 /// Everything outside the program that can move a number.
@@ -22,6 +23,8 @@ pub(crate) struct Environment {
     pub(crate) cpus_allowed: Option<String>,
     /// Threads that can run at once: allowed CPUs, less what a CPU quota takes.
     pub(crate) parallelism: Option<usize>,
+    /// Allowed CPUs on which the clock moves on in leaps, so that latencies found there are wrong.
+    pub(crate) coarse_clock_cpus: Vec<usize>,
     /// Memory of the machine.
     pub(crate) memory_bytes: Option<u64>,
     /// How much this process may pin; `null` where there is no limit.
@@ -73,6 +76,7 @@ impl Environment {
             parallelism: std::thread::available_parallelism()
                 .ok()
                 .map(std::num::NonZeroUsize::get),
+            coarse_clock_cpus: Clocks::of_this_machine().coarse.clone(),
             memory_bytes: memory_field("MemTotal"),
             memlock_bytes_max: getrlimit(Resource::Memlock).current,
             devices,

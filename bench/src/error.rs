@@ -97,6 +97,23 @@ pub enum Error {
         /// Of the warm run.
         warm: String,
     },
+    /// A share of a capacity that was not found.
+    #[error(
+        "no query was completed in the closed loop that finds the capacity; measure longer with --seconds, \
+         or give --rate in queries per second"
+    )]
+    NoCapacity,
+    /// A file that is no record of `bench file-read`.
+    #[error(
+        "`{path}` is not a record of `bench file-read`; make one with `bench file-read --dataset DATASET --json FILE`"
+    )]
+    NotARecord {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A measurement in which no row was taken.
+    #[error("no row was taken, so there is nothing to plan from; measure longer with --seconds")]
+    NothingToPlanFrom,
     /// The operating system refused something.
     #[error("cannot {operation} `{path}`: {source}")]
     Io {

@@ -4,14 +4,20 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
-use ringtake_runtime::{Checksums, Config, Projection, ShardStats, Store, TakeOptions};
+use ringtake_runtime::{
+    Checksums, Config, CpuChoice, Projection, ReadPathChoice, Scheduler, ShardStats, Store,
+    TakeOptions, allowed_cpus,
+};
+use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::cli::FileReadArgs;
+use crate::clocks::Clocks;
 use crate::dataset::DatasetFiles;
+use crate::distribution::CacheSize;
 use crate::driver::Load;
 use crate::environment::memory_available_bytes;
 use crate::error::Error;
-use crate::measure::Options;
+use crate::measure::{MIXED_HIT_SHARE, Options};
 use crate::proof::Cache;
 use crate::record::Record;
 use crate::subject::{Facts, Subject};
@@ -43,9 +49,11 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
             in_flight: args.in_flight,
             bound: args.bound(),
         },
+        rate: args.rate,
         dataset_rows: files.rows,
         rows,
         rows_per_query: args.rows_per_query.get(),
+        distribution: args.distribution,
         seed: args.seed,
         attempts: args.attempts,
         dataset: args.dataset.clone(),
@@ -57,13 +65,18 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
 fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<Config, Error> {
     let default = Config::default();
     Ok(Config {
-        shards: args.shards,
+        shards: Some(args.shards.unwrap_or_else(|| allowed_cpus().usable())),
+        cpus: match Clocks::of_this_machine().cpus_for_shards() {
+            Some(cpus) if args.rate.is_some() => CpuChoice::These(cpus),
+            _ => CpuChoice::Allowed,
+        },
         queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
         cache_bytes: match args.cache {
             Cache::Cold => 0,
-            Cache::Warm => cache_bytes(args, files, rows)?,
+            Cache::Warm | Cache::Mixed => cache_bytes(args, files, rows)?,
         },
         read_path: args.read_path,
+        scheduler: args.scheduler,
         checksums: if args.skip_checksums {
             Checksums::Skip
         } else {
@@ -73,13 +86,19 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
     })
 }
 
-/// What the rows need in the caches, if the machine has it.
+/// What the rows need in the caches, or those of them that bring the share of hits of a mixed
+/// run, if the machine has it.
 fn cache_bytes(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<u64, Error> {
     let share = rows as f64 / files.rows.max(1) as f64;
     let rows_bytes = (files.bytes as f64 * share) as u64;
-    let cache_bytes = args
-        .cache_bytes
-        .unwrap_or(rows_bytes + rows_bytes / 4 + CACHE_SLACK_BYTES);
+    let cache_bytes = args.cache_bytes.unwrap_or_else(|| match args.cache {
+        Cache::Mixed => {
+            let size = CacheSize::for_hits(rows, args.distribution, MIXED_HIT_SHARE);
+            // Popular rows are scattered, so each takes a page of the cache.
+            (size.rows * (files.bytes / files.rows.max(1)).max(PAGE_BYTES)).min(rows_bytes)
+        }
+        Cache::Cold | Cache::Warm => rows_bytes + rows_bytes / 4 + CACHE_SLACK_BYTES,
+    });
     if let Some(available_bytes) = memory_available_bytes()
         && cache_bytes > available_bytes / 100 * MEMORY_PERCENT_MAX
     {
@@ -89,6 +108,14 @@ fn cache_bytes(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<u
         });
     }
     Ok(cache_bytes)
+}
+
+/// The read path as records name it: the usual scheduler goes without saying.
+fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
+    match scheduler {
+        Scheduler::Batched => read_path.to_string(),
+        other => format!("{read_path} ({other})"),
+    }
 }
 
 /// The store under measurement and the columns taken from it.
@@ -127,7 +154,7 @@ impl Subject for StoreSubject {
     }
 
     fn read_path(&self) -> String {
-        self.store.config().read_path.to_string()
+        read_path_name(self.store.config().read_path, self.store.config().scheduler)
     }
 
     /// Looked up after the store was opened: one opened while the dataset was being replaced has

@@ -8,38 +8,46 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod ceiling;
 mod cli;
+mod clocks;
 mod dataset;
 mod device;
+mod distribution;
 mod driver;
 mod environment;
 mod error;
 mod figures;
 mod file_read;
 mod interrupt;
+mod ladder;
 mod measure;
 mod permutation;
+mod places;
+mod plan;
 mod process;
 mod proof;
 mod quick;
 mod record;
 mod report;
+mod rounds;
 mod row_checksum;
+mod scaling;
 mod subject;
 mod system_calls;
 mod workload;
 
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, FileReadArgs, QuickArgs};
+use crate::cli::{Cli, Command, OutputArgs, QuickArgs};
 
+pub use crate::distribution::Distribution;
 pub use crate::driver::{Bound, Load};
 pub use crate::error::Error;
 pub use crate::interrupt::listen;
-pub use crate::measure::{Options, measure};
+pub use crate::measure::{Options, Rate, measure};
 pub use crate::proof::Cache;
 pub use crate::record::Record;
 pub use crate::report::{report, write_json};
@@ -58,7 +66,15 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None => quick::run(&QuickArgs::default(), &interrupted),
         Some(Command::Quick(args)) => quick::run(&args, &interrupted),
-        Some(Command::FileRead(args)) => file_read(&args, &interrupted),
+        Some(Command::FileRead(args)) => {
+            file_read::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
+        }
+        Some(Command::Ceiling(args)) => {
+            ceiling::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
+        }
+        Some(Command::Scaling(args)) => scaling::run(&args, &interrupted),
+        Some(Command::Ladder(args)) => ladder::run(&args, &interrupted),
+        Some(Command::Plan(args)) => plan::run(&args, &interrupted),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,18 +88,14 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn file_read(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<(), Error> {
-    let record = file_read::measure(args, interrupted)?;
-    let text = report::report(std::slice::from_ref(&record));
-    match &args.json {
-        Some(path) if report::goes_to_stdout(path) => eprint!("{text}"),
-        _ => report::print(&text)?,
-    }
-    if let Some(path) = &args.json {
-        report::write_json(path, &record)?;
-    }
-    match record.invalid_reason {
-        Some(reason) if args.require_valid => Err(Error::NotValid { reason }),
+/// Prints one record as `output` says.
+fn tell(record: &Record, output: &OutputArgs) -> Result<(), Error> {
+    let text = report::report(std::slice::from_ref(record));
+    report::emit(output.json.as_deref(), &text, record)?;
+    match &record.invalid_reason {
+        Some(reason) if output.require_valid => Err(Error::NotValid {
+            reason: reason.clone(),
+        }),
         _ => Ok(()),
     }
 }

@@ -16,25 +16,41 @@ use ringtake_runtime::ShardStats;
 
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
-use crate::driver::{self, Bound, Load};
+use crate::distribution::{CacheSize, Distribution};
+use crate::driver::{self, Bound, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::process::Spent;
 use crate::proof::Cache;
-use crate::record::{Configuration, Measurement, Record};
+use crate::record::{Configuration, Measurement, OpenLoop, Record};
 use crate::row_checksum::RowsChecksum;
 use crate::subject::{Alarm, Answer as _, Subject};
 use crate::system_calls::SystemCalls;
 use crate::workload::Workload;
 
 /// The checksum covers the rows of so many queries, or of one pass if that is less.
-const CHECKSUM_QUERIES: u64 = 64;
+pub(crate) const CHECKSUM_QUERIES: u64 = 64;
 
 /// Rows of one take while the caches are filled.
 const FILL_ROWS: u64 = 4096;
 
 /// Rounds over the dataset in which the caches must come to hold it.
 const FILL_ROUNDS_MAX: usize = 3;
+
+/// How fast queries arrive in an open loop.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rate {
+    /// So many queries per second.
+    PerSecond(f64),
+    /// This share of what a closed loop of the same load reaches, which is measured first.
+    OfCapacity(f64),
+}
+
+/// Rows of one take while the caches of a mixed run are filled.
+const FILL_DRAWS: u64 = 512;
+
+/// The share of accesses that shall hit in a mixed run.
+pub(crate) const MIXED_HIT_SHARE: f64 = 0.9;
 
 /// What to measure and how hard to push. The default leaves out the dataset: `dataset`,
 /// `dataset_rows` and `rows` must be said.
@@ -46,12 +62,16 @@ pub struct Options {
     pub cache: Cache,
     /// Client threads, queries in flight and the end of the run.
     pub load: Load,
+    /// The rate of an open loop; `None` is a closed loop.
+    pub rate: Option<Rate>,
     /// Rows of the dataset.
     pub dataset_rows: u64,
     /// Only the first of them are used; at most `dataset_rows`.
     pub rows: u64,
     /// Rows of each query, none of them twice.
     pub rows_per_query: u64,
+    /// How popular rows are. A uniform run takes no row twice, unless it is mixed.
+    pub distribution: Distribution,
     /// Chooses the order of the rows.
     pub seed: u64,
     /// How often to measure at most while other programs read the drive and spoil the proof.
@@ -74,14 +94,30 @@ impl Default for Options {
                 in_flight: NonZeroUsize::MIN.saturating_add(3),
                 bound: Bound::Time(Duration::from_secs(10)),
             },
+            rate: None,
             dataset_rows: 0,
             rows: 0,
             rows_per_query: 500,
+            distribution: Distribution::Uniform,
             seed: 1,
             attempts: 3,
             dataset: PathBuf::new(),
             columns: Vec::new(),
             row_bytes: None,
+        }
+    }
+}
+
+impl Options {
+    /// A share of accesses cannot hit unless rows are asked for again.
+    fn workload_of(&self, rows_per_query: u64) -> Result<Workload, Error> {
+        match (self.distribution, self.cache) {
+            (Distribution::Uniform, Cache::Cold | Cache::Warm) => {
+                Workload::new(self.rows, rows_per_query, self.seed)
+            }
+            (distribution, _) => {
+                Workload::drawn(self.rows, rows_per_query, self.seed, distribution)
+            }
         }
     }
 }
@@ -97,7 +133,7 @@ pub fn measure<S: Subject>(
     interrupted: &AtomicBool,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Record, Error> {
-    let workload = Workload::new(options.rows, options.rows_per_query, options.seed)?;
+    let workload = options.workload_of(options.rows_per_query)?;
     let mut system_calls = SystemCalls::open();
     let subject = open()?;
     let devices = Devices::holding(&subject.files()?);
@@ -108,11 +144,14 @@ pub fn measure<S: Subject>(
         devices: &devices,
         interrupted,
     };
-    if options.cache == Cache::Warm {
-        session.fill_caches()?;
+    match options.cache {
+        Cache::Cold => {}
+        Cache::Warm => session.fill_caches()?,
+        Cache::Mixed => session.fill_by_draws()?,
     }
     session.warm_up()?;
-    let mut measurement = session.run_until_undisturbed(&mut system_calls)?;
+    let (pace, capacity_per_s) = session.pace()?;
+    let mut measurement = session.run_until_undisturbed(pace, &mut system_calls)?;
     measurement.checksum = session.checksum()?;
     let environment = Environment::observe(devices.map(|d| d.describe()).unwrap_or_default());
     let mut record = Record::new(
@@ -122,6 +161,7 @@ pub fn measure<S: Subject>(
         environment,
         configuration(options, &subject),
     );
+    record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s);
     record.warnings = subject.warnings();
     record.warnings.extend(advice(&record, subject.facts()));
     Ok(record)
@@ -141,6 +181,7 @@ fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
         seconds,
         queries,
         rows_per_query: options.rows_per_query,
+        distribution: options.distribution.to_string(),
         threads: options.load.threads.get(),
         in_flight: options.load.in_flight.get(),
         seed: options.seed,
@@ -167,15 +208,41 @@ struct Session<'a, S> {
 }
 
 impl<S: Subject> Session<'_, S> {
+    /// When queries are asked, and the capacity if it had to be measured for that.
+    fn pace(&self) -> Result<(Pace, Option<f64>), Error> {
+        let seed = self.options.seed;
+        let open = |rate_per_s| Pace::Open { rate_per_s, seed };
+        match self.options.rate {
+            None => Ok((Pace::Closed, None)),
+            Some(Rate::PerSecond(rate_per_s)) => Ok((open(rate_per_s), None)),
+            Some(Rate::OfCapacity(share)) => {
+                let run = driver::run(
+                    self.options.load,
+                    Pace::Capacity,
+                    self.workload,
+                    self.interrupted,
+                    self.subject,
+                    || (),
+                )?;
+                let capacity_per_s = run.queries as f64 / run.duration.as_secs_f64();
+                if !(capacity_per_s.is_finite() && capacity_per_s > 0.0) {
+                    return Err(Error::NoCapacity);
+                }
+                Ok((open(share * capacity_per_s), Some(capacity_per_s)))
+            }
+        }
+    }
+
     fn run_until_undisturbed(
         &self,
+        pace: Pace,
         system_calls: &mut Result<SystemCalls, String>,
     ) -> Result<Measurement, Error> {
         let mut attempt = 1;
         loop {
             let measurement = Measurement {
                 attempt,
-                ..self.run(system_calls)?
+                ..self.run(pace, system_calls)?
             };
             match measurement.prove() {
                 Err(reason) if reason.is_disturbance() && attempt < self.options.attempts => {
@@ -188,7 +255,11 @@ impl<S: Subject> Session<'_, S> {
     }
 
     /// One loop with every counter read before and after.
-    fn run(&self, system_calls: &mut Result<SystemCalls, String>) -> Result<Measurement, Error> {
+    fn run(
+        &self,
+        pace: Pace,
+        system_calls: &mut Result<SystemCalls, String>,
+    ) -> Result<Measurement, Error> {
         let mut counts = || Counts {
             spent: Spent::by_process(),
             store: self.subject.counters(),
@@ -201,6 +272,7 @@ impl<S: Subject> Session<'_, S> {
         let mut before = None;
         let run = driver::run(
             self.options.load,
+            pace,
             self.workload,
             self.interrupted,
             self.subject,
@@ -258,6 +330,30 @@ impl<S: Subject> Session<'_, S> {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Draws rows as the run will, until a cache that holds the wanted share of the accesses is
+    /// full.
+    fn fill_by_draws(&self) -> Result<(), Error> {
+        let options = self.options;
+        let rows_per_query = options.rows_per_query.max(FILL_DRAWS.min(options.rows / 2));
+        let draws = options.workload_of(rows_per_query)?;
+        let size = CacheSize::for_hits(options.rows, options.distribution, MIXED_HIT_SHARE);
+        let queries = (2 * size.accesses).div_ceil(rows_per_query);
+        let bar = progress_bar(queries * rows_per_query, "filling");
+        self.drive(async {
+            let mut row_ids = Vec::new();
+            for index in 0..queries {
+                stop_if(self.interrupted)?;
+                // Beyond the queries of the warm-up.
+                draws.warm_up_query(index | 1 << 62, &mut row_ids);
+                self.subject.take(&row_ids).await?;
+                bar.inc(row_ids.len() as u64);
+            }
+            Ok(())
+        })?;
+        bar.finish_and_clear();
         Ok(())
     }
 

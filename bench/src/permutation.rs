@@ -33,6 +33,11 @@ impl Permutation {
         Permutation { length, side, keys }
     }
 
+    /// How many positions it shuffles.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Where the shuffle puts `position`.
     ///
     /// # Panics

@@ -22,6 +22,8 @@ pub enum Cache {
     Cold,
     /// Every row is in the shards' caches before the clock starts.
     Warm,
+    /// Some rows are in the caches and some are read.
+    Mixed,
 }
 
 impl std::fmt::Display for Cache {
@@ -29,6 +31,7 @@ impl std::fmt::Display for Cache {
         f.write_str(match self {
             Cache::Cold => "cold",
             Cache::Warm => "warm",
+            Cache::Mixed => "mixed",
         })
     }
 }
@@ -69,6 +72,12 @@ pub(crate) enum NotProven {
         /// Bytes the device moved.
         device_bytes: u64,
     },
+    /// A mixed run that does not count its reads.
+    #[error(
+        "what was measured does not count its own reads, so nothing tells which of the drive's were \
+         its own; measure cold or warm"
+    )]
+    NotCounted,
     /// A cold run with strangers on the drive.
     #[error(
         "the store issued {issued} reads and the drive completed {completed}, which is \
@@ -157,12 +166,13 @@ pub(crate) fn prove(
                 device_bytes: reads.bytes,
             })
         }
-        (Cache::Cold, Issued::Reads(issued)) => {
+        (Cache::Mixed, Issued::BytesAtLeast(_)) => Err(NotProven::NotCounted),
+        (Cache::Cold | Cache::Mixed, Issued::Reads(issued)) => {
             let difference = completed.abs_diff(issued);
             if difference * 100 <= issued * DIFFERENCE_PERCENT_MAX {
                 return Ok(());
             }
-            let percent = difference as f64 / issued as f64 * 100.0;
+            let percent = difference as f64 / issued.max(1) as f64 * 100.0;
             Err(if completed < issued {
                 NotProven::TooFew {
                     issued,
@@ -287,6 +297,19 @@ mod tests {
         assert!(!refused.is_disturbance());
         assert_eq!(prove(Cache::Warm, 0), Ok(()));
         assert!(prove(Cache::Warm, 1).is_err());
+    }
+
+    #[test]
+    fn mixed_run_reads_as_much_as_it_says_or_nothing() {
+        assert_eq!(prove(Cache::Mixed, 1, 0, &device(0, 0)), Ok(()));
+        assert_eq!(prove(Cache::Mixed, 1, 1_000, &device(1_000, 0)), Ok(()));
+        for (issued, completed) in [(0, 1), (1_000, 900), (1_000, 1_100)] {
+            assert!(prove(Cache::Mixed, 1, issued, &device(completed, 0)).is_err());
+        }
+        assert_eq!(
+            super::prove(Cache::Mixed, 1, Issued::BytesAtLeast(1), &device(1, 0)),
+            Err(NotProven::NotCounted)
+        );
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::file_read::measure;
 use crate::measure::progress_bar;
 use crate::proof::Cache;
 use crate::record::Record;
-use crate::report::{goes_to_stdout, print, report, write_json};
+use crate::report::{emit, report};
 
 /// The directory a quick run makes and removes.
 const DIRECTORY: &str = "ringtake-bench-quick-run";
@@ -97,11 +97,7 @@ pub(crate) fn run(args: &QuickArgs, interrupted: &AtomicBool) -> Result<(), Erro
 fn tell(json: Option<&Path>, records: &[Record]) -> Result<(), Error> {
     let text = report(records)
         + "\nMeasure your own data: `ringtake import SOURCE DATASET`, then `bench file-read --dataset DATASET`.\n";
-    match json {
-        Some(path) if goes_to_stdout(path) => eprint!("{text}"),
-        _ => print(&text)?,
-    }
-    json.map_or(Ok(()), |path| write_json(path, &records))
+    emit(json, &text, &records)
 }
 
 /// Cargo's directory is on a drive and ignored by version control.

@@ -12,7 +12,7 @@ use ringtake_runtime::ShardStats;
 use serde::Serialize;
 
 use crate::device::{DeviceReads, NoDevice};
-use crate::driver::Run;
+use crate::driver::{Pace, Run};
 use crate::environment::Environment;
 use crate::process::Spent;
 use crate::proof::{self, Cache, Issued, NotProven};
@@ -58,6 +58,8 @@ pub(crate) struct Configuration {
     pub(crate) seconds: Option<f64>,
     pub(crate) queries: Option<u64>,
     pub(crate) rows_per_query: u64,
+    /// How popular rows are.
+    pub(crate) distribution: String,
     pub(crate) threads: usize,
     pub(crate) in_flight: usize,
     pub(crate) seed: u64,
@@ -85,6 +87,49 @@ impl LatencyUs {
             p999: us(0.999),
             max: latency_ns.max() as f64 / 1e3,
         }
+    }
+}
+
+/// What an open loop adds to a record.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct OpenLoop {
+    /// Queries per second that were to arrive, on average.
+    pub(crate) rate_asked_per_s: f64,
+    /// Queries per second that were answered.
+    pub(crate) rate_achieved_per_s: f64,
+    /// What the closed loop before it reached, if the rate is a share of that.
+    pub(crate) capacity_per_s: Option<f64>,
+    /// Queries planned.
+    pub(crate) planned: u64,
+    /// Queries started more than 100 microseconds after their time.
+    pub(crate) late_starts: u64,
+    /// From the planned arrival to the start.
+    pub(crate) start_late_us: LatencyUs,
+    /// Queries planned that were not started before the run was over.
+    pub(crate) never_started: u64,
+}
+
+impl OpenLoop {
+    /// `None` for a closed loop.
+    pub(crate) fn of(run: &Run, pace: Pace, capacity_per_s: Option<f64>) -> Option<OpenLoop> {
+        let Pace::Open { rate_per_s, .. } = pace else {
+            return None;
+        };
+        let arrivals = run.arrivals.as_ref()?;
+        let seconds = run.duration.as_secs_f64();
+        Some(OpenLoop {
+            rate_asked_per_s: rate_per_s,
+            rate_achieved_per_s: if seconds > 0.0 {
+                run.queries as f64 / seconds
+            } else {
+                0.0
+            },
+            capacity_per_s,
+            planned: arrivals.planned,
+            late_starts: arrivals.late,
+            start_late_us: LatencyUs::of(&arrivals.start_late_ns),
+            never_started: arrivals.never_started,
+        })
     }
 }
 
@@ -124,9 +169,14 @@ pub struct Record {
     pub(crate) store_reads_per_row: Option<f64>,
     /// System calls the shards say they made for reads and to wait.
     pub(crate) store_syscalls_per_row: Option<f64>,
+    /// Rows found in the shards' caches, of those taken.
+    pub(crate) cache_hit_share: Option<f64>,
     pub(crate) context_switches_per_row: Option<f64>,
     pub(crate) syscalls_per_row: Option<f64>,
+    /// From asking to answer; in an open loop from the planned arrival.
     pub(crate) latency_us: LatencyUs,
+    /// The arrivals of an open loop; `null` for a closed one.
+    pub(crate) open_loop: Option<OpenLoop>,
     /// Sum over the content of the first rows of the workload, see `row_checksum.rs`.
     pub(crate) rows_checksum: String,
     /// How many rows it covers.
@@ -207,6 +257,9 @@ impl Record {
             device_bytes_per_row: device.and_then(|reads| per_row(reads.bytes as f64)),
             store_reads_per_row: store.and_then(|store| per_row(store.reads as f64)),
             store_syscalls_per_row: store.and_then(|store| per_row(store.system_calls as f64)),
+            cache_hit_share: store
+                .filter(|store| store.rows > 0)
+                .map(|store| store.cache_hits as f64 / store.rows as f64),
             context_switches_per_row: per_row(measurement.spent.switches() as f64),
             syscalls_per_row: measurement
                 .system_calls
@@ -214,6 +267,7 @@ impl Record {
                 .ok()
                 .and_then(|calls| per_row(*calls as f64)),
             latency_us: LatencyUs::of(&run.latency_ns),
+            open_loop: None,
             rows_checksum: measurement.checksum.hex(),
             rows_checksum_rows: measurement.checksum.rows(),
             touched: run.touched,
@@ -249,6 +303,7 @@ pub(crate) mod tests {
                     ..Spent::default()
                 },
                 touched: 0,
+                arrivals: None,
             },
             spent: Spent {
                 user: Duration::from_millis(150),
@@ -257,6 +312,8 @@ pub(crate) mod tests {
                 switches_involuntary: 100,
             },
             store: Some(ShardStats {
+                rows: 50_000,
+                cache_hits: 5_000,
                 reads: 50_000,
                 read_bytes: 50_000 * 4096,
                 system_calls: 500,
@@ -290,6 +347,7 @@ pub(crate) mod tests {
                 seconds: Some(2.0),
                 queries: None,
                 rows_per_query: 500,
+                distribution: "uniform".to_owned(),
                 threads: 1,
                 in_flight: 4,
                 seed: 7,
@@ -316,6 +374,7 @@ pub(crate) mod tests {
         assert_eq!(record.context_switches_per_row, Some(0.01));
         assert_eq!(record.syscalls_per_row, Some(0.1));
         assert_eq!(record.store_reads_per_row, Some(1.0));
+        assert_eq!(record.cache_hit_share, Some(0.1));
         assert_eq!(record.store_syscalls_per_row, Some(0.01));
         let near = |value: f64, ms: f64| (value / 1e3 - ms).abs() < ms * 0.002;
         assert!(near(record.latency_us.p50, 50.0), "{:?}", record.latency_us);

@@ -15,7 +15,7 @@ use crate::record::Record;
 /// One line of the table: its name, its value in a record, what it means.
 type Line = (&'static str, fn(&Record) -> String, &'static str);
 
-const LINES: [Line; 14] = [
+const LINES: [Line; 15] = [
     (
         "rows per second",
         |record| rounded(record.rows_per_s),
@@ -34,7 +34,7 @@ const LINES: [Line; 14] = [
     (
         "99 of 100 within",
         |record| latency(record.latency_us.p99),
-        "p99; the drive is kept full, so queries wait for each other",
+        "p99; without --rate the store is kept full, so queries wait for each other",
     ),
     (
         "999 of 1000 within",
@@ -50,6 +50,16 @@ const LINES: [Line; 14] = [
         "drive bytes per row",
         |record| rounded_or_not(record.device_bytes_per_row),
         "what the drive moved to get one row",
+    ),
+    (
+        "found in the cache",
+        |record| {
+            record.cache_hit_share.map_or_else(
+                || NOT_AVAILABLE.to_owned(),
+                |share| format!("{:.1}%", share * 100.0),
+            )
+        },
+        "of the rows taken",
     ),
     (
         "CPU per row",
@@ -137,6 +147,18 @@ pub fn report(records: &[Record]) -> String {
             record.seed,
         );
     }
+    for open_loop in records.iter().filter_map(|record| record.open_loop) {
+        let _ = writeln!(
+            text,
+            "open loop: {} queries per second asked for, {} answered; {} of {} started late, 99 of 100 within {}, the latest {} after its time",
+            rounded(open_loop.rate_asked_per_s),
+            rounded(open_loop.rate_achieved_per_s),
+            whole(open_loop.late_starts),
+            whole(open_loop.planned),
+            latency(open_loop.start_late_us.p99),
+            latency(open_loop.start_late_us.max),
+        );
+    }
     for (prefix, words) in words(records) {
         let _ = writeln!(text, "{prefix}: {words}");
     }
@@ -182,6 +204,7 @@ fn column_title(cache: Cache) -> String {
     match cache {
         Cache::Cold => "cold: from the drive",
         Cache::Warm => "warm: from memory",
+        Cache::Mixed => "mixed: most from memory",
     }
     .to_owned()
 }
@@ -221,6 +244,20 @@ pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), Err
     } else {
         std::fs::write(path, text).map_err(Error::io("write", path))
     }
+}
+
+/// Prints `text`, and writes `value` as JSON if a place is given; the text makes way where that is
+/// standard output.
+pub(crate) fn emit<T: serde::Serialize>(
+    json: Option<&Path>,
+    text: &str,
+    value: &T,
+) -> Result<(), Error> {
+    match json {
+        Some(path) if goes_to_stdout(path) => eprint!("{text}"),
+        _ => print(text)?,
+    }
+    json.map_or(Ok(()), |path| write_json(path, value))
 }
 
 /// Whether `path` stands for standard output.

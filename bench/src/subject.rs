@@ -121,7 +121,6 @@ impl Alarm {
         self.0.get()
     }
 
-    #[cfg(test)]
     pub(crate) fn set(&self, at: Option<Instant>) {
         self.0.set(at);
     }

@@ -1,15 +1,20 @@
 //! Which rows each query asks for.
 //!
-//! A run draws rows without replacement: it walks a shuffle of the dataset and
+//! A uniform run draws rows without replacement: it walks a shuffle of the dataset and
 //! cuts it into queries. The end of the shuffle is kept for the warm-up, so no
 //! measured query asks for a row the warm-up has asked for. When the run is
 //! longer than the measured part, that part is shuffled anew and walked again,
 //! and [`Workload::unique_rows`] says how many rows were different.
 //!
+//! A run by popularity draws each query anew, rows of low rank more often; the
+//! ranks are scattered over the dataset by the same shuffle, so that popular rows
+//! are not neighbours. Rows then repeat from query to query, never within one.
+//!
 //! Everything here follows from the row count, the rows per query and the seed:
 //! query number i is the same rows whatever thread asks for it and however the
 //! rows are read.
 
+use crate::distribution::{Distribution, Ranks};
 use crate::error::Error;
 use crate::permutation::{Permutation, mix};
 
@@ -27,7 +32,12 @@ pub(crate) struct Workload {
     warm_up_queries: u64,
     pass_queries: u64,
     base: Permutation,
+    /// Draws the rows of each query anew; `None` walks the shuffle.
+    ranks: Option<Ranks>,
 }
+
+/// Marks the warm-up's draws, which are none of the run's.
+const WARM_UP_STREAM: u64 = 1 << 63;
 
 impl Workload {
     /// Cuts `rows` rows into queries of `rows_per_query`.
@@ -46,7 +56,26 @@ impl Workload {
             warm_up_queries,
             pass_queries: queries - warm_up_queries,
             base: Permutation::new(rows, seed),
+            ranks: None,
         })
+    }
+
+    /// The same with rows drawn by popularity: rows repeat between queries.
+    pub(crate) fn drawn(
+        rows: u64,
+        rows_per_query: u64,
+        seed: u64,
+        distribution: Distribution,
+    ) -> Result<Workload, Error> {
+        Ok(Workload {
+            ranks: Some(Ranks::new(rows, distribution)),
+            ..Workload::new(rows, rows_per_query, seed)?
+        })
+    }
+
+    /// Rows of each query.
+    pub(crate) fn rows_per_query(&self) -> u64 {
+        self.rows_per_query
     }
 
     /// Queries kept for the warm-up.
@@ -61,6 +90,9 @@ impl Workload {
 
     /// Puts the rows of measured query `index` into `rows`.
     pub(crate) fn query(&self, index: u64, rows: &mut Vec<u64>) {
+        if let Some(ranks) = &self.ranks {
+            return self.draw(ranks, index, rows);
+        }
         let pass = index / self.pass_queries;
         let start = (index % self.pass_queries) * self.rows_per_query;
         let positions = start..start + self.rows_per_query;
@@ -78,9 +110,12 @@ impl Workload {
     }
 
     /// Puts the rows of warm-up query `index` into `rows`; beyond
-    /// [`Workload::warm_up_queries`] they repeat.
+    /// [`Workload::warm_up_queries`] they repeat, unless they are drawn.
     pub(crate) fn warm_up_query(&self, index: u64, rows: &mut Vec<u64>) {
         rows.clear();
+        if let Some(ranks) = &self.ranks {
+            return self.draw(ranks, index | WARM_UP_STREAM, rows);
+        }
         if self.warm_up_queries == 0 {
             return;
         }
@@ -91,7 +126,29 @@ impl Workload {
 
     /// Different rows among those of the first `queries` measured queries.
     pub(crate) fn unique_rows(&self, queries: u64) -> u64 {
-        queries.min(self.pass_queries) * self.rows_per_query
+        if self.ranks.is_none() {
+            return queries.min(self.pass_queries) * self.rows_per_query;
+        }
+        let mut seen = vec![0_u64; self.base.length().div_ceil(64) as usize];
+        let mut rows = Vec::new();
+        for index in 0..queries {
+            self.query(index, &mut rows);
+            for row in &rows {
+                seen[(row / 64) as usize] |= 1 << (row % 64);
+            }
+        }
+        seen.iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    fn draw(&self, ranks: &Ranks, stream: u64, rows: &mut Vec<u64>) {
+        ranks.draw(
+            self.rows_per_query as usize,
+            mix(self.seed ^ mix(stream)),
+            rows,
+        );
+        for row in rows {
+            *row = self.base.at(*row);
+        }
     }
 }
 
@@ -178,5 +235,39 @@ mod tests {
                 Err(Error::TooFewRows { .. })
             ));
         }
+    }
+
+    #[test]
+    fn popular_rows_repeat_between_queries_and_are_scattered_over_the_dataset() {
+        let zipf = Distribution::Zipf(0.99);
+        let workload = Workload::drawn(100_000, 100, 3, zipf).unwrap();
+        let mut counts = std::collections::HashMap::new();
+        for index in 0..1_000 {
+            let rows = rows_of(&workload, index..index + 1);
+            assert_eq!(rows.iter().collect::<HashSet<_>>().len(), 100);
+            for row in rows {
+                *counts.entry(row).or_insert(0_u64) += 1;
+            }
+        }
+        assert_eq!(workload.unique_rows(1_000), counts.len() as u64);
+        assert!(counts.len() < 60_000, "{}", counts.len());
+        let mut popular: Vec<(u64, u64)> = counts.into_iter().map(|(row, n)| (n, row)).collect();
+        popular.sort_unstable_by(|a, b| b.cmp(a));
+        let quarters: HashSet<u64> = popular[..64].iter().map(|(_, row)| row / 25_000).collect();
+        assert_eq!(quarters.len(), 4);
+        let mut ids: Vec<u64> = popular[..64].iter().map(|(_, row)| *row).collect();
+        ids.sort_unstable();
+        assert!(ids.windows(2).filter(|pair| pair[1] - pair[0] < 10).count() < 8);
+    }
+
+    #[test]
+    fn drawn_warm_up_is_other_queries_than_the_run() {
+        let workload = Workload::drawn(1_000, 10, 3, Distribution::Uniform).unwrap();
+        let (mut warm, mut run) = (Vec::new(), Vec::new());
+        workload.warm_up_query(5, &mut warm);
+        workload.query(5, &mut run);
+        assert_ne!(warm, run);
+        workload.query(5, &mut warm);
+        assert_eq!(warm, run);
     }
 }

@@ -272,6 +272,14 @@ fn wrong_usage_ends_with_status_two() {
         &["file-read", "--dataset", "d", "--seconds", "-1"],
         &["file-read", "--dataset", "d", "--queries", "0"],
         &["file-read", "--dataset", "d", "--read-path", "mapp"],
+        &["file-read", "--dataset", "d", "--rate", "fast"],
+        &["file-read", "--dataset", "d", "--distribution", "zipf"],
+        &["file-read", "--dataset", "d", "--scheduler", "none"],
+        &["ceiling"],
+        &["ceiling", "--dataset", "d", "--queue-depth", "0"],
+        &["ladder", "--dataset", "d", "--read-paths", "auto,mapp"],
+        &["plan", "--cores", "48", "--iops", "1e6"],
+        &["plan", "--cores", "48", "--iops", "0", "--from", "f"],
         &["quick", "--rows", "0"],
     ] {
         let output = bench(flags);
@@ -373,4 +381,231 @@ fn quick_run_stopped_by_a_signal_leaves_nothing_behind() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(lines.any(|line| line.unwrap().contains("stopped by a signal")));
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+}
+
+/// Runs `bench ARGUMENTS --dataset DATASET --json -` and returns what it writes.
+fn written(dataset: &Path, arguments: &[&str]) -> Value {
+    let mut all = arguments.to_vec();
+    all.extend_from_slice(&["--dataset", dataset.to_str().unwrap(), "--json", "-"]);
+    let output = bench(&all);
+    assert!(output.status.success(), "{all:?}: {}", stderr(&output));
+    serde_json::from_str(&stdout(&output)).unwrap()
+}
+
+#[test]
+fn ceiling_returns_the_rows_of_the_store_by_every_means_in_a_record_of_the_same_keys() {
+    let place = place();
+    let dataset = dataset(&place);
+    // The strings are a group of one column; they have nulls, so only the vectors can be
+    // checked, and they are stored with the numbers unless they are alone.
+    let vectors = alone(&place);
+    let of_store = record(&vectors, &["--cache", "cold", "--shards", "1"]);
+    for (by, read_path, cache) in [
+        ("ring", "bare-ring", "cold"),
+        ("mmap", "mmap-loop", "warm"),
+        ("pread", "pread-loop", "warm"),
+    ] {
+        let flags = [
+            "ceiling",
+            "--by",
+            by,
+            "--queries",
+            "12",
+            "--rows-per-query",
+            "20",
+        ];
+        let record = written(&vectors, &flags);
+        for key in of_store.as_object().unwrap().keys() {
+            assert!(record.get(key).is_some(), "{by}: {key}");
+        }
+        assert_eq!(record["workload"], "ceiling");
+        assert_eq!(record["read_path"], read_path);
+        assert_eq!(record["cache"], cache);
+        assert_eq!(record["rows"], 240);
+        assert_eq!(record["rows_checksum"], of_store["rows_checksum"], "{by}");
+        assert_eq!(record["rows_checksum_rows"], of_store["rows_checksum_rows"]);
+    }
+    let ring = written(
+        &vectors,
+        &[
+            "ceiling",
+            "--queries",
+            "12",
+            "--rows-per-query",
+            "20",
+            "--threads",
+            "2",
+        ],
+    );
+    assert_eq!(ring["rows"], 240);
+    // The same reads as the store's.
+    assert_eq!(
+        ring["store_counters"]["reads"],
+        of_store["store_counters"]["reads"]
+    );
+    assert_eq!(
+        ring["store_counters"]["read_bytes"],
+        of_store["store_counters"]["read_bytes"]
+    );
+    let several = written(
+        &dataset,
+        &["ceiling", "--queries", "3", "--rows-per-query", "20"],
+    );
+    assert_eq!(several["rows_checksum_rows"], 0);
+    assert!(
+        several["notes"]
+            .to_string()
+            .contains("no checksum over rows")
+    );
+}
+
+/// A dataset of vectors and nothing else.
+fn alone(place: &TempDir) -> PathBuf {
+    let item = Arc::new(Field::new("item", DataType::Float32, false));
+    let vector = DataType::FixedSizeList(item.clone(), DIMENSION);
+    let schema = Arc::new(Schema::new(vec![Field::new("vector", vector, false)]));
+    let numbers = (0..ROWS * i64::from(DIMENSION)).map(|value| value as f32);
+    let vectors = FixedSizeListArray::new(
+        item,
+        DIMENSION,
+        Arc::new(Float32Array::from_iter_values(numbers)),
+        None,
+    );
+    let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(vectors) as ArrayRef]).unwrap();
+    let path = place.path().join("vectors");
+    let mut writer = Writer::create(&path, &schema, WriteOptions::default()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+#[test]
+fn open_loop_says_what_was_asked_for_and_what_was_reached() {
+    let place = place();
+    let dataset = dataset(&place);
+    let fixed = record(&dataset, &["--rate", "500"]);
+    assert_eq!(fixed["open_loop"]["rate_asked_per_s"], 500.0);
+    assert_eq!(fixed["open_loop"]["planned"], 12);
+    assert_eq!(fixed["open_loop"]["never_started"], 0);
+    assert!(fixed["open_loop"]["capacity_per_s"].is_null());
+    let share = record(&dataset, &["--rate", "50%", "--threads", "2"]);
+    let number = |name: &str| share["open_loop"][name].as_f64().unwrap();
+    assert!((number("rate_asked_per_s") / number("capacity_per_s") - 0.5).abs() < 1e-9);
+    assert!(number("rate_achieved_per_s").is_finite());
+    assert!(share["open_loop"]["start_late_us"]["p999"].is_number());
+    // The same queries in a closed loop.
+    let closed = record(&dataset, &[]);
+    assert!(closed["open_loop"].is_null());
+    assert_eq!(closed["touched"], fixed["touched"]);
+    assert_eq!(closed["touched"], share["touched"]);
+}
+
+#[test]
+fn mixed_run_finds_some_rows_in_the_cache_and_reads_the_others() {
+    let place = place();
+    let dataset = dataset(&place);
+    let flags = ["--cache", "mixed", "--shards", "1", "--columns", "vector"];
+    let small = record(
+        &dataset,
+        &[
+            &flags[..],
+            &["--cache-bytes", "8192", "--distribution", "zipf:0.99"],
+        ]
+        .concat(),
+    );
+    assert_eq!(small["cache"], "mixed");
+    assert_eq!(small["config"]["distribution"], "zipf:0.99");
+    let share = small["cache_hit_share"].as_f64().unwrap();
+    assert!(share > 0.0 && share < 1.0, "{share}");
+    assert!(small["store_reads_per_row"].as_f64().unwrap() > 0.0);
+    assert!(small["unique_rows"].as_u64().unwrap() < 240);
+    let cold = record(&dataset, &["--cache", "cold"]);
+    assert_eq!(cold["cache_hit_share"], 0.0);
+    assert_eq!(cold["config"]["distribution"], "uniform");
+    let all = record(&dataset, &flags);
+    assert!(all["cache_hit_share"].as_f64().unwrap() > share, "{all:#}");
+}
+
+#[test]
+fn scaling_ladder_and_plan_say_their_numbers_in_json_and_in_words() {
+    let place = place();
+    let dataset = dataset(&place);
+    let short = [
+        "--seconds",
+        "0.05",
+        "--rounds",
+        "2",
+        "--rows-per-query",
+        "20",
+    ];
+    let scaling = written(&dataset, &[&["scaling"][..], &short].concat());
+    for name in ["rows_ratio", "shard_capacity_ratio", "invalid_runs"] {
+        assert!(scaling.get(name).is_some(), "{name} in {scaling:#}");
+    }
+    assert_eq!(scaling["records"][0][1]["config"]["store"]["shards"], 1);
+    assert_eq!(scaling["records"][1][1]["config"]["store"]["shards"], 2);
+
+    let paths = [
+        "--read-paths",
+        "ring-per-shard,thread-pool:2",
+        "--shards",
+        "1",
+    ];
+    let ladder = written(&dataset, &[&["ladder"][..], &short, &paths].concat());
+    let rungs = ladder.as_array().unwrap();
+    assert_eq!(rungs.len(), 4);
+    for (rung, (scheduler, path)) in rungs.iter().zip([
+        ("per-read", "ring-per-shard"),
+        ("per-read", "thread-pool:2"),
+        ("batched", "ring-per-shard"),
+        ("batched", "thread-pool:2"),
+    ]) {
+        assert_eq!(
+            (&rung["scheduler"], &rung["read_path"]),
+            (&scheduler.into(), &path.into())
+        );
+        for record in rung["records"].as_array().unwrap() {
+            assert_eq!(
+                record["rows_checksum"],
+                rungs[0]["records"][0]["rows_checksum"]
+            );
+        }
+    }
+
+    let json = place.path().join("record.json");
+    let of_store = record(&dataset, &["--shards", "1"]);
+    std::fs::write(&json, of_store.to_string()).unwrap();
+    let output = bench(&[
+        "plan",
+        "--cores",
+        "48",
+        "--iops",
+        "1500000",
+        "--from",
+        json.to_str().unwrap(),
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    for part in ["ROWS PER SECOND", "limited by", "assumed: ", "record.json"] {
+        assert!(
+            stdout(&output).contains(part),
+            "{part} in {}",
+            stdout(&output)
+        );
+    }
+    std::fs::write(&json, "{}").unwrap();
+    let refused = bench(&[
+        "plan",
+        "--cores",
+        "1",
+        "--iops",
+        "1",
+        "--from",
+        json.to_str().unwrap(),
+    ]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("is not a record"),
+        "{}",
+        stderr(&refused)
+    );
 }

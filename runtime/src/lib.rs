@@ -29,6 +29,7 @@ mod shard;
 mod stats;
 mod store;
 mod take;
+pub mod yardstick;
 
 pub use admission::{AdmissionStats, ClassStats, LatencyClass, WhenFull};
 pub use config::{

@@ -1,0 +1,521 @@
+//! `bench ceiling`: how fast the reads of a workload can be made when nothing else is done.
+//!
+//! The queries are those of `bench file-read`, and the reads those of the store for the largest
+//! column group. One thread per CPU goes over a plan that was made beforehand; on a bare ring,
+//! or by copying the rows out of the page cache into one output after another in the same
+//! memory. What comes is touched and not decoded.
+
+use std::cell::RefCell;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use ringtake_runtime::ShardStats;
+use ringtake_runtime::yardstick::{
+    BufferedFiles, DirectFiles, MappedFiles, ReadAt, RingShape, pin_this_thread, read_on_ring,
+};
+
+use crate::advice::advice;
+use crate::cli::{By, CeilingArgs};
+use crate::device::Devices;
+use crate::driver::{Bound, Run, latency_histogram, nanoseconds};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::measure::CHECKSUM_QUERIES;
+use crate::places::{Cut, Places, Plan};
+use crate::process::Spent;
+use crate::proof::Cache;
+use crate::record::{Configuration, Measurement, Record};
+use crate::row_checksum::{RowBytes, RowsChecksum};
+use crate::system_calls::SystemCalls;
+use crate::workload::Workload;
+
+/// Takes the measurement that `args` ask for.
+pub(crate) fn measure(args: &CeilingArgs, interrupted: &AtomicBool) -> Result<Record, Error> {
+    let places = Places::of(&args.dataset, &args.columns)?;
+    let rows = args
+        .rows
+        .map_or(places.rows(), |rows| rows.get().min(places.rows()));
+    let workload = Workload::new(rows, args.rows_per_query.get(), args.seed)?;
+    let mut system_calls = SystemCalls::open();
+    let source = Source::open(args, &places)?;
+    let plan = places.plan(&workload, &source.cut())?;
+    if let Source::Mapped(_) | Source::Buffered(_) = source {
+        source.touch_all(&plan, interrupted)?;
+    }
+    let devices = Devices::holding(&places.paths);
+    let loops = Loops {
+        args,
+        plan: &plan,
+        source: &source,
+        interrupted,
+    };
+    let mut attempt = 1;
+    let mut measurement = loop {
+        let measurement = Measurement {
+            attempt,
+            row_bytes: places.row_bytes(),
+            ..loops.run(&devices, &mut system_calls)?
+        };
+        match measurement.prove() {
+            Err(reason) if reason.is_disturbance() && attempt < args.attempts => {
+                eprintln!("measuring again: {reason}");
+                attempt += 1;
+            }
+            _ => break measurement,
+        }
+    };
+    measurement.checksum = source.checksum(&places, &workload, &plan)?;
+    let environment = Environment::observe(devices.map(|d| d.describe()).unwrap_or_default());
+    let mut record = Record::new(
+        &measurement,
+        "ceiling",
+        args.by.read_path().to_owned(),
+        environment,
+        configuration(args, &places, rows),
+    );
+    record.warnings = advice(&record, None);
+    if measurement.checksum.rows() == 0 {
+        record.notes.push(
+            "there is no checksum over rows: they are not stored as Arrow has them; \
+             choose one column without nulls with --columns"
+                .to_owned(),
+        );
+    }
+    Ok(record)
+}
+
+fn configuration(args: &CeilingArgs, places: &Places, rows: u64) -> Configuration {
+    let (seconds, queries) = match args.bound() {
+        Bound::Time(time) => (Some(time.as_secs_f64()), None),
+        Bound::Queries(queries) => (None, Some(queries)),
+    };
+    Configuration {
+        dataset: args.dataset.clone(),
+        dataset_rows: places.rows(),
+        rows_used: rows,
+        columns: places.columns.clone(),
+        row_bytes: places.row_bytes(),
+        seconds,
+        queries,
+        rows_per_query: args.rows_per_query.get(),
+        distribution: "uniform".to_owned(),
+        threads: args.threads.get(),
+        in_flight: 1,
+        seed: args.seed,
+        store: serde_json::json!({ "by": args.by.read_path(), "queue_depth": args.queue_depth }),
+        store_info: serde_json::Value::Null,
+    }
+}
+
+/// What the rows come from.
+enum Source {
+    Ring(DirectFiles),
+    Mapped(MappedFiles),
+    Buffered(BufferedFiles),
+}
+
+impl Source {
+    fn open(args: &CeilingArgs, places: &Places) -> Result<Source, Error> {
+        let paths = &places.paths;
+        let opened = match args.by {
+            By::Ring => DirectFiles::open(paths).map(Source::Ring),
+            By::Mmap => MappedFiles::open(paths).map(Source::Mapped),
+            By::Pread => BufferedFiles::open(paths).map(Source::Buffered),
+        };
+        opened.map_err(Error::io("open the data files of", &args.dataset))
+    }
+
+    fn cut(&self) -> Cut {
+        match self {
+            Source::Ring(files) => Cut::Reads {
+                align_bytes: files.align_bytes(),
+            },
+            Source::Mapped(_) | Source::Buffered(_) => Cut::Rows,
+        }
+    }
+
+    fn cache(&self) -> Cache {
+        match self {
+            Source::Ring(_) => Cache::Cold,
+            Source::Mapped(_) | Source::Buffered(_) => Cache::Warm,
+        }
+    }
+
+    /// Copies out of the page cache; a system call for each row, or none.
+    fn copy(&self, at: ReadAt, out: &mut [u8]) -> std::io::Result<u64> {
+        match self {
+            Source::Ring(_) => unreachable!("a ring does not copy"),
+            Source::Mapped(files) => {
+                files.copy(at, out);
+                Ok(0)
+            }
+            Source::Buffered(files) => files.copy(at, out).map(|()| 1),
+        }
+    }
+
+    /// Brings every row of the plan into the page cache.
+    fn touch_all(&self, plan: &Plan, interrupted: &AtomicBool) -> Result<(), Error> {
+        let mut out = vec![0; plan.bytes_max as usize];
+        for query in 0..plan.queries() {
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(Error::Interrupted);
+            }
+            for at in plan.query(query) {
+                self.copy(*at, &mut out).map_err(Error::subject)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first queries again, each row found in the bytes that came for it.
+    fn checksum(
+        &self,
+        places: &Places,
+        workload: &Workload,
+        plan: &Plan,
+    ) -> Result<RowsChecksum, Error> {
+        let mut row_ids = Vec::new();
+        let mut checksum = RowsChecksum::default();
+        let mut row_bytes = RowBytes::default();
+        for query in 0..plan.queries().min(CHECKSUM_QUERIES) {
+            workload.query(query, &mut row_ids);
+            for (at, bytes) in self.bytes_of(plan, query)? {
+                row_ids.retain(|row| {
+                    let found = places.checksum_bytes(*row, at.offset, &bytes, &mut row_bytes);
+                    // Without this, a row at the same place of another file would do.
+                    let here = found.is_some() && places.file_of(*row) == Some(at.file);
+                    if here {
+                        checksum.add_row(&row_bytes);
+                    }
+                    !here
+                });
+            }
+            if !row_ids.is_empty() {
+                return Ok(RowsChecksum::default());
+            }
+        }
+        Ok(checksum)
+    }
+
+    fn bytes_of(&self, plan: &Plan, query: u64) -> Result<Vec<(ReadAt, Vec<u8>)>, Error> {
+        let reads = plan.query(query);
+        if let Source::Ring(files) = self {
+            let mut came = Vec::with_capacity(reads.len());
+            let shape = RingShape {
+                queue_depth: 64,
+                bytes_max: plan.bytes_max,
+            };
+            let mut rest = reads.iter().copied();
+            let done = |at: ReadAt, bytes: &[u8]| came.push((at, bytes.to_vec()));
+            read_on_ring(files, shape, || (), || rest.next(), done).map_err(Error::subject)?;
+            return Ok(came);
+        }
+        reads
+            .iter()
+            .map(|at| {
+                let mut out = vec![0; at.bytes as usize];
+                self.copy(*at, &mut out).map_err(Error::subject)?;
+                Ok((*at, out))
+            })
+            .collect()
+    }
+}
+
+/// The loops of all threads.
+struct Loops<'a> {
+    args: &'a CeilingArgs,
+    plan: &'a Plan,
+    source: &'a Source,
+    interrupted: &'a AtomicBool,
+}
+
+impl Loops<'_> {
+    fn run(
+        &self,
+        devices: &Result<Devices, crate::device::NoDevice>,
+        system_calls: &mut Result<SystemCalls, String>,
+    ) -> Result<Measurement, Error> {
+        let threads = self.args.threads.get();
+        let (ready, go) = (Barrier::new(threads + 1), Barrier::new(threads + 1));
+        let reads = || devices.clone().and_then(|devices| devices.reads());
+        let mut calls = || match &mut *system_calls {
+            Ok(calls) => calls.count(),
+            Err(reason) => Err(reason.clone()),
+        };
+        let (before, started, loops) = std::thread::scope(|scope| {
+            let spawned: Vec<_> = (0..threads)
+                .map(|thread| {
+                    scope.spawn({
+                        let (ready, go) = (&ready, &go);
+                        move || self.one_thread(thread, ready, go)
+                    })
+                })
+                .collect();
+            ready.wait();
+            let before = (Spent::by_process(), reads(), calls());
+            let started = Instant::now();
+            go.wait();
+            let loops: Vec<_> = spawned.into_iter().map(|thread| thread.join()).collect();
+            (before, started, loops)
+        });
+        let (spent, device, after_calls) = (Spent::by_process(), reads(), calls());
+        let mut sum = Loop::new();
+        for one in loops {
+            match one {
+                Ok(one) => sum.absorb(one?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(Error::Interrupted);
+        }
+        let rows = sum.queries * self.args.rows_per_query.get();
+        Ok(Measurement {
+            cache: self.source.cache(),
+            attempt: 1,
+            unique_rows: rows.min(self.plan.queries() * self.args.rows_per_query.get()),
+            row_bytes: None,
+            checksum: RowsChecksum::default(),
+            spent: spent.since(before.0),
+            store: Some(ShardStats {
+                rows,
+                ..sum.counted
+            }),
+            device: device.and_then(|after| Ok(after.since(before.1?))),
+            system_calls: after_calls.and_then(|after| Ok(after - before.2?)),
+            run: Run {
+                duration: sum
+                    .ended
+                    .map_or(Duration::ZERO, |ended| ended.duration_since(started)),
+                queries: sum.queries,
+                rows,
+                latency_ns: sum.latency_ns,
+                clients: sum.spent,
+                touched: sum.touched,
+                arrivals: None,
+            },
+        })
+    }
+
+    fn one_thread(&self, thread: usize, ready: &Barrier, go: &Barrier) -> Result<Loop, Error> {
+        pin_this_thread(thread);
+        let queries = Queries {
+            next: thread as u64,
+            step: self.args.threads.get() as u64,
+            bound: self.args.bound(),
+            deadline: None,
+        };
+        let wait = || {
+            ready.wait();
+            go.wait();
+        };
+        match self.source {
+            Source::Ring(files) => self.on_ring(files, queries, wait),
+            Source::Mapped(_) | Source::Buffered(_) => self.by_copies(queries, wait),
+        }
+    }
+
+    fn by_copies(&self, mut queries: Queries, wait: impl FnOnce()) -> Result<Loop, Error> {
+        let out_bytes = (0..self.plan.queries())
+            .map(|query| {
+                self.plan
+                    .query(query)
+                    .iter()
+                    .map(|at| at.bytes as usize)
+                    .sum()
+            })
+            .max()
+            .unwrap_or(0);
+        let mut out = vec![0_u8; out_bytes];
+        let mut done = Loop::new();
+        wait();
+        let before = Spent::by_this_thread();
+        queries.start();
+        let mut failed = None;
+        while let Some((query, asked)) = queries.next(self.interrupted) {
+            let mut free = out.as_mut_slice();
+            for at in self.plan.query(query) {
+                match self.source.copy(*at, free) {
+                    Ok(calls) => done.counted.system_calls += calls,
+                    Err(error) => failed = Some(error),
+                }
+                done.touched = done
+                    .touched
+                    .wrapping_add(u64::from(std::hint::black_box(free[0])));
+                free = &mut free[at.bytes as usize..];
+            }
+            if failed.is_some() {
+                break;
+            }
+            done.answered(asked, Instant::now());
+        }
+        done.spent = Spent::by_this_thread().since(before);
+        failed.map_or(Ok(done), |error| Err(Error::subject(error)))
+    }
+
+    fn on_ring(
+        &self,
+        files: &DirectFiles,
+        queries: Queries,
+        wait: impl FnOnce(),
+    ) -> Result<Loop, Error> {
+        let shape = RingShape {
+            queue_depth: self.args.queue_depth,
+            bytes_max: self.plan.bytes_max,
+        };
+        let state = RefCell::new(InFlight::new(queries, self.args.queue_depth));
+        let before = RefCell::new(Spent::default());
+        let ready = || {
+            wait();
+            *before.borrow_mut() = Spent::by_this_thread();
+            state.borrow_mut().queries.start();
+        };
+        let counts = read_on_ring(
+            files,
+            shape,
+            ready,
+            || state.borrow_mut().next(self.plan, self.interrupted),
+            |at, bytes| state.borrow_mut().came(at, bytes),
+        )
+        .map_err(Error::subject)?;
+        let mut done = state.into_inner().done;
+        done.spent = Spent::by_this_thread().since(before.into_inner());
+        done.counted = ShardStats {
+            reads: counts.reads,
+            completions: counts.reads,
+            read_bytes: counts.read_bytes,
+            system_calls: counts.system_calls,
+            ..ShardStats::default()
+        };
+        Ok(done)
+    }
+}
+
+/// The queries of one thread: every so many of the workload.
+struct Queries {
+    next: u64,
+    step: u64,
+    bound: Bound,
+    deadline: Option<Instant>,
+}
+
+impl Queries {
+    fn start(&mut self) {
+        if let Bound::Time(time) = self.bound {
+            self.deadline = Instant::now().checked_add(time);
+        }
+    }
+
+    /// The next query and the time at which it is asked.
+    fn next(&mut self, interrupted: &AtomicBool) -> Option<(u64, Instant)> {
+        let query = self.next;
+        let asked = Instant::now();
+        let over = match self.bound {
+            Bound::Queries(queries) => query >= queries,
+            Bound::Time(_) => self.deadline.is_some_and(|end| asked >= end),
+        };
+        if over || interrupted.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.next += self.step;
+        Some((query, asked))
+    }
+}
+
+/// The queries of which reads are in flight: at most one for each read, and the one begun.
+struct InFlight<'a> {
+    queries: Queries,
+    rest: &'a [ReadAt],
+    place: u32,
+    places: Vec<(u32, Instant)>,
+    free: Vec<u32>,
+    done: Loop,
+}
+
+impl<'a> InFlight<'a> {
+    fn new(queries: Queries, queue_depth: u32) -> InFlight<'a> {
+        InFlight {
+            queries,
+            rest: &[],
+            place: 0,
+            places: vec![(0, Instant::now()); queue_depth as usize + 1],
+            free: (0..=queue_depth).collect(),
+            done: Loop::new(),
+        }
+    }
+
+    fn next(&mut self, plan: &'a Plan, interrupted: &AtomicBool) -> Option<ReadAt> {
+        while self.rest.is_empty() {
+            let (query, asked) = self.queries.next(interrupted)?;
+            self.rest = plan.query(query);
+            if self.rest.is_empty() {
+                self.done.answered(asked, asked);
+                continue;
+            }
+            // There is one more than reads, so one is free whenever a read can be made.
+            self.place = self.free.pop()?;
+            self.places[self.place as usize] = (self.rest.len() as u32, asked);
+        }
+        let (read, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(ReadAt {
+            tag: self.place,
+            ..*read
+        })
+    }
+
+    fn came(&mut self, at: ReadAt, bytes: &[u8]) {
+        let first = bytes.first().copied().unwrap_or_default();
+        self.done.touched = self
+            .done
+            .touched
+            .wrapping_add(u64::from(std::hint::black_box(first)));
+        let (left, asked) = &mut self.places[at.tag as usize];
+        *left -= 1;
+        if *left == 0 {
+            let asked = *asked;
+            self.free.push(at.tag);
+            self.done.answered(asked, Instant::now());
+        }
+    }
+}
+
+/// What one thread did.
+struct Loop {
+    queries: u64,
+    latency_ns: Histogram<u64>,
+    ended: Option<Instant>,
+    spent: Spent,
+    counted: ShardStats,
+    touched: u64,
+}
+
+impl Loop {
+    fn new() -> Loop {
+        Loop {
+            queries: 0,
+            latency_ns: latency_histogram(),
+            ended: None,
+            spent: Spent::default(),
+            counted: ShardStats::default(),
+            touched: 0,
+        }
+    }
+
+    fn answered(&mut self, asked: Instant, now: Instant) {
+        self.latency_ns.saturating_record(nanoseconds(now - asked));
+        self.queries += 1;
+        self.ended = Some(now);
+    }
+
+    fn absorb(&mut self, other: Loop) {
+        self.queries += other.queries;
+        self.latency_ns += other.latency_ns;
+        self.ended = self.ended.max(other.ended);
+        self.spent = self.spent.plus(other.spent);
+        self.counted = self.counted + other.counted;
+        self.touched = self.touched.wrapping_add(other.touched);
+    }
+}

@@ -1,0 +1,176 @@
+//! `bench ladder`: each scheduler with each read path, in turn, under one load.
+
+use std::sync::atomic::AtomicBool;
+
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use ringtake_runtime::{ReadPathChoice, Scheduler};
+use serde::Serialize;
+
+use crate::cli::{FileReadArgs, LadderArgs};
+use crate::error::Error;
+use crate::file_read;
+use crate::record::Record;
+use crate::report::emit;
+use crate::rounds::{Spread, in_turn};
+
+/// Every read path that is measured unless others are named.
+pub(crate) const READ_PATHS: &str =
+    "ring-per-shard,glommio,shared-rings:1,shared-rings:2,shared-rings:4,thread-pool:16,mmap";
+
+const SCHEDULERS: [Scheduler; 2] = [Scheduler::PerRead, Scheduler::Batched];
+
+/// One combination over all rounds.
+#[derive(Debug, Serialize)]
+struct Rung {
+    scheduler: String,
+    read_path: String,
+    /// Why it cannot be measured here.
+    refused: Option<String>,
+    rows_per_s: Option<Spread>,
+    cpu_us_per_row: Option<Spread>,
+    context_switches_per_row: Option<Spread>,
+    p99_us: Option<Spread>,
+    /// Rounds whose proof failed; they are left out.
+    invalid_rounds: usize,
+    /// Why the first of them failed.
+    invalid_reason: Option<String>,
+    records: Vec<Record>,
+}
+
+/// Measures and tells.
+pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Error> {
+    let combinations: Vec<(Scheduler, ReadPathChoice)> = SCHEDULERS
+        .iter()
+        .flat_map(|scheduler| args.read_paths.iter().map(|path| (*scheduler, *path)))
+        .collect();
+    let results = in_turn(combinations.len(), args.rounds.get(), |index| {
+        let (scheduler, read_path) = combinations[index];
+        let mut file_read = FileReadArgs::for_dataset(args.dataset.clone(), args.cache);
+        file_read.seconds = Some(args.seconds);
+        file_read.threads = args.threads;
+        file_read.in_flight = args.in_flight;
+        file_read.rows_per_query = args.rows_per_query;
+        file_read.shards = args.shards;
+        file_read.columns.clone_from(&args.columns);
+        file_read.scheduler = scheduler;
+        file_read.read_path = read_path;
+        eprintln!("{read_path} ({scheduler})");
+        match file_read::measure(&file_read, interrupted) {
+            // What this machine or the store does not offer is told in the table.
+            Err(Error::Store(refused)) => Ok(Err(refused.to_string())),
+            other => other.map(Ok),
+        }
+    })?;
+    let rungs: Vec<Rung> = combinations
+        .into_iter()
+        .zip(results)
+        .map(|((scheduler, read_path), results)| Rung::of(scheduler, read_path, results))
+        .collect();
+    emit(args.json.as_deref(), &text(&rungs), &rungs)
+}
+
+impl Rung {
+    fn of(
+        scheduler: Scheduler,
+        read_path: ReadPathChoice,
+        results: Vec<Result<Record, String>>,
+    ) -> Rung {
+        let mut refused = None;
+        let mut records = Vec::new();
+        for result in results {
+            match result {
+                Ok(record) => records.push(record),
+                Err(reason) => refused = Some(reason),
+            }
+        }
+        // A map is a yardstick out of the page cache: no run of it is ever proven cold.
+        let proven = |record: &&Record| record.valid || read_path == ReadPathChoice::Mmap;
+        let over = |of: fn(&Record) -> Option<f64>| {
+            Spread::of(records.iter().filter(proven).filter_map(of))
+        };
+        Rung {
+            scheduler: scheduler.to_string(),
+            read_path: read_path.to_string(),
+            refused,
+            rows_per_s: over(|record| Some(record.rows_per_s)),
+            cpu_us_per_row: over(|record| record.cpu_us_per_row),
+            context_switches_per_row: over(|record| record.context_switches_per_row),
+            p99_us: over(|record| Some(record.latency_us.p99)),
+            invalid_rounds: records.iter().filter(|record| !record.valid).count(),
+            invalid_reason: records
+                .iter()
+                .find_map(|record| record.invalid_reason.clone()),
+            records,
+        }
+    }
+}
+
+fn text(rungs: &[Rung]) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header([
+        "read path",
+        "scheduler",
+        "rows/s",
+        "CPU per row, µs",
+        "context switches per row",
+        "p99, µs",
+        "rounds not proven",
+    ]);
+    let mut reasons = String::new();
+    for rung in rungs {
+        table.add_row([
+            rung.read_path.clone(),
+            rung.scheduler.clone(),
+            Spread::text(rung.rows_per_s),
+            Spread::text(rung.cpu_us_per_row),
+            Spread::text(rung.context_switches_per_row),
+            Spread::text(rung.p99_us),
+            format!("{} of {}", rung.invalid_rounds, rung.records.len()),
+        ]);
+        for reason in rung.refused.iter().chain(&rung.invalid_reason) {
+            reasons.push_str(&format!(
+                "{} ({}): {reason}\n",
+                rung.read_path, rung.scheduler
+            ));
+        }
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("medians over the rounds, with their range\n{table}\n{reasons}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::record::tests::{measurement, record_of};
+
+    #[test]
+    fn unproven_rounds_are_told_and_left_out_of_the_median() {
+        let good = record_of(&measurement());
+        let mut bad = good.clone();
+        (bad.valid, bad.rows_per_s) = (false, 1e9);
+        bad.invalid_reason = Some("somebody read the drive".to_owned());
+        let path = ReadPathChoice::RingPerShard;
+        let results = vec![Ok(good), Ok(bad)];
+        let rung = Rung::of(Scheduler::Batched, path, results);
+        assert_eq!(rung.rows_per_s.unwrap().max, 25_000.0);
+        assert_eq!(rung.invalid_rounds, 1);
+        assert!(text(&[rung]).contains("somebody read the drive"));
+    }
+
+    #[test]
+    fn combination_that_is_refused_has_no_numbers_and_says_why() {
+        let results = vec![Err("not here".to_owned())];
+        let rung = Rung::of(Scheduler::PerRead, ReadPathChoice::Glommio, results);
+        assert_eq!(rung.rows_per_s, None);
+        let text = text(&[rung]);
+        assert!(
+            text.contains("n/a") && text.contains("glommio (per-read): not here"),
+            "{text}"
+        );
+    }
+}
