@@ -1,0 +1,2 @@
+//! Lance beside Ringtake.
+fn main() {}

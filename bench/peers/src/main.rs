@@ -1,0 +1,2 @@
+//! Light peers.
+fn main() {}
