@@ -7,19 +7,17 @@
 //! of the workload, whoever asks them.
 
 use std::cell::RefCell;
-use std::future::Future;
 use std::num::NonZeroUsize;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
 use async_executor::LocalExecutor;
 use hdrhistogram::Histogram;
 
 use crate::error::Error;
 use crate::process::Spent;
-use crate::row_checksum::touch;
+use crate::subject::{Alarm, Answer, Subject};
 use crate::workload::Workload;
 
 /// Latencies are kept to three digits from a nanosecond to an hour.
@@ -28,7 +26,7 @@ const LATENCY_DIGITS: u8 = 3;
 
 /// When a run ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Bound {
+pub enum Bound {
     /// No query is asked after this time; those in flight are waited for.
     Time(Duration),
     /// So many queries are asked.
@@ -37,13 +35,13 @@ pub(crate) enum Bound {
 
 /// How hard the clients push.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
+pub struct Load {
     /// Client threads.
-    pub(crate) threads: NonZeroUsize,
+    pub threads: NonZeroUsize,
     /// Queries each of them keeps in flight.
-    pub(crate) in_flight: NonZeroUsize,
+    pub in_flight: NonZeroUsize,
     /// When they stop.
-    pub(crate) bound: Bound,
+    pub bound: Bound,
 }
 
 /// What the clients saw.
@@ -63,23 +61,18 @@ pub(crate) struct Run {
     pub(crate) touched: u64,
 }
 
-/// Runs `load` against `take`. `at_start` is called when every thread stands
+/// Runs `load` against `subject`. `at_start` is called when every thread stands
 /// ready and none has asked yet: the place to read counters.
-pub(crate) fn run<T, F, S>(
+pub(crate) fn run<S: Subject>(
     load: Load,
     workload: &Workload,
     interrupted: &AtomicBool,
-    take: T,
-    at_start: S,
-) -> Result<Run, Error>
-where
-    T: Fn(&[u64]) -> F + Sync,
-    F: Future<Output = Result<RecordBatch, Error>>,
-    S: FnOnce(),
-{
+    subject: &S,
+    at_start: impl FnOnce(),
+) -> Result<Run, Error> {
     let shared = Shared {
         workload,
-        take: &take,
+        subject,
         tickets: AtomicU64::new(0),
         failed: AtomicBool::new(false),
         interrupted,
@@ -124,9 +117,9 @@ where
 }
 
 /// What all client threads look at.
-struct Shared<'a, T> {
+struct Shared<'a, S> {
     workload: &'a Workload,
-    take: &'a T,
+    subject: &'a S,
     /// The next query nobody has asked; written by every client.
     tickets: AtomicU64,
     /// Set by the first client that meets an error, so that the others stop.
@@ -137,11 +130,7 @@ struct Shared<'a, T> {
     go: Barrier,
 }
 
-impl<T, F> Shared<'_, T>
-where
-    T: Fn(&[u64]) -> F + Sync,
-    F: Future<Output = Result<RecordBatch, Error>>,
-{
+impl<S: Subject> Shared<'_, S> {
     fn client_thread(&self, in_flight: usize) -> Client {
         let client = RefCell::new(Client::new());
         let executor = LocalExecutor::new();
@@ -156,11 +145,12 @@ where
         };
         client.borrow_mut().deadline = deadline;
         let before = Spent::by_this_thread();
-        futures_lite::future::block_on(executor.run(async {
+        let all = executor.run(async {
             for task in tasks {
                 task.await;
             }
-        }));
+        });
+        self.subject.drive(all, &Alarm::default());
         drop(executor);
         let mut client = client.into_inner();
         client.spent = Spent::by_this_thread().since(before);
@@ -180,8 +170,8 @@ where
             };
             self.workload.query(query, &mut rows);
             let asked = Instant::now();
-            match (self.take)(&rows).await {
-                Ok(batch) => client.borrow_mut().answered(asked, rows.len(), &batch),
+            match self.subject.take(&rows).await {
+                Ok(answer) => client.borrow_mut().answered(asked, rows.len(), &answer),
                 Err(error) => client.borrow_mut().error = Some(error),
             }
             if client.borrow().error.is_some() {
@@ -230,12 +220,12 @@ impl Client {
         }
     }
 
-    fn answered(&mut self, asked: Instant, rows_asked: usize, batch: &RecordBatch) {
+    fn answered(&mut self, asked: Instant, rows_asked: usize, answer: &impl Answer) {
         let now = Instant::now();
-        if batch.num_rows() != rows_asked {
+        if answer.rows() != rows_asked {
             self.error = Some(Error::RowsLost {
                 asked: rows_asked,
-                returned: batch.num_rows(),
+                returned: answer.rows(),
             });
             return;
         }
@@ -243,10 +233,10 @@ impl Client {
         self.latency_ns.saturating_record(latency_ns);
         self.last_answer = Some(now);
         self.queries += 1;
-        self.rows += batch.num_rows() as u64;
+        self.rows += answer.rows() as u64;
         self.touched = self
             .touched
-            .wrapping_add(std::hint::black_box(touch(batch)));
+            .wrapping_add(std::hint::black_box(answer.touch()));
     }
 
     fn absorb(&mut self, other: Client) {
@@ -264,20 +254,10 @@ impl Client {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::sync::Mutex;
     use std::sync::atomic::AtomicUsize;
-    use std::sync::{Arc, Mutex};
 
-    use arrow::array::UInt64Array;
-    use arrow::datatypes::{DataType, Field, Schema};
-
-    fn echo(rows: &[u64]) -> RecordBatch {
-        let schema = Schema::new(vec![Field::new("id", DataType::UInt64, false)]);
-        RecordBatch::try_new(
-            Arc::new(schema),
-            vec![Arc::new(UInt64Array::from(rows.to_vec()))],
-        )
-        .unwrap()
-    }
+    use crate::subject::tests::{Fake, echo};
 
     fn load(threads: usize, in_flight: usize, bound: Bound) -> Load {
         Load {
@@ -296,14 +276,14 @@ mod tests {
                 load(threads, in_flight, Bound::Queries(60)),
                 &workload,
                 &AtomicBool::new(false),
-                |rows: &[u64]| {
+                &Fake(|rows: &[u64]| {
                     asked.lock().unwrap().extend_from_slice(rows);
                     let batch = echo(rows);
                     async move {
                         futures_lite::future::yield_now().await;
                         Ok(batch)
                     }
-                },
+                }),
                 || (),
             )
             .unwrap();
@@ -328,7 +308,7 @@ mod tests {
             load(1, 5, Bound::Queries(50)),
             &workload,
             &AtomicBool::new(false),
-            |rows: &[u64]| {
+            &Fake(|rows: &[u64]| {
                 let batch = echo(rows);
                 async move {
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
@@ -339,7 +319,7 @@ mod tests {
                     now.fetch_sub(1, Ordering::SeqCst);
                     Ok(batch)
                 }
-            },
+            }),
             || (),
         )
         .unwrap();
@@ -353,7 +333,7 @@ mod tests {
             load(2, 2, Bound::Time(Duration::from_secs(3600))),
             &workload,
             &AtomicBool::new(false),
-            |_: &[u64]| async { Err(Error::Interrupted) },
+            &Fake(|_: &[u64]| async { Err(Error::Interrupted) }),
             || (),
         );
         assert!(matches!(refused, Err(Error::Interrupted)));
@@ -366,10 +346,10 @@ mod tests {
             load(1, 1, Bound::Queries(5)),
             &workload,
             &AtomicBool::new(false),
-            |rows: &[u64]| {
+            &Fake(|rows: &[u64]| {
                 let batch = echo(&rows[1..]);
                 async move { Ok(batch) }
-            },
+            }),
             || (),
         );
         assert!(matches!(
@@ -389,11 +369,11 @@ mod tests {
             load(1, 1, Bound::Time(Duration::from_secs(3600))),
             &workload,
             &interrupted,
-            |rows: &[u64]| {
+            &Fake(|rows: &[u64]| {
                 interrupted.store(true, Ordering::Relaxed);
                 let batch = echo(rows);
                 async move { Ok(batch) }
-            },
+            }),
             || (),
         );
         assert!(matches!(refused, Err(Error::Interrupted)));
@@ -408,11 +388,11 @@ mod tests {
             load(2, 2, Bound::Queries(8)),
             &workload,
             &AtomicBool::new(false),
-            |rows: &[u64]| {
+            &Fake(|rows: &[u64]| {
                 asked.fetch_add(1, Ordering::SeqCst);
                 let batch = echo(rows);
                 async move { Ok(batch) }
-            },
+            }),
             || at_start.store(asked.load(Ordering::SeqCst), Ordering::SeqCst),
         )
         .unwrap();

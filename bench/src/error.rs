@@ -5,13 +5,16 @@ use std::path::PathBuf;
 /// Why the bench gives no number.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub(crate) enum Error {
+pub enum Error {
     /// The store or the format has a sentence of its own.
     #[error(transparent)]
     Store(#[from] ringtake_runtime::Error),
     /// The writer or the manifest has a sentence of its own.
     #[error(transparent)]
     Storage(#[from] ringtake_storage::Error),
+    /// What is measured has a sentence of its own.
+    #[error(transparent)]
+    Subject(Box<dyn std::error::Error + Send + Sync>),
     /// A directory that is not there, or holds no manifest.
     #[error(
         "`{path}` is not a dataset; give a directory that `ringtake import` or `ringtake generate` has made"
@@ -74,7 +77,9 @@ pub(crate) enum Error {
         data_type: String,
     },
     /// The rows came back in another number than asked for.
-    #[error("a query of {asked} rows came back with {returned}; this is a defect of the store")]
+    #[error(
+        "a query of {asked} rows came back with {returned}; this is a defect of what is measured"
+    )]
     RowsLost {
         /// Rows asked for.
         asked: usize,
@@ -114,6 +119,11 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// An error of what is measured.
+    pub fn subject(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Subject(error.into())
+    }
+
     /// Names the file an operation failed on.
     pub(crate) fn io(
         operation: &'static str,

@@ -11,7 +11,7 @@ pub(crate) const EXIT_STATUS: u8 = 130;
 
 /// From now on a first signal sets the flag and a second one ends the process at
 /// once, for when the removal itself hangs.
-pub(crate) fn listen() -> Arc<AtomicBool> {
+pub fn listen() -> Arc<AtomicBool> {
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // The order matters: the second handler must find the flag as it was

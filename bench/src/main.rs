@@ -1,71 +1,9 @@
-//! The `bench` binary: measures a store from outside and proves what it measured.
+//! The `bench` binary; everything it does is in the library of the same crate.
 
 #![forbid(unsafe_code)]
 
-mod advice;
-mod cli;
-mod dataset;
-mod device;
-mod driver;
-mod environment;
-mod error;
-mod figures;
-mod file_read;
-mod interrupt;
-mod permutation;
-mod process;
-mod proof;
-mod quick;
-mod record;
-mod report;
-mod row_checksum;
-mod system_calls;
-mod workload;
-
 use std::process::ExitCode;
-use std::sync::atomic::AtomicBool;
-
-use clap::Parser as _;
-
-use crate::cli::{Cli, Command, FileReadArgs, QuickArgs};
-use crate::error::Error;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_max_level(tracing::Level::WARN)
-        .init();
-    let interrupted = interrupt::listen();
-    let done = match cli.command {
-        None => quick::run(&QuickArgs::default(), &interrupted),
-        Some(Command::Quick(args)) => quick::run(&args, &interrupted),
-        Some(Command::FileRead(args)) => file_read(&args, &interrupted),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            match error {
-                Error::Interrupted => ExitCode::from(interrupt::EXIT_STATUS),
-                _ => ExitCode::FAILURE,
-            }
-        }
-    }
-}
-
-fn file_read(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<(), Error> {
-    let record = file_read::measure(args, interrupted)?;
-    let text = report::report(std::slice::from_ref(&record));
-    match &args.json {
-        Some(path) if report::goes_to_stdout(path) => eprint!("{text}"),
-        _ => report::print(&text)?,
-    }
-    if let Some(path) = &args.json {
-        report::write_json(path, &record)?;
-    }
-    match record.invalid_reason {
-        Some(reason) if args.require_valid => Err(Error::NotValid { reason }),
-        _ => Ok(()),
-    }
+    ringtake_bench::main()
 }

@@ -17,7 +17,7 @@ const DIFFERENCE_PERCENT_MAX: u64 = 2;
 /// Where the rows of a run come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Cache {
+pub enum Cache {
     /// Every row is read from the drive.
     Cold,
     /// Every row is in the shards' caches before the clock starts.
@@ -57,6 +57,17 @@ pub(crate) enum NotProven {
         completed: u64,
         /// The difference.
         percent: f64,
+    },
+    /// A cold run that does not count its reads, whose rows came out of the page cache.
+    #[error(
+        "the rows of the run have {rows_bytes} bytes and the drive moved {device_bytes}: some rows \
+         came from memory; drop the caches before the run, or take a larger dataset"
+    )]
+    TooFewBytes {
+        /// Bytes of the different rows.
+        rows_bytes: u64,
+        /// Bytes the device moved.
+        device_bytes: u64,
     },
     /// A cold run with strangers on the drive.
     #[error(
@@ -102,28 +113,51 @@ impl NotProven {
     }
 }
 
+/// What a run must have read, as far as what was measured tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Issued {
+    /// It counts its reads.
+    Reads(u64),
+    /// It does not; its different rows have so many bytes, which came from the drive if the run
+    /// was cold.
+    BytesAtLeast(u64),
+}
+
 /// Holds the store's count against the device's.
 pub(crate) fn prove(
     cache: Cache,
     rows: u64,
-    issued: u64,
+    issued: Issued,
     device: &Result<DeviceReads, NoDevice>,
 ) -> Result<(), NotProven> {
     if rows == 0 {
         return Err(NotProven::NothingMeasured);
     }
-    if cache == Cache::Warm && issued > 0 {
+    if let Issued::Reads(issued) = issued
+        && cache == Cache::Warm
+        && issued > 0
+    {
         return Err(NotProven::Missed { issued });
     }
-    let completed = match device {
-        Ok(reads) => reads.issued(),
+    let reads = match device {
+        Ok(reads) => reads,
         Err(reason) => return Err(reason.clone().into()),
     };
-    match cache {
-        Cache::Warm if completed > 0 => Err(NotProven::DriveNotIdle { completed }),
-        Cache::Warm => Ok(()),
-        Cache::Cold if issued == 0 => Err(NotProven::NothingRead),
-        Cache::Cold => {
+    let completed = reads.issued();
+    match (cache, issued) {
+        (Cache::Warm, _) if completed > 0 => Err(NotProven::DriveNotIdle { completed }),
+        (Cache::Warm, _) => Ok(()),
+        (Cache::Cold, Issued::Reads(0)) => Err(NotProven::NothingRead),
+        (Cache::Cold, Issued::BytesAtLeast(rows_bytes)) => {
+            if reads.bytes >= rows_bytes - rows_bytes * DIFFERENCE_PERCENT_MAX / 100 {
+                return Ok(());
+            }
+            Err(NotProven::TooFewBytes {
+                rows_bytes,
+                device_bytes: reads.bytes,
+            })
+        }
+        (Cache::Cold, Issued::Reads(issued)) => {
             let difference = completed.abs_diff(issued);
             if difference * 100 <= issued * DIFFERENCE_PERCENT_MAX {
                 return Ok(());
@@ -151,6 +185,15 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use std::path::PathBuf;
+
+    fn prove(
+        cache: Cache,
+        rows: u64,
+        issued: u64,
+        device: &Result<DeviceReads, NoDevice>,
+    ) -> Result<(), NotProven> {
+        super::prove(cache, rows, Issued::Reads(issued), device)
+    }
 
     fn device(completed: u64, merged: u64) -> Result<DeviceReads, NoDevice> {
         Ok(DeviceReads {
@@ -222,6 +265,28 @@ mod tests {
             prove(Cache::Warm, 1, 0, &device(1, 0)),
             Err(NotProven::DriveNotIdle { completed: 1 })
         );
+    }
+
+    #[test]
+    fn run_that_counts_no_reads_is_proven_by_the_bytes_the_drive_moved() {
+        let prove = |cache, completed| {
+            super::prove(
+                cache,
+                1,
+                Issued::BytesAtLeast(100 * 4096),
+                &device(completed, 0),
+            )
+        };
+        assert_eq!(prove(Cache::Cold, 98), Ok(()));
+        assert_eq!(prove(Cache::Cold, 5_000), Ok(()));
+        let refused = prove(Cache::Cold, 97).unwrap_err();
+        assert!(
+            refused.to_string().contains("came from memory"),
+            "{refused}"
+        );
+        assert!(!refused.is_disturbance());
+        assert_eq!(prove(Cache::Warm, 0), Ok(()));
+        assert!(prove(Cache::Warm, 1).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::device::{DeviceReads, NoDevice};
 use crate::driver::Run;
 use crate::environment::Environment;
 use crate::process::Spent;
-use crate::proof::{self, Cache, NotProven};
+use crate::proof::{self, Cache, Issued, NotProven};
 use crate::row_checksum::RowsChecksum;
 
 /// Everything counted during one run, before any division.
@@ -24,10 +24,13 @@ pub(crate) struct Measurement {
     pub(crate) cache: Cache,
     pub(crate) run: Run,
     pub(crate) spent: Spent,
-    pub(crate) store: ShardStats,
+    /// What the subject counted, if it counts.
+    pub(crate) store: Option<ShardStats>,
     pub(crate) device: Result<DeviceReads, NoDevice>,
     pub(crate) system_calls: Result<u64, String>,
     pub(crate) unique_rows: u64,
+    /// Bytes of a row, where all its columns are of fixed width.
+    pub(crate) row_bytes: Option<u64>,
     /// Which try this is, counted from 1.
     pub(crate) attempt: u32,
     pub(crate) checksum: RowsChecksum,
@@ -36,7 +39,11 @@ pub(crate) struct Measurement {
 impl Measurement {
     /// Whether the device's counters bear the run out.
     pub(crate) fn prove(&self) -> Result<(), NotProven> {
-        proof::prove(self.cache, self.run.rows, self.store.reads, &self.device)
+        let issued = match self.store {
+            Some(store) => Issued::Reads(store.reads),
+            None => Issued::BytesAtLeast(self.unique_rows * self.row_bytes.unwrap_or(1)),
+        };
+        proof::prove(self.cache, self.run.rows, issued, &self.device)
     }
 }
 
@@ -81,9 +88,10 @@ impl LatencyUs {
     }
 }
 
-/// One measurement, divided and proven.
+/// One measurement, divided and proven. It is made to be printed ([`crate::report`]) and written
+/// ([`crate::write_json`]).
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Record {
+pub struct Record {
     /// What was measured.
     pub(crate) workload: &'static str,
     /// The read path really used.
@@ -127,7 +135,7 @@ pub(crate) struct Record {
     pub(crate) touched: u64,
     pub(crate) seed: u64,
     /// What the shards counted during the run, summed.
-    pub(crate) store_counters: ShardStats,
+    pub(crate) store_counters: Option<ShardStats>,
     /// Why the numbers may mislead, and which flag mends it.
     pub(crate) warnings: Vec<String>,
     /// Why a field is `null`.
@@ -137,9 +145,15 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Whether the device's counters bear the run out.
+    pub fn is_valid(&self) -> bool {
+        self.valid
+    }
+
     /// Divides what was counted and proves where the rows came from.
     pub(crate) fn new(
         measurement: &Measurement,
+        workload: &'static str,
         read_path: String,
         environment: Environment,
         config: Configuration,
@@ -157,6 +171,7 @@ impl Record {
         let us_per_row = |time: Duration| per_row(time.as_secs_f64() * 1e6);
         let cpu_seconds = measurement.spent.cpu().as_secs_f64();
         let device = measurement.device.as_ref().ok();
+        let store = measurement.store;
         let proof = measurement.prove();
         let mut notes = Vec::new();
         if let Err(reason) = &measurement.device {
@@ -166,7 +181,7 @@ impl Record {
             notes.push(reason.clone());
         }
         Record {
-            workload: "file-read",
+            workload,
             read_path,
             cache: measurement.cache,
             valid: proof.is_ok(),
@@ -190,8 +205,8 @@ impl Record {
             client_cpu_us_per_row: us_per_row(run.clients.cpu()),
             device_reads_per_row: device.and_then(|reads| per_row(reads.completed as f64)),
             device_bytes_per_row: device.and_then(|reads| per_row(reads.bytes as f64)),
-            store_reads_per_row: per_row(measurement.store.reads as f64),
-            store_syscalls_per_row: per_row(measurement.store.system_calls as f64),
+            store_reads_per_row: store.and_then(|store| per_row(store.reads as f64)),
+            store_syscalls_per_row: store.and_then(|store| per_row(store.system_calls as f64)),
             context_switches_per_row: per_row(measurement.spent.switches() as f64),
             syscalls_per_row: measurement
                 .system_calls
@@ -203,7 +218,7 @@ impl Record {
             rows_checksum_rows: measurement.checksum.rows(),
             touched: run.touched,
             seed: config.seed,
-            store_counters: measurement.store,
+            store_counters: store,
             warnings: Vec::new(),
             notes,
             environment,
@@ -241,12 +256,12 @@ pub(crate) mod tests {
                 switches_voluntary: 400,
                 switches_involuntary: 100,
             },
-            store: ShardStats {
+            store: Some(ShardStats {
                 reads: 50_000,
                 read_bytes: 50_000 * 4096,
                 system_calls: 500,
                 ..ShardStats::default()
-            },
+            }),
             device: Ok(DeviceReads {
                 completed: 50_000,
                 merged: 0,
@@ -254,6 +269,7 @@ pub(crate) mod tests {
             }),
             system_calls: Ok(5_000),
             unique_rows: 50_000,
+            row_bytes: Some(3072),
             attempt: 1,
             checksum: RowsChecksum::default(),
         }
@@ -262,6 +278,7 @@ pub(crate) mod tests {
     pub(crate) fn record_of(measurement: &Measurement) -> Record {
         Record::new(
             measurement,
+            "file-read",
             "ring-per-shard".to_owned(),
             Environment::observe(Vec::new()),
             Configuration {

@@ -99,7 +99,7 @@ const LINES: [Line; 14] = [
 ];
 
 /// The table over `records`, side by side, and the words about each.
-pub(crate) fn report(records: &[Record]) -> String {
+pub fn report(records: &[Record]) -> String {
     let mut text = String::new();
     if let Some(first) = records.first() {
         let _ = writeln!(text, "{}", heading(first));
@@ -209,7 +209,7 @@ fn words(records: &[Record]) -> Vec<(String, String)> {
 }
 
 /// Writes JSON to `path`; `-` is standard output.
-pub(crate) fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), Error> {
+pub fn write_json<T: serde::Serialize>(path: &Path, value: &T) -> Result<(), Error> {
     let mut text = serde_json::to_string_pretty(value).map_err(|error| Error::Io {
         operation: "encode the record for",
         path: path.to_path_buf(),

@@ -19,7 +19,7 @@ use crate::error::Error;
 
 /// The running sum.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RowsChecksum {
+pub struct RowsChecksum {
     sum: u64,
     rows: u64,
 }
@@ -39,17 +39,21 @@ impl RowsChecksum {
             .zip(batch.schema().fields())
             .map(|(array, field)| Values::of(field.name(), array))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut bytes = Vec::new();
+        let mut bytes = RowBytes::default();
         for (position, row_id) in row_ids.iter().enumerate() {
-            bytes.clear();
-            bytes.extend_from_slice(&row_id.to_le_bytes());
+            bytes.begin(*row_id);
             for column in &columns {
                 column.append(position, &mut bytes);
             }
-            self.sum = self.sum.wrapping_add(xxh3(&bytes));
+            self.add_row(&bytes);
         }
-        self.rows += row_ids.len() as u64;
         Ok(())
+    }
+
+    /// Adds one row.
+    pub fn add_row(&mut self, row: &RowBytes) {
+        self.sum = self.sum.wrapping_add(xxh3(&row.bytes));
+        self.rows += 1;
     }
 
     /// Rows that went in.
@@ -60,6 +64,53 @@ impl RowsChecksum {
     /// The sum as 16 hex digits.
     pub(crate) fn hex(&self) -> String {
         format!("{:016x}", self.sum)
+    }
+}
+
+/// The bytes hashed for a row, to be reused from row to row: [`RowBytes::begin`], then one call
+/// for each column.
+#[derive(Debug, Default, Clone)]
+pub struct RowBytes {
+    bytes: Vec<u8>,
+}
+
+impl RowBytes {
+    /// Starts the row `row_id`.
+    pub fn begin(&mut self, row_id: u64) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&row_id.to_le_bytes());
+    }
+
+    /// A null of any type.
+    pub fn null(&mut self) {
+        self.bytes.push(0);
+    }
+
+    /// A value of fixed width, as Arrow stores it; a boolean is one byte.
+    pub fn fixed(&mut self, value: &[u8]) {
+        self.bytes.push(1);
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// A value of variable width: a string or bytes.
+    pub fn variable(&mut self, value: &[u8]) {
+        self.bytes.push(1);
+        self.bytes
+            .extend_from_slice(&(value.len() as u64).to_le_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// A list of a fixed number of items without nulls, `item_bytes` each.
+    pub fn list(&mut self, items: &[u8], item_bytes: usize) {
+        self.begin_list();
+        for item in items.chunks_exact(item_bytes) {
+            self.fixed(item);
+        }
+    }
+
+    /// A list; its items follow, one call each.
+    fn begin_list(&mut self) {
+        self.bytes.push(1);
     }
 }
 
@@ -108,42 +159,37 @@ impl Values {
         })
     }
 
-    fn append(&self, row: usize, bytes: &mut Vec<u8>) {
+    fn append(&self, row: usize, bytes: &mut RowBytes) {
         if self.array.is_null(row) {
-            bytes.push(0);
-            return;
+            return bytes.null();
         }
-        bytes.push(1);
         let at = self.data.offset() + row;
+        let variable =
+            |start: i64, end: i64| &self.data.buffers()[1].as_slice()[start as usize..end as usize];
         match &self.kind {
             Kind::Bits => {
                 let bits = self.data.buffers()[0].as_slice();
-                bytes.push((bits[at / 8] >> (at % 8)) & 1);
+                bytes.fixed(&[(bits[at / 8] >> (at % 8)) & 1]);
             }
             Kind::Fixed(width) => {
                 let start = at * width;
-                bytes.extend_from_slice(&self.data.buffers()[0].as_slice()[start..start + width]);
+                bytes.fixed(&self.data.buffers()[0].as_slice()[start..start + width]);
             }
             Kind::Offsets32 => {
                 let offsets: &[i32] = self.data.buffers()[0].typed_data();
-                self.append_variable(i64::from(offsets[at]), i64::from(offsets[at + 1]), bytes);
+                bytes.variable(variable(offsets[at].into(), offsets[at + 1].into()));
             }
             Kind::Offsets64 => {
                 let offsets: &[i64] = self.data.buffers()[0].typed_data();
-                self.append_variable(offsets[at], offsets[at + 1], bytes);
+                bytes.variable(variable(offsets[at], offsets[at + 1]));
             }
             Kind::List(child, items) => {
+                bytes.begin_list();
                 for item in row * items..(row + 1) * items {
                     child.append(item, bytes);
                 }
             }
         }
-    }
-
-    fn append_variable(&self, start: i64, end: i64, bytes: &mut Vec<u8>) {
-        let (start, end) = (start as usize, end as usize);
-        bytes.extend_from_slice(&((end - start) as u64).to_le_bytes());
-        bytes.extend_from_slice(&self.data.buffers()[1].as_slice()[start..end]);
     }
 }
 
@@ -244,6 +290,36 @@ mod tests {
         pieces.add(&[10], &whole.slice(0, 1)).unwrap();
         assert_eq!(pieces, expected);
         assert_eq!(expected.rows(), 4);
+    }
+
+    #[test]
+    fn rows_written_by_hand_have_the_sum_of_the_batch() {
+        let mut expected = RowsChecksum::default();
+        let mut row = RowBytes::default();
+        for (position, row_id) in [10_u64, 11, 12, 13].into_iter().enumerate() {
+            row.begin(row_id);
+            match [Some(1_i64), None, Some(3), Some(4)][position] {
+                Some(value) => row.fixed(&value.to_le_bytes()),
+                None => row.null(),
+            }
+            match [Some(1), Some(0), None, Some(1)][position] {
+                Some(value) => row.fixed(&[value]),
+                None => row.null(),
+            }
+            match [Some("a"), Some(""), None, Some("ddd")][position] {
+                Some(value) => row.variable(value.as_bytes()),
+                None => row.null(),
+            }
+            row.variable(["w", "xx", "", "zzzz"][position].as_bytes());
+            row.fixed(&[[1, 2], [3, 4], [5, 6], [7, 8]][position]);
+            let first = position as u8 * 3;
+            let items: Vec<u8> = (first..first + 3)
+                .flat_map(|item| f32::from(item).to_le_bytes())
+                .collect();
+            row.list(&items, 4);
+            expected.add_row(&row);
+        }
+        assert_eq!(sum(&[10, 11, 12, 13], &every_kind()), expected);
     }
 
     #[test]

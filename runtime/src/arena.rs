@@ -11,6 +11,8 @@ use std::ptr::NonNull;
 
 use memmap2::MmapMut;
 
+use crate::read_path::Span;
+
 /// Page-aligned memory that is only reached through raw pointers.
 #[derive(Debug)]
 pub(crate) struct Region {
@@ -41,6 +43,13 @@ impl Region {
 
     pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        Span {
+            start: self.start,
+            bytes: self.bytes,
+        }
     }
 
     pub(crate) fn bytes(&self) -> usize {

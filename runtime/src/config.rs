@@ -22,6 +22,8 @@ pub struct Config {
     pub cache_bytes: u64,
     /// How rows are read.
     pub read_path: ReadPathChoice,
+    /// How reads get to the read path and back.
+    pub scheduler: Scheduler,
     /// Whether rows are checked against their checksum.
     pub checksums: Checksums,
     /// Alignment of reads.
@@ -39,6 +41,7 @@ impl Default for Config {
             queue_depth: 128,
             cache_bytes: 0,
             read_path: ReadPathChoice::Auto,
+            scheduler: Scheduler::Batched,
             checksums: Checksums::Verify,
             alignment: Alignment::Device,
             takes_in_flight_max: 1024,
@@ -67,15 +70,49 @@ pub enum ReadPathChoice {
     Auto,
     /// An io_uring of each shard's own, or an error.
     RingPerShard,
+    /// The files of each shard's glommio executor, or an error where io_uring is not to be had.
+    /// A control for measurements.
+    Glommio,
+    /// Threads with an io_uring each that read for all shards in turn, or an error.
+    SharedRings {
+        /// Threads of the whole store.
+        rings: u32,
+    },
     /// Blocking `pread` on this many threads per shard.
     ThreadPool {
         /// Threads per shard.
         threads: u32,
     },
+    /// Copies out of maps of the files: a yardstick, not a way to serve. Page faults block the
+    /// shard, and a file that is cut short while it is open ends the process.
+    Mmap,
+    /// A made-up device.
+    #[cfg(test)]
+    Simulated {
+        /// Of its latencies and short reads.
+        seed: u64,
+        /// Whether it also fails reads for good.
+        faults: crate::read_path::simulated::Faults,
+    },
+}
+
+impl ReadPathChoice {
+    /// The names that can be parsed; `N` is a number.
+    pub const NAMES: &str =
+        "auto, ring-per-shard, glommio, shared-rings:N, thread-pool, thread-pool:N or mmap";
+
+    /// Whether it can only work where io_uring does.
+    pub(crate) fn needs_ring(self) -> bool {
+        matches!(
+            self,
+            ReadPathChoice::RingPerShard
+                | ReadPathChoice::Glommio
+                | ReadPathChoice::SharedRings { .. }
+        )
+    }
 }
 
 const THREAD_POOL_THREADS: u32 = 16;
-const READ_PATH_NAMES: &str = "auto, ring-per-shard, thread-pool or thread-pool:N";
 
 impl FromStr for ReadPathChoice {
     type Err = ConfigError;
@@ -84,21 +121,26 @@ impl FromStr for ReadPathChoice {
         let unknown = || ConfigError {
             field: "read_path",
             value: format!("`{name}`"),
-            reason: format!("it must be one of {READ_PATH_NAMES}"),
+            reason: format!("it must be one of {}", ReadPathChoice::NAMES),
         };
+        let count = |text: &str| text.parse().map_err(|_| unknown());
         match name.split_once(':') {
             None => match name {
                 "auto" => Ok(ReadPathChoice::Auto),
                 "ring-per-shard" => Ok(ReadPathChoice::RingPerShard),
+                "glommio" => Ok(ReadPathChoice::Glommio),
                 "thread-pool" => Ok(ReadPathChoice::ThreadPool {
                     threads: THREAD_POOL_THREADS,
                 }),
+                "mmap" => Ok(ReadPathChoice::Mmap),
                 _ => Err(unknown()),
             },
-            Some(("thread-pool", threads)) => {
-                let threads = threads.parse().map_err(|_| unknown())?;
-                Ok(ReadPathChoice::ThreadPool { threads })
-            }
+            Some(("shared-rings", rings)) => Ok(ReadPathChoice::SharedRings {
+                rings: count(rings)?,
+            }),
+            Some(("thread-pool", threads)) => Ok(ReadPathChoice::ThreadPool {
+                threads: count(threads)?,
+            }),
             Some(_) => Err(unknown()),
         }
     }
@@ -109,12 +151,64 @@ impl fmt::Display for ReadPathChoice {
         match self {
             ReadPathChoice::Auto => f.write_str("auto"),
             ReadPathChoice::RingPerShard => f.write_str("ring-per-shard"),
+            ReadPathChoice::Glommio => f.write_str("glommio"),
+            ReadPathChoice::SharedRings { rings } => write!(f, "shared-rings:{rings}"),
             ReadPathChoice::ThreadPool { threads } => write!(f, "thread-pool:{threads}"),
+            ReadPathChoice::Mmap => f.write_str("mmap"),
+            #[cfg(test)]
+            ReadPathChoice::Simulated { seed, .. } => write!(f, "simulated:{seed}"),
         }
     }
 }
 
 impl Serialize for ReadPathChoice {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// How reads get to the read path and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Scheduler {
+    /// The shard plans, submits and decodes in one place, many reads at a time.
+    #[default]
+    Batched,
+    /// Each read is a task that passes through a queue to a thread of the I/O stage and back
+    /// through a queue to the shard. For measurements of what that costs.
+    PerRead,
+}
+
+impl Scheduler {
+    /// The names that can be parsed.
+    pub const NAMES: &str = "batched or per-read";
+}
+
+impl FromStr for Scheduler {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        match name {
+            "batched" => Ok(Scheduler::Batched),
+            "per-read" => Ok(Scheduler::PerRead),
+            _ => Err(ConfigError {
+                field: "scheduler",
+                value: format!("`{name}`"),
+                reason: format!("it must be one of {}", Scheduler::NAMES),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scheduler::Batched => "batched",
+            Scheduler::PerRead => "per-read",
+        })
+    }
+}
+
+impl Serialize for Scheduler {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -155,6 +249,8 @@ pub struct ResolvedConfig {
     pub cache_bytes: u64,
     /// How rows are read.
     pub read_path: ReadPathChoice,
+    /// How reads get to the read path and back.
+    pub scheduler: Scheduler,
     /// Whether rows are checked against their checksum.
     pub checksums: Checksums,
     /// Alignment of reads in bytes.
@@ -170,6 +266,7 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "queue_depth = {}", self.queue_depth)?;
         writeln!(f, "cache_bytes = {}", self.cache_bytes)?;
         writeln!(f, "read_path = {}", self.read_path)?;
+        writeln!(f, "scheduler = {}", self.scheduler)?;
         writeln!(f, "checksums = {:?}", self.checksums)?;
         writeln!(f, "align_bytes = {}", self.align_bytes)?;
         write!(f, "takes_in_flight_max = {}", self.takes_in_flight_max)
@@ -177,8 +274,9 @@ impl fmt::Display for ResolvedConfig {
 }
 
 const SHARDS_MAX: usize = 1024;
-const QUEUE_DEPTH_MAX: u32 = 4096;
+pub(crate) const QUEUE_DEPTH_MAX: u32 = 4096;
 const THREAD_POOL_THREADS_MAX: u32 = 1024;
+const SHARED_RINGS_MAX: u32 = 256;
 const ALIGN_BYTES_MAX: u32 = 65_536;
 
 fn refuse<T>(
@@ -213,12 +311,7 @@ impl Config {
                 "no take could ever start; it must be at least 1",
             );
         }
-        if let ReadPathChoice::ThreadPool { threads } = self.read_path
-            && (threads == 0 || threads > THREAD_POOL_THREADS_MAX)
-        {
-            let reason = format!("a pool needs 1 to {THREAD_POOL_THREADS_MAX} threads");
-            return refuse("read_path", self.read_path, reason);
-        }
+        self.check_read_path()?;
         if let Alignment::Bytes(bytes) = self.alignment
             && (!bytes.is_power_of_two() || !(512..=ALIGN_BYTES_MAX).contains(&bytes))
         {
@@ -260,6 +353,36 @@ impl Config {
             (0..shards).map(|shard| cpus[shard % cpus.len()]).collect()
         };
         Ok((shards, cpus))
+    }
+
+    fn check_read_path(&self) -> Result<(), ConfigError> {
+        let count = |count: u32, max: u32, what: &str| {
+            if (1..=max).contains(&count) {
+                return Ok(());
+            }
+            refuse(
+                "read_path",
+                self.read_path,
+                format!("it needs 1 to {max} {what}"),
+            )
+        };
+        match self.read_path {
+            ReadPathChoice::ThreadPool { threads } => {
+                count(threads, THREAD_POOL_THREADS_MAX, "threads")?;
+            }
+            ReadPathChoice::SharedRings { rings } => count(rings, SHARED_RINGS_MAX, "rings")?,
+            ReadPathChoice::Glommio | ReadPathChoice::Mmap
+                if self.scheduler == Scheduler::PerRead =>
+            {
+                let reason = format!(
+                    "{} reads on the shard's own thread; choose the scheduler batched, or one of the read paths ring-per-shard, shared-rings:N and thread-pool:N",
+                    self.read_path
+                );
+                return refuse("scheduler", self.scheduler, reason);
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// The alignment to use where the device asks for `device_bytes`.
@@ -388,6 +511,20 @@ mod tests {
                 },
                 "read_path",
             ),
+            (
+                Config {
+                    read_path: ReadPathChoice::SharedRings { rings: 0 },
+                    ..default()
+                },
+                "read_path",
+            ),
+            (
+                Config {
+                    read_path: ReadPathChoice::SharedRings { rings: 1 << 10 },
+                    ..default()
+                },
+                "read_path",
+            ),
         ] {
             assert_eq!(
                 config.placement(&allowed(&[0, 1], None)).unwrap_err().field,
@@ -404,14 +541,66 @@ mod tests {
 
     #[test]
     fn read_paths_have_names_and_an_unknown_one_lists_them() {
-        for name in ["auto", "ring-per-shard", "thread-pool:3"] {
-            assert_eq!(name.parse::<ReadPathChoice>().unwrap().to_string(), name);
+        // Each name of the list that users see, with a number for N.
+        let names = ReadPathChoice::NAMES.replace(" or ", ", ");
+        for listed in names.split(", ") {
+            let name = listed.replace('N', "3");
+            let parsed = name.parse::<ReadPathChoice>().unwrap().to_string();
+            assert!(parsed.starts_with(&name), "{name} is printed as {parsed}");
+            assert_eq!(
+                parsed.parse::<ReadPathChoice>().unwrap().to_string(),
+                parsed
+            );
         }
-        let error = "mapp".parse::<ReadPathChoice>().unwrap_err().to_string();
-        assert!(
-            error.contains("mapp") && error.contains("ring-per-shard"),
-            "{error}"
-        );
-        assert!("thread-pool:x".parse::<ReadPathChoice>().is_err());
+        for unknown in [
+            "mapp",
+            "thread-pool:x",
+            "shared-rings",
+            "shared-rings:-1",
+            "mmap:2",
+            "",
+        ] {
+            let error = unknown.parse::<ReadPathChoice>().unwrap_err();
+            assert_eq!(error.field, "read_path");
+            let message = error.to_string();
+            for part in [unknown, ReadPathChoice::NAMES] {
+                assert!(message.contains(part), "{part} in {message}");
+            }
+        }
+    }
+
+    #[test]
+    fn schedulers_have_names_and_an_unknown_one_lists_them() {
+        for name in Scheduler::NAMES.split(" or ") {
+            assert_eq!(name.parse::<Scheduler>().unwrap().to_string(), name);
+        }
+        let error = "fifo".parse::<Scheduler>().unwrap_err();
+        assert_eq!(error.field, "scheduler");
+        assert!(error.to_string().contains(Scheduler::NAMES), "{error}");
+    }
+
+    #[test]
+    fn a_task_per_read_goes_with_the_paths_that_other_threads_can_drive() {
+        for (name, works) in [
+            ("auto", true),
+            ("ring-per-shard", true),
+            ("shared-rings:2", true),
+            ("thread-pool:2", true),
+            ("glommio", false),
+            ("mmap", false),
+        ] {
+            let config = Config {
+                read_path: name.parse().unwrap(),
+                scheduler: Scheduler::PerRead,
+                ..Config::default()
+            };
+            match config.placement(&allowed(&[0], None)) {
+                Ok(_) => assert!(works, "{name}"),
+                Err(error) => {
+                    assert!(!works && error.field == "scheduler", "{error}");
+                    assert!(error.reason.contains("ring-per-shard"), "{error}");
+                }
+            }
+        }
     }
 }

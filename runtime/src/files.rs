@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +38,10 @@ pub(crate) struct Files {
 impl Files {
     pub(crate) fn index(&self, group: usize, dir: u32) -> u32 {
         (group * self.dirs + dir as usize) as u32
+    }
+
+    pub(crate) fn borrowed(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.files.iter().map(|file| file.descriptor.as_fd())
     }
 
     pub(crate) fn descriptors(&self) -> Vec<RawFd> {

@@ -27,7 +27,9 @@ mod stats;
 mod store;
 mod take;
 
-pub use config::{Alignment, Checksums, Config, CpuChoice, ReadPathChoice, ResolvedConfig};
+pub use config::{
+    Alignment, Checksums, Config, CpuChoice, ReadPathChoice, ResolvedConfig, Scheduler,
+};
 pub use cpus::{AllowedCpus, allowed_cpus};
 pub use error::{ConfigError, Error, FaultKind, RowFault};
 pub use local::LocalShard;

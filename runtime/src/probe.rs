@@ -67,10 +67,16 @@ pub fn probe_ring() -> Result<RingRung, NoRing> {
         ring.completion().next().ok_or(io::ErrorKind::TimedOut)?;
         Ok(rung)
     };
-    attempt().map_err(|error| NoRing {
-        remedy: remedy(&error),
-        reason: error.to_string(),
-    })
+    attempt().map_err(NoRing::from)
+}
+
+impl From<io::Error> for NoRing {
+    fn from(error: io::Error) -> NoRing {
+        NoRing {
+            remedy: remedy(&error),
+            reason: error.to_string(),
+        }
+    }
 }
 
 fn remedy(error: &io::Error) -> String {

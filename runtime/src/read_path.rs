@@ -1,8 +1,19 @@
 //! The seam between a shard and the device: reads go in, completions come out. Which
 //! implementation a shard uses is decided once, when the store is opened.
 
+#[cfg(test)]
+mod contract;
+pub(crate) mod dma_file;
+mod mapped;
+pub(crate) mod parts;
+mod per_read;
+mod returns;
 pub(crate) mod ring_per_shard;
-pub(crate) mod thread_pool;
+pub(crate) mod shared_rings;
+#[cfg(test)]
+pub(crate) mod simulated;
+mod stage;
+mod thread_pool;
 
 use std::io;
 use std::ptr::NonNull;
@@ -23,6 +34,20 @@ pub(crate) struct Read {
     /// Whether the buffer is in the shard's arena, which may be registered.
     pub(crate) in_arena: bool,
 }
+
+// SAFETY: the buffer is exclusively the read's until its completion (contract of
+// `ReadPath::queue`), so it may be written from whichever thread performs the read.
+unsafe impl Send for Read {}
+
+/// Where memory lies that is lent to reads over and over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) start: NonNull<u8>,
+    pub(crate) bytes: usize,
+}
+
+// SAFETY: an address and a length; whoever reads or writes there has to say why it may.
+unsafe impl Send for Span {}
 
 /// The end of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,4 +84,8 @@ pub(crate) trait ReadPath {
     /// # Errors
     /// The path itself is broken; reads in flight may still write their buffers.
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()>;
+
+    /// The shard ends, and what is read from now on is of no use. A path that writes buffers
+    /// only in its turns may complete all reads as cancelled in the next one.
+    fn cancel(&mut self) {}
 }

@@ -14,23 +14,24 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use async_executor::LocalExecutor;
 use crossbeam_channel::Sender;
-use glommio::{LocalExecutorBuilder, Placement};
+use futures_lite::FutureExt as _;
+use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 use ringtake_storage::dataset::Dataset;
 use serde::Serialize;
 
 use crate::Error;
 use crate::arena::Arena;
-use crate::config::{Checksums, ReadPathChoice};
+use crate::config::{Checksums, ReadPathChoice, Scheduler};
 use crate::doorbell::Doorbell;
 use crate::files::Files;
 use crate::inbox::{LocalFuture, Message, Messages};
 use crate::local::{LocalQueue, LocalShard};
 use crate::probe::RingFeatures;
 use crate::read_path::ReadPath;
-use crate::read_path::ring_per_shard::{RingPerShard, build_ring};
-use crate::read_path::thread_pool::ThreadPool;
+use crate::read_path::dma_file::Reads;
+use crate::read_path::parts::Parts;
+use crate::read_path::shared_rings::SharedRings;
 use crate::route::{Ownership, ShardId};
 use crate::stats::ShardCounters;
 use engine::Engine;
@@ -46,6 +47,9 @@ pub(crate) struct ShardContext {
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) read_path: ReadPathChoice,
+    pub(crate) scheduler: Scheduler,
+    /// The rings of the store, where that is the read path.
+    pub(crate) rings: Option<Arc<SharedRings>>,
     pub(crate) queue_depth: u32,
     pub(crate) cache_bytes: u64,
     pub(crate) checksums: Checksums,
@@ -68,21 +72,22 @@ pub struct ShardInfo {
 /// Which executor runs the shard.
 #[derive(Clone)]
 enum Host {
-    Glommio,
-    Plain(Rc<LocalExecutor<'static>>),
+    /// With the reads of its own files, where that is the read path.
+    Glommio(Rc<Reads>),
+    Plain(Rc<async_executor::LocalExecutor<'static>>),
 }
 
 impl Host {
     fn name(&self) -> &'static str {
         match self {
-            Host::Glommio => "glommio",
+            Host::Glommio(_) => "glommio",
             Host::Plain(_) => "plain",
         }
     }
 
     fn spawn(&self, task: LocalFuture) {
         match self {
-            Host::Glommio => {
+            Host::Glommio(_) => {
                 glommio::spawn_local(task).detach();
             }
             Host::Plain(executor) => executor.spawn(task).detach(),
@@ -90,7 +95,7 @@ impl Host {
     }
 
     async fn yield_if_needed(&self) {
-        if matches!(self, Host::Glommio) {
+        if matches!(self, Host::Glommio(_)) {
             glommio::yield_if_needed().await;
         }
     }
@@ -104,6 +109,9 @@ const SLEEP_WITH_TASKS: Duration = Duration::from_millis(1);
 const SLEEP_IDLE: Duration = Duration::from_secs(1);
 /// Glommio's own rings serve its timers and callers' sockets only.
 const GLOMMIO_RING_DEPTH: usize = 32;
+/// Where glommio's files are the read path, memory that it registers with each of its three
+/// rings; what it needs beyond comes from the heap.
+const GLOMMIO_IO_MEMORY_MAX: usize = 16 << 20;
 
 /// Starts a shard's thread. Its report, or the reason why it did not start, comes through `started`.
 pub(crate) fn spawn(
@@ -120,7 +128,7 @@ pub(crate) fn spawn(
             if let Some(cpu) = context.cpu {
                 core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
             }
-            let executor = Rc::new(LocalExecutor::new());
+            let executor = Rc::new(async_executor::LocalExecutor::new());
             let host = Host::Plain(executor.clone());
             futures_lite::future::block_on(executor.run(run(context, messages, host, started)));
         };
@@ -131,25 +139,77 @@ pub(crate) fn spawn(
     }
     // Glommio's handle cannot tell whether its thread has ended, so the thread is ours and the
     // executor is made on it.
-    let body = move || {
-        let placement = context.cpu.map_or(Placement::Unbound, Placement::Fixed);
-        let executor = LocalExecutorBuilder::new(placement)
-            .name(&format!("rt-shard-{shard}"))
-            .io_memory(0)
-            .ring_depth(GLOMMIO_RING_DEPTH)
-            .preempt_timer(PREEMPT_TIMER)
-            .make();
-        match executor {
-            Ok(executor) => executor.run(run(context, messages, Host::Glommio, started)),
-            Err(error) => {
-                let _ = started.send(Err(error.to_string()));
-            }
+    let body = move || match executor_of(&context) {
+        Ok(executor) => run_under(executor, context, messages, started),
+        Err(error) => {
+            let _ = started.send(Err(error.to_string()));
         }
     };
     std::thread::Builder::new()
         .name(name)
         .spawn(body)
         .map_err(|error| failed(error.to_string()))
+}
+
+/// An executor with rings and memory for its own files, where those are the read path.
+fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>> {
+    let (ring_depth, io_memory) = match context.read_path {
+        ReadPathChoice::Glommio => {
+            let depth = (context.queue_depth as usize).next_power_of_two();
+            let slots = depth * engine::slot_bytes(context) as usize;
+            (
+                depth.max(GLOMMIO_RING_DEPTH),
+                slots.min(GLOMMIO_IO_MEMORY_MAX),
+            )
+        }
+        _ => (GLOMMIO_RING_DEPTH, 0),
+    };
+    LocalExecutorBuilder::new(context.cpu.map_or(Placement::Unbound, Placement::Fixed))
+        .name(&format!("rt-shard-{}", context.shard.0))
+        .io_memory(io_memory)
+        .ring_depth(ring_depth)
+        .preempt_timer(PREEMPT_TIMER)
+        .make()
+}
+
+/// Timers that are always set. Glommio parks, with tasks to run, if its preempt timer fires
+/// between being set and being looked at, as it does on a thread that loses its CPU just then;
+/// without a timer of a task's nothing would end that sleep. The later ones are for a thread
+/// that loses its CPU there again when it has just been woken.
+fn keep_awake() -> glommio::Task<()> {
+    use glommio::timer::sleep;
+    glommio::spawn_local(async {
+        loop {
+            let later = sleep(PREEMPT_TIMER * 200).or(sleep(PREEMPT_TIMER * 2000));
+            let soon = sleep(PREEMPT_TIMER).or(sleep(PREEMPT_TIMER * 20));
+            soon.or(later).await;
+        }
+    })
+}
+
+/// The life of a shard with a glommio executor.
+fn run_under(
+    executor: LocalExecutor,
+    context: ShardContext,
+    messages: Messages,
+    started: Sender<Result<ShardInfo, String>>,
+) {
+    let (ended, settled) = executor.run(async {
+        let awake = keep_awake();
+        let reads = Rc::new(Reads::default());
+        let life = run(context, messages, Host::Glommio(reads.clone()), started);
+        let ended = std::panic::AssertUnwindSafe(life).catch_unwind().await;
+        let settled = reads.settle().await;
+        awake.cancel().await;
+        (ended, settled)
+    });
+    if !settled {
+        tracing::error!("reads of glommio's do not end; its memory is given up");
+        std::mem::forget(executor);
+    }
+    if let Err(panic) = ended {
+        std::panic::resume_unwind(panic);
+    }
 }
 
 /// The life of a shard.
@@ -170,48 +230,27 @@ async fn run(
             return;
         }
     };
-    let mut ring;
-    let made: Result<(Box<dyn ReadPath + '_>, Option<RingFeatures>), String> = match parts.read_path
-    {
-        ReadPathChoice::ThreadPool { threads } => {
-            let descriptors = parts.files.descriptors();
-            let (doorbell, counters) = (parts.doorbell.clone(), parts.counters.clone());
-            // SAFETY: `parts.files` outlives the engine, and the pool with it.
-            let pool = unsafe {
-                ThreadPool::new(
-                    parts.shard.0,
-                    threads,
-                    parts.queue_depth,
-                    descriptors,
-                    doorbell,
-                    counters,
-                )
+    let mut ring = None;
+    let made = match (&host, parts.read_path) {
+        (Host::Glommio(reads), ReadPathChoice::Glommio) => reads
+            .open(&parts.files, parts.queue_depth, &parts.doorbell)
+            .await
+            .map(|path| (Box::new(path) as Box<dyn ReadPath>, None))
+            .map_err(|error| error.to_string()),
+        _ => {
+            let made_from = Parts {
+                shard: parts.shard.0,
+                read_path: parts.read_path,
+                queue_depth: parts.queue_depth,
+                files: parts.files.clone(),
+                arena: arena.region().span(),
+                doorbell: parts.doorbell.clone(),
+                counters: parts.counters.clone(),
+                rings: parts.rings.clone(),
             };
-            pool.map(|pool| (Box::new(pool) as Box<dyn ReadPath + '_>, None))
+            // SAFETY: `arena` and `parts.files` outlive the engine, which owns the path.
+            unsafe { made_from.scheduled(parts.scheduler, &mut ring) }
                 .map_err(|error| error.to_string())
-        }
-        // One entry more than reads, for the doorbell.
-        ReadPathChoice::Auto | ReadPathChoice::RingPerShard => {
-            match build_ring(parts.queue_depth + 1) {
-                Ok((made, rung)) => {
-                    ring = made;
-                    let descriptors = parts.files.descriptors();
-                    let (doorbell, counters) = (parts.doorbell.clone(), parts.counters.clone());
-                    // SAFETY: `arena`, `parts.files` and `ring` outlive the path, which borrows the ring.
-                    let (path, features) = unsafe {
-                        RingPerShard::new(
-                            &mut ring,
-                            rung,
-                            descriptors,
-                            arena.region(),
-                            doorbell,
-                            counters,
-                        )
-                    };
-                    Ok((Box::new(path) as Box<dyn ReadPath + '_>, Some(features)))
-                }
-                Err(error) => Err(error.to_string()),
-            }
         }
     };
     let engine = made.and_then(|(path, features)| {
@@ -235,6 +274,9 @@ async fn run(
     let _ = started.send(Ok(info));
     drop(started);
     let local = Rc::new(LocalQueue::default());
+    // Whether the executor may have something to do beside this loop. If it never had, the loop
+    // does not go back to it.
+    let mut shares_executor = parts.read_path == ReadPathChoice::Glommio;
     let mut stopping = false;
     loop {
         let mut worked = false;
@@ -243,6 +285,7 @@ async fn run(
             match message {
                 Message::Take(part) => engine.accept(part),
                 Message::Run(make) => {
+                    shares_executor = true;
                     let shard = LocalShard::new(context.clone(), local.clone());
                     host.spawn(local.clone().counted(make(shard)));
                 }
@@ -260,7 +303,7 @@ async fn run(
         if local.tasks() > 0 {
             // Code of callers runs now; rows it has just got may make it ask for more.
             futures_lite::future::yield_now().await;
-        } else {
+        } else if shares_executor {
             host.yield_if_needed().await;
         }
         if worked || engine.can_plan() || !local.is_empty() {
@@ -268,11 +311,17 @@ async fn run(
         }
         context.doorbell.lie_down();
         if messages.is_empty() {
-            engine.sleep(if local.tasks() > 0 {
-                SLEEP_WITH_TASKS
-            } else {
-                SLEEP_IDLE
-            });
+            let with_tasks = local.tasks() > 0;
+            match &host {
+                // The executor runs these reads and the callers' code meanwhile, so nothing but
+                // rows that such code asks for needs a look from time to time.
+                Host::Glommio(reads) if parts.read_path == ReadPathChoice::Glommio => {
+                    context.counters.sleeps.add(1);
+                    reads.rest(with_tasks.then_some(SLEEP_WITH_TASKS)).await;
+                }
+                _ if with_tasks => engine.sleep(SLEEP_WITH_TASKS),
+                _ => engine.sleep(SLEEP_IDLE),
+            }
         }
         context.doorbell.get_up();
     }

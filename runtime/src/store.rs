@@ -18,13 +18,14 @@ use ringtake_storage::dataset::{Dataset, TableCheck};
 use ringtake_storage::projection::{Missing, Projection};
 use serde::Serialize;
 
-use crate::config::{Checksums, Config, ReadPathChoice, ResolvedConfig};
+use crate::config::{Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::cpus::allowed_cpus;
 use crate::files::{self, Files};
 use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
 use crate::outputs::{ColumnBuffer, Outputs};
 use crate::probe::{NoRing, probe_ring};
+use crate::read_path::shared_rings::SharedRings;
 use crate::route::{Ownership, ShardId};
 use crate::shard::{self, ShardContext, ShardInfo, catch_panic};
 use crate::stats::{ShardCounters, ShardStats};
@@ -65,6 +66,8 @@ pub struct StoreInfo {
     pub table_bytes: u64,
     /// The read path in use, which is not the one asked for where that was `auto`.
     pub read_path: ReadPathChoice,
+    /// How reads get to the read path and back.
+    pub scheduler: Scheduler,
     /// Whether reads go past the page cache.
     pub direct: bool,
     /// The shards.
@@ -107,6 +110,7 @@ impl Store {
                 queue_depth: config.queue_depth,
                 cache_bytes: config.cache_bytes,
                 read_path,
+                scheduler: config.scheduler,
                 checksums: config.checksums,
                 align_bytes,
                 takes_in_flight_max: config.takes_in_flight_max,
@@ -413,8 +417,24 @@ impl Plan {
         Ownership::new(self.dataset.layout().block_rows, self.config.shards)
     }
 
+    /// Starts the rings that shards share, if that is the read path.
+    fn start_rings(&self) -> Result<Option<Arc<SharedRings>>> {
+        let ReadPathChoice::SharedRings { rings } = self.config.read_path else {
+            return Ok(None);
+        };
+        let (shards, queue_depth) = (self.config.shards, self.config.queue_depth);
+        match SharedRings::start(rings, shards, queue_depth, &self.files) {
+            Ok(rings) => Ok(Some(Arc::new(rings))),
+            Err(error) => {
+                let NoRing { reason, remedy } = error.into();
+                Err(Error::NoRing { reason, remedy })
+            }
+        }
+    }
+
     /// Starts all shards, or none.
     fn start(&self) -> Result<Started> {
+        let rings = self.start_rings()?;
         let mut started = Started {
             inboxes: Vec::new(),
             counters: Vec::new(),
@@ -423,7 +443,7 @@ impl Plan {
         };
         let mut reports = Vec::new();
         for shard in 0..self.config.shards {
-            match self.start_shard(shard, &mut started) {
+            match self.start_shard(shard, rings.clone(), &mut started) {
                 Ok(reported) => reports.push(reported),
                 Err(error) => return Err(started.abandon(error)),
             }
@@ -445,6 +465,7 @@ impl Plan {
     fn start_shard(
         &self,
         shard: usize,
+        rings: Option<Arc<SharedRings>>,
         started: &mut Started,
     ) -> Result<Receiver<Result<ShardInfo, String>>> {
         let config = &self.config;
@@ -463,6 +484,8 @@ impl Plan {
             counters: counters.clone(),
             doorbell,
             read_path: config.read_path,
+            scheduler: config.scheduler,
+            rings,
             queue_depth: config.queue_depth,
             cache_bytes: config.cache_bytes / config.shards as u64,
             checksums: config.checksums,
@@ -482,6 +505,7 @@ impl Plan {
             rows: self.dataset.rows(),
             table_bytes: self.dataset.table_bytes(),
             read_path: self.config.read_path,
+            scheduler: self.config.scheduler,
             direct: self.files.direct,
             shards: started.shards,
             warnings,
@@ -522,7 +546,7 @@ fn choose_read_path(
         (ReadPathChoice::Auto | ReadPathChoice::RingPerShard, Ok(_)) => {
             Ok(ReadPathChoice::RingPerShard)
         }
-        (ReadPathChoice::RingPerShard, Err(NoRing { reason, remedy })) => Err(Error::NoRing {
+        (_, Err(NoRing { reason, remedy })) if asked.needs_ring() => Err(Error::NoRing {
             reason: reason.clone(),
             remedy: remedy.clone(),
         }),
@@ -534,6 +558,6 @@ fn choose_read_path(
                 threads: FALLBACK_THREADS,
             })
         }
-        (ReadPathChoice::ThreadPool { .. }, _) => Ok(asked),
+        _ => Ok(asked),
     }
 }

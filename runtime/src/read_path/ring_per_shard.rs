@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squeue, types};
 
-use crate::arena::Region;
 use crate::doorbell::Doorbell;
 use crate::probe::{RingFeatures, RingRung};
-use crate::read_path::{Completion, Read, ReadPath, Wait};
+use crate::read_path::{Completion, Read, ReadPath, Span, Wait};
 use crate::stats::ShardCounters;
 
 /// User data of the doorbell's poll; tokens are 32 bits, so no read has it.
@@ -74,24 +73,26 @@ impl<'r> RingPerShard<'r> {
     /// kernels) is used unregistered, and `features` says so.
     ///
     /// # Safety
-    /// `arena` outlives the ring, and so do the descriptors in `files`.
+    /// The memory of `arena` outlives the ring, and so do the descriptors in `files`.
     pub(crate) unsafe fn new(
         ring: &'r mut IoUring,
         rung: RingRung,
         files: Vec<RawFd>,
-        arena: &Region,
+        arena: Option<Span>,
         doorbell: Arc<Doorbell>,
         counters: Arc<ShardCounters>,
     ) -> (RingPerShard<'r>, RingFeatures) {
         let timeouts = ring.params().is_feature_ext_arg();
         let (mut submitter, submissions, completions) = ring.split();
         let registered_files = submitter.register_files(&files).is_ok();
-        let iovec = libc::iovec {
-            iov_base: arena.start().as_ptr().cast(),
-            iov_len: arena.bytes(),
-        };
-        // SAFETY: the arena outlives the ring, as the caller promises.
-        let fixed_buffers = unsafe { submitter.register_buffers(&[iovec]) }.is_ok();
+        let fixed_buffers = arena.is_some_and(|arena| {
+            let iovec = libc::iovec {
+                iov_base: arena.start.as_ptr().cast(),
+                iov_len: arena.bytes,
+            };
+            // SAFETY: the arena outlives the ring, as the caller promises.
+            unsafe { submitter.register_buffers(&[iovec]) }.is_ok()
+        });
         let registered_ring = submitter.register_ring_fd().is_ok();
         let features = RingFeatures {
             rung,

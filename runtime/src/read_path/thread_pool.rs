@@ -7,26 +7,17 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crossbeam_channel::{Sender, bounded};
 
 use crate::doorbell::Doorbell;
+use crate::read_path::returns::Returns;
 use crate::read_path::{Completion, Read, ReadPath, Wait};
 use crate::stats::ShardCounters;
 
-/// A read on its way to a pool thread.
-struct Job(Read);
-
-// SAFETY: the buffer is exclusively the read's until its completion (contract of
-// `ReadPath::queue`), so it may be written from the thread that performs the read.
-unsafe impl Send for Job {}
-
 /// See the module.
 pub(crate) struct ThreadPool {
-    jobs: Option<Sender<Job>>,
-    done: Receiver<Completion>,
-    doorbell: Arc<Doorbell>,
-    counters: Arc<ShardCounters>,
+    jobs: Option<Sender<Read>>,
+    returns: Returns<Completion>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -43,20 +34,18 @@ impl ThreadPool {
         doorbell: Arc<Doorbell>,
         counters: Arc<ShardCounters>,
     ) -> io::Result<ThreadPool> {
-        let (jobs, taken) = bounded::<Job>(queue_depth as usize);
+        let (jobs, taken) = bounded::<Read>(queue_depth as usize);
         let (completed, done) = bounded(queue_depth as usize);
         let mut pool = ThreadPool {
             jobs: Some(jobs),
-            done,
-            doorbell,
-            counters,
+            returns: Returns::new(done, doorbell.clone(), counters),
             threads: Vec::new(),
         };
         for thread in 0..threads.min(queue_depth) {
             let (taken, completed) = (taken.clone(), completed.clone());
-            let (files, doorbell) = (files.clone(), pool.doorbell.clone());
+            let (files, doorbell) = (files.clone(), doorbell.clone());
             let body = move || {
-                for Job(read) in taken {
+                for read in taken {
                     // SAFETY: the descriptor outlives the pool, as the caller of `new` promises.
                     let file = unsafe { BorrowedFd::borrow_raw(files[read.file as usize]) };
                     // SAFETY: the buffer is ours until the completion is sent.
@@ -79,17 +68,11 @@ impl ThreadPool {
         }
         Ok(pool)
     }
-
-    fn reap(&self, completions: &mut Vec<Completion>) -> usize {
-        let before = completions.len();
-        completions.extend(self.done.try_iter());
-        completions.len() - before
-    }
 }
 
 /// # Safety
 /// `read.buffer` is exclusively the caller's.
-unsafe fn read_whole(file: BorrowedFd<'_>, read: Read) -> Result<u32, i32> {
+pub(super) unsafe fn read_whole(file: BorrowedFd<'_>, read: Read) -> Result<u32, i32> {
     loop {
         // SAFETY: the buffer has `bytes` bytes of initialised memory (an anonymous map).
         let buffer =
@@ -106,34 +89,13 @@ impl ReadPath for ThreadPool {
     unsafe fn queue(&mut self, read: Read) {
         // The channel has room for the whole queue depth, and the pool lives as long as we do.
         if let Some(jobs) = &self.jobs {
-            let sent = jobs.send(Job(read));
+            let sent = jobs.send(read);
             debug_assert!(sent.is_ok());
         }
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        if self.reap(completions) > 0 {
-            return Ok(());
-        }
-        let Wait::For { timeout, .. } = wait else {
-            return Ok(());
-        };
-        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // Pool threads ring like any producer, so the shard lies down before the last look.
-        self.doorbell.lie_down();
-        let mut slept = Ok(0);
-        if self.reap(completions) == 0 {
-            let mut bell = [PollFd::from_borrowed_fd(self.doorbell.fd(), PollFlags::IN)];
-            self.counters.system_calls.add(1);
-            slept = poll(&mut bell, Some(&timeout));
-            self.doorbell.silence();
-            self.reap(completions);
-        }
-        self.doorbell.get_up();
-        match slept {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
+        self.returns.turn(wait, completions)
     }
 }
 

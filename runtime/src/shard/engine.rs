@@ -609,6 +609,7 @@ impl Drop for Engine<'_> {
     fn drop(&mut self) {
         // Takes that are not done fail now, not after the wait.
         self.actives.clear();
+        self.path.cancel();
         for _ in 0..DRAIN_ATTEMPTS {
             if self.lent == 0 {
                 return;

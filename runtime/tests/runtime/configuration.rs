@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ringtake_runtime::{
-    Alignment, Checksums, Config, CpuChoice, Error, ReadPathChoice, Store, allowed_cpus,
+    Alignment, Checksums, Config, CpuChoice, Error, ReadPathChoice, Scheduler, Store, allowed_cpus,
 };
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -75,6 +75,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         queue_depth: 33,
         cache_bytes: 12_345_678,
         checksums: Checksums::Skip,
+        scheduler: Scheduler::PerRead,
         alignment: Alignment::Bytes(8192),
         takes_in_flight_max: 77,
         ..config(3, ReadPathChoice::ThreadPool { threads: 5 })
@@ -91,6 +92,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         "queue_depth = 33".to_owned(),
         "cache_bytes = 12345678".to_owned(),
         "read_path = thread-pool:5".to_owned(),
+        "scheduler = per-read".to_owned(),
         "checksums = Skip".to_owned(),
         "align_bytes = 8192".to_owned(),
         "takes_in_flight_max = 77".to_owned(),
@@ -107,6 +109,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
     assert_eq!(opened["rows"], ROWS);
     assert_eq!(opened["shards"][2]["thread"], "rt-shard-2");
     assert_eq!(opened["read_path"], "thread-pool:5");
+    assert_eq!(opened["scheduler"], "per-read");
     // What nobody chose is there too.
     let default = Store::open(&path, Config::default()).unwrap();
     let resolved = default.config();
@@ -176,6 +179,21 @@ fn a_configuration_that_cannot_work_is_refused_with_field_and_reason() {
                 ..base()
             },
             "takes_in_flight_max",
+        ),
+        (
+            Config {
+                read_path: ReadPathChoice::SharedRings { rings: 0 },
+                ..base()
+            },
+            "read_path",
+        ),
+        (
+            Config {
+                read_path: ReadPathChoice::Glommio,
+                scheduler: Scheduler::PerRead,
+                ..base()
+            },
+            "scheduler",
         ),
     ] {
         match Store::open(&path, config) {

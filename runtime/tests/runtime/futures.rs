@@ -162,7 +162,7 @@ fn takes_that_race_with_close_bring_right_rows_or_say_that_it_is_closed() {
     let (_dir, path) = written();
     let mut rng = seeded(20);
     for round in 0..40 {
-        let store = open(&path, 2, READ_PATHS[round % 2]);
+        let store = open(&path, 2, READ_PATHS[round % READ_PATHS.len()]);
         let ids = draw(&mut rng, ROWS, 30);
         let pause = Duration::from_micros(rng.random_range(0..400));
         without_hanging(move || {

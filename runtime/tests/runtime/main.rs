@@ -14,6 +14,7 @@ mod local;
 mod no_ring;
 mod opened;
 mod options;
+mod paths;
 mod promises;
 mod replaced;
 mod shards;

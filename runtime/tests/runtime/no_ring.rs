@@ -1,6 +1,6 @@
 //! Where io_uring is forbidden: rows come all the same, loudly, or the error says what to do.
 
-use ringtake_runtime::{Config, Error, ReadPathChoice, Store};
+use ringtake_runtime::{Config, Error, ReadPathChoice, Scheduler, Store};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -89,15 +89,34 @@ fn without_io_uring_threads_read_and_the_ring_is_refused_with_a_remedy() {
             .warnings
             .is_empty()
     );
-    let ring = Config {
-        read_path: ReadPathChoice::RingPerShard,
+    for read_path in [
+        ReadPathChoice::RingPerShard,
+        ReadPathChoice::Glommio,
+        ReadPathChoice::SharedRings { rings: 2 },
+    ] {
+        for scheduler in [Scheduler::Batched, Scheduler::PerRead] {
+            if (read_path, scheduler) == (ReadPathChoice::Glommio, Scheduler::PerRead) {
+                continue;
+            }
+            let ring = Config {
+                read_path,
+                scheduler,
+                ..two_shards()
+            };
+            let error = Store::open(&path, ring).unwrap_err();
+            assert!(matches!(error, Error::NoRing { .. }), "{error}");
+            let message = error.to_string();
+            for part in [&reason, remedy, "thread-pool"] {
+                assert!(message.contains(part), "{part} in {message}");
+            }
+        }
+    }
+    let map = Config {
+        read_path: ReadPathChoice::Mmap,
         ..two_shards()
     };
-    let error = Store::open(&path, ring).unwrap_err();
-    assert!(matches!(error, Error::NoRing { .. }), "{error}");
-    let message = error.to_string();
-    for part in [&reason, remedy, "thread-pool"] {
-        assert!(message.contains(part), "{part} in {message}");
-    }
+    let store = Store::open(&path, map).unwrap();
+    let taken = store.take(&[3, 1_400], &store.all_columns()).unwrap();
+    assert_eq!(taken, dataset::expected(&[3, 1_400], &COLUMNS));
     println!("rows came without a ring");
 }

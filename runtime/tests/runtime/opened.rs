@@ -8,12 +8,29 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ringtake_runtime::{Config, CpuChoice, ReadPathChoice, Store};
+use ringtake_runtime::{Config, CpuChoice, ReadPathChoice, Scheduler, Store};
 
-pub(crate) const READ_PATHS: [ReadPathChoice; 2] = [
+/// All of them.
+pub(crate) const READ_PATHS: [ReadPathChoice; 5] = [
     ReadPathChoice::RingPerShard,
+    ReadPathChoice::Glommio,
+    ReadPathChoice::SharedRings { rings: 2 },
     ReadPathChoice::ThreadPool { threads: 3 },
+    ReadPathChoice::Mmap,
 ];
+
+/// All ways from a shard to the device and back: each read path, with each scheduler that it
+/// goes with.
+pub(crate) fn ways() -> impl Iterator<Item = (ReadPathChoice, Scheduler)> {
+    let batched = READ_PATHS.map(|read_path| (read_path, Scheduler::Batched));
+    let per_read = [
+        ReadPathChoice::RingPerShard,
+        ReadPathChoice::SharedRings { rings: 1 },
+        ReadPathChoice::ThreadPool { threads: 3 },
+    ];
+    let per_read = per_read.map(|read_path| (read_path, Scheduler::PerRead));
+    batched.into_iter().chain(per_read)
+}
 
 /// A shallow queue, so that a take of a few hundred rows fills it.
 pub(crate) fn config(shards: usize, read_path: ReadPathChoice) -> Config {

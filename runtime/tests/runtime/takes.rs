@@ -9,7 +9,7 @@ use ringtake_storage::layout::LayoutPolicy;
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::every_type;
-use crate::opened::{READ_PATHS, config, draw, open, seeded};
+use crate::opened::{READ_PATHS, config, draw, open, seeded, ways};
 
 const ROWS: u64 = 5_000;
 
@@ -24,10 +24,11 @@ fn every_layout_read_path_and_cache_returns_the_rows_in_order() {
             ..Shape::of(2_500)
         };
         dataset::write(&path, &shape);
-        for read_path in READ_PATHS {
+        for (read_path, scheduler) in ways() {
             for (shards, cache_bytes) in [(1, 1 << 20), (2, 0), (3, 1 << 30)] {
                 let config = Config {
                     cache_bytes,
+                    scheduler,
                     ..config(shards, read_path)
                 };
                 let store = Store::open(&path, config).unwrap();
@@ -37,7 +38,7 @@ fn every_layout_read_path_and_cache_returns_the_rows_in_order() {
                     assert_eq!(
                         taken,
                         dataset::expected(&ids, &COLUMNS),
-                        "{policy} {read_path} {shards} {cache_bytes} {round}"
+                        "{policy} {read_path} {scheduler} {shards} {cache_bytes} {round}"
                     );
                 }
             }

@@ -1,0 +1,89 @@
+//! Measures a store from outside and proves what it measured.
+//!
+//! The binary is [`main`]. The rest of what is public lets other programs measure another way
+//! to take rows by id with the same workload, loop, counters, proof, checksum and record:
+//! implement [`Subject`] and [`Answer`], fill in [`Options`], and call [`measure`]. A subject
+//! may use any runtime ([`Subject::drive`]) and return rows of any kind.
+
+#![forbid(unsafe_code)]
+
+mod advice;
+mod cli;
+mod dataset;
+mod device;
+mod driver;
+mod environment;
+mod error;
+mod figures;
+mod file_read;
+mod interrupt;
+mod measure;
+mod permutation;
+mod process;
+mod proof;
+mod quick;
+mod record;
+mod report;
+mod row_checksum;
+mod subject;
+mod system_calls;
+mod workload;
+
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command, FileReadArgs, QuickArgs};
+
+pub use crate::driver::{Bound, Load};
+pub use crate::error::Error;
+pub use crate::interrupt::listen;
+pub use crate::measure::{Options, measure};
+pub use crate::proof::Cache;
+pub use crate::record::Record;
+pub use crate::report::{report, write_json};
+pub use crate::row_checksum::{RowBytes, RowsChecksum};
+pub use crate::subject::{Alarm, Answer, Facts, Subject};
+
+/// Runs the `bench` program on the command line of this process; the first signal ends it
+/// in order.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .init();
+    let interrupted = interrupt::listen();
+    let done = match cli.command {
+        None => quick::run(&QuickArgs::default(), &interrupted),
+        Some(Command::Quick(args)) => quick::run(&args, &interrupted),
+        Some(Command::FileRead(args)) => file_read(&args, &interrupted),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            match error {
+                Error::Interrupted => ExitCode::from(interrupt::EXIT_STATUS),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn file_read(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<(), Error> {
+    let record = file_read::measure(args, interrupted)?;
+    let text = report::report(std::slice::from_ref(&record));
+    match &args.json {
+        Some(path) if report::goes_to_stdout(path) => eprint!("{text}"),
+        _ => report::print(&text)?,
+    }
+    if let Some(path) = &args.json {
+        report::write_json(path, &record)?;
+    }
+    match record.invalid_reason {
+        Some(reason) if args.require_valid => Err(Error::NotValid { reason }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,318 @@
+//! One measurement of one subject: brings it into the state asked for, counts everything around
+//! a loop of takes, and makes the record.
+//!
+//! The order matters. The counter of system calls is opened before the subject so that it
+//! follows the subject's threads. The caches are filled and the warm-up queries asked before the
+//! first count. The checksum over rows is taken after the last count, because hashing every byte
+//! would cost more than reading it.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use ringtake_runtime::ShardStats;
+
+use crate::advice::advice;
+use crate::device::{DeviceReads, Devices, NoDevice};
+use crate::driver::{self, Bound, Load};
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::process::Spent;
+use crate::proof::Cache;
+use crate::record::{Configuration, Measurement, Record};
+use crate::row_checksum::RowsChecksum;
+use crate::subject::{Alarm, Answer as _, Subject};
+use crate::system_calls::SystemCalls;
+use crate::workload::Workload;
+
+/// The checksum covers the rows of so many queries, or of one pass if that is less.
+const CHECKSUM_QUERIES: u64 = 64;
+
+/// Rows of one take while the caches are filled.
+const FILL_ROWS: u64 = 4096;
+
+/// Rounds over the dataset in which the caches must come to hold it.
+const FILL_ROUNDS_MAX: usize = 3;
+
+/// What to measure and how hard to push. The default leaves out the dataset: `dataset`,
+/// `dataset_rows` and `rows` must be said.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The name of the workload in the record.
+    pub workload: &'static str,
+    /// Where the rows must come from.
+    pub cache: Cache,
+    /// Client threads, queries in flight and the end of the run.
+    pub load: Load,
+    /// Rows of the dataset.
+    pub dataset_rows: u64,
+    /// Only the first of them are used; at most `dataset_rows`.
+    pub rows: u64,
+    /// Rows of each query, none of them twice.
+    pub rows_per_query: u64,
+    /// Chooses the order of the rows.
+    pub seed: u64,
+    /// How often to measure at most while other programs read the drive and spoil the proof.
+    pub attempts: u32,
+    /// The dataset, as the record names it.
+    pub dataset: PathBuf,
+    /// The columns taken, as the record names them.
+    pub columns: Vec<String>,
+    /// Bytes of those columns in one row, where every one is of fixed width.
+    pub row_bytes: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            workload: "file-read",
+            cache: Cache::Cold,
+            load: Load {
+                threads: NonZeroUsize::MIN,
+                in_flight: NonZeroUsize::MIN.saturating_add(3),
+                bound: Bound::Time(Duration::from_secs(10)),
+            },
+            dataset_rows: 0,
+            rows: 0,
+            rows_per_query: 500,
+            seed: 1,
+            attempts: 3,
+            dataset: PathBuf::new(),
+            columns: Vec::new(),
+            row_bytes: None,
+        }
+    }
+}
+
+/// Opens a subject and measures it. `interrupted` ends the run early, with an error; see
+/// [`crate::listen`].
+///
+/// # Errors
+/// What `open` or a take returns; a dataset of less rows than a query; an interruption. A run
+/// that cannot be proven is no error: its record says so.
+pub fn measure<S: Subject>(
+    options: &Options,
+    interrupted: &AtomicBool,
+    open: impl FnOnce() -> Result<S, Error>,
+) -> Result<Record, Error> {
+    let workload = Workload::new(options.rows, options.rows_per_query, options.seed)?;
+    let mut system_calls = SystemCalls::open();
+    let subject = open()?;
+    let devices = Devices::holding(&subject.files()?);
+    let session = Session {
+        subject: &subject,
+        options,
+        workload: &workload,
+        devices: &devices,
+        interrupted,
+    };
+    if options.cache == Cache::Warm {
+        session.fill_caches()?;
+    }
+    session.warm_up()?;
+    let mut measurement = session.run_until_undisturbed(&mut system_calls)?;
+    measurement.checksum = session.checksum()?;
+    let environment = Environment::observe(devices.map(|d| d.describe()).unwrap_or_default());
+    let mut record = Record::new(
+        &measurement,
+        options.workload,
+        subject.read_path(),
+        environment,
+        configuration(options, &subject),
+    );
+    record.warnings = subject.warnings();
+    record.warnings.extend(advice(&record, subject.facts()));
+    Ok(record)
+}
+
+fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
+    let (seconds, queries) = match options.load.bound {
+        Bound::Time(time) => (Some(time.as_secs_f64()), None),
+        Bound::Queries(queries) => (None, Some(queries)),
+    };
+    Configuration {
+        dataset: options.dataset.clone(),
+        dataset_rows: options.dataset_rows,
+        rows_used: options.rows,
+        columns: options.columns.clone(),
+        row_bytes: options.row_bytes,
+        seconds,
+        queries,
+        rows_per_query: options.rows_per_query,
+        threads: options.load.threads.get(),
+        in_flight: options.load.in_flight.get(),
+        seed: options.seed,
+        store: subject.configuration(),
+        store_info: subject.description(),
+    }
+}
+
+/// Every counter at one instant.
+struct Counts {
+    spent: Spent,
+    store: Option<ShardStats>,
+    device: Result<DeviceReads, NoDevice>,
+    system_calls: Result<u64, String>,
+}
+
+/// A subject under one workload.
+struct Session<'a, S> {
+    subject: &'a S,
+    options: &'a Options,
+    workload: &'a Workload,
+    devices: &'a Result<Devices, NoDevice>,
+    interrupted: &'a AtomicBool,
+}
+
+impl<S: Subject> Session<'_, S> {
+    fn run_until_undisturbed(
+        &self,
+        system_calls: &mut Result<SystemCalls, String>,
+    ) -> Result<Measurement, Error> {
+        let mut attempt = 1;
+        loop {
+            let measurement = Measurement {
+                attempt,
+                ..self.run(system_calls)?
+            };
+            match measurement.prove() {
+                Err(reason) if reason.is_disturbance() && attempt < self.options.attempts => {
+                    eprintln!("measuring again: {reason}");
+                    attempt += 1;
+                }
+                _ => return Ok(measurement),
+            }
+        }
+    }
+
+    /// One loop with every counter read before and after.
+    fn run(&self, system_calls: &mut Result<SystemCalls, String>) -> Result<Measurement, Error> {
+        let mut counts = || Counts {
+            spent: Spent::by_process(),
+            store: self.subject.counters(),
+            device: self.device_reads(),
+            system_calls: match system_calls {
+                Ok(calls) => calls.count(),
+                Err(reason) => Err(reason.clone()),
+            },
+        };
+        let mut before = None;
+        let run = driver::run(
+            self.options.load,
+            self.workload,
+            self.interrupted,
+            self.subject,
+            || before = Some(counts()),
+        )?;
+        let after = counts();
+        let before =
+            before.unwrap_or_else(|| unreachable!("the driver calls `at_start` in every run"));
+        Ok(Measurement {
+            cache: self.options.cache,
+            attempt: 1,
+            unique_rows: self.workload.unique_rows(run.queries),
+            row_bytes: self.options.row_bytes,
+            checksum: RowsChecksum::default(),
+            spent: after.spent.since(before.spent),
+            store: after.store.zip(before.store).map(|(after, b)| after - b),
+            device: after
+                .device
+                .and_then(|after| Ok(after.since(before.device?))),
+            system_calls: after
+                .system_calls
+                .and_then(|after| Ok(after - before.system_calls?)),
+            run,
+        })
+    }
+
+    fn device_reads(&self) -> Result<DeviceReads, NoDevice> {
+        self.devices
+            .clone()
+            .and_then(|devices: Devices| devices.reads())
+    }
+
+    /// Takes every row once, in order, until a whole round needs no read.
+    fn fill_caches(&self) -> Result<(), Error> {
+        let rows = self.options.rows;
+        // The subject's own count is not moved by other programs.
+        let reads = || match self.subject.counters() {
+            Some(counters) => counters.reads,
+            None => self.device_reads().map_or(0, DeviceReads::issued),
+        };
+        for round in 0..FILL_ROUNDS_MAX {
+            let before = reads();
+            let bar = progress_bar(rows, if round == 0 { "filling" } else { "checking" });
+            self.drive(async {
+                for start in (0..rows).step_by(FILL_ROWS as usize) {
+                    stop_if(self.interrupted)?;
+                    let row_ids: Vec<u64> = (start..rows.min(start + FILL_ROWS)).collect();
+                    self.subject.take(&row_ids).await?;
+                    bar.inc(row_ids.len() as u64);
+                }
+                Ok(())
+            })?;
+            bar.finish_and_clear();
+            if reads() == before {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn warm_up(&self) -> Result<(), Error> {
+        self.drive(async {
+            let mut row_ids = Vec::new();
+            for index in 0..self.workload.warm_up_queries() {
+                stop_if(self.interrupted)?;
+                self.workload.warm_up_query(index, &mut row_ids);
+                self.subject.take(&row_ids).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The first queries of the workload again, every byte looked at.
+    fn checksum(&self) -> Result<RowsChecksum, Error> {
+        self.drive(async {
+            let mut checksum = RowsChecksum::default();
+            let mut row_ids = Vec::new();
+            for index in 0..self.workload.pass_queries().min(CHECKSUM_QUERIES) {
+                stop_if(self.interrupted)?;
+                self.workload.query(index, &mut row_ids);
+                let answer = self.subject.take(&row_ids).await?;
+                if answer.rows() != row_ids.len() {
+                    return Err(Error::RowsLost {
+                        asked: row_ids.len(),
+                        returned: answer.rows(),
+                    });
+                }
+                answer.add_to(&mut checksum, &row_ids)?;
+            }
+            Ok(checksum)
+        })
+    }
+
+    fn drive<T>(&self, client: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        self.subject.drive(client, &Alarm::default())
+    }
+}
+
+fn stop_if(interrupted: &AtomicBool) -> Result<(), Error> {
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    Ok(())
+}
+
+/// A bar on standard error; nothing where that is no terminal.
+pub(crate) fn progress_bar(rows: u64, verb: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(rows).with_message(verb);
+    if let Ok(style) = ProgressStyle::with_template(
+        "{msg} {bar:40} {human_pos}/{human_len} rows, {per_sec}, {eta} left",
+    ) {
+        bar.set_style(style);
+    }
+    bar
+}

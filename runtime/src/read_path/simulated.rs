@@ -1,0 +1,231 @@
+//! A device made up for tests: seeded latencies, so completions come in any order; short reads;
+//! EAGAIN; failures. Between queue and completion it scribbles over the buffer, so that a look
+//! at memory that is still lent does not go unnoticed.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
+use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
+
+use crate::files::Files;
+use crate::read_path::thread_pool::read_whole;
+use crate::read_path::{Completion, Errno, Read, ReadPath, Wait};
+
+/// What a device may do beside being slow and short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faults {
+    /// Nothing.
+    None,
+    /// Fail one read in sixteen with EIO.
+    Io,
+    /// Report in each turn that it is broken, from this many reads on.
+    BreaksAfter(u32),
+}
+
+struct Flight {
+    read: Read,
+    turns_left: u32,
+}
+
+/// See the module.
+pub(super) struct Simulated {
+    rng: ChaCha8Rng,
+    faults: Faults,
+    files: Arc<Files>,
+    flights: Vec<Flight>,
+    queued: u32,
+}
+
+/// Short reads end here, as they do on a block device.
+const SECTOR_BYTES: u32 = 4096;
+
+impl Simulated {
+    pub(super) fn new(seed: u64, faults: Faults, files: Arc<Files>) -> Simulated {
+        Simulated {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            faults,
+            files,
+            flights: Vec::new(),
+            queued: 0,
+        }
+    }
+
+    fn perform(&mut self, read: Read) -> Result<u32, Errno> {
+        if self.faults == Faults::Io && self.rng.random_ratio(1, 16) {
+            return Err(libc::EIO);
+        }
+        let bytes = match self.rng.random_range(0..8) {
+            0 => return Err(libc::EAGAIN),
+            1 => return Err(libc::EINTR),
+            2 | 3 if read.bytes > SECTOR_BYTES => {
+                SECTOR_BYTES * self.rng.random_range(1..=read.bytes / SECTOR_BYTES)
+            }
+            _ => read.bytes,
+        };
+        let Some(file) = self.files.borrowed().nth(read.file as usize) else {
+            return Err(libc::EBADF);
+        };
+        // SAFETY: the buffer is the read's until its completion, and longer than `bytes`.
+        unsafe { read_whole(file, Read { bytes, ..read }) }
+    }
+}
+
+impl ReadPath for Simulated {
+    unsafe fn queue(&mut self, read: Read) {
+        self.queued += 1;
+        // SAFETY: the buffer is the read's until its completion.
+        unsafe { read.buffer.as_ptr().write_bytes(0xee, read.bytes as usize) };
+        let turns_left = self.rng.random_range(0..40);
+        self.flights.push(Flight { read, turns_left });
+    }
+
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if matches!(self.faults, Faults::BreaksAfter(reads) if self.queued >= reads) {
+            return Err(io::Error::other("made up"));
+        }
+        // A turn may return early: nothing here takes real time but an idle sleep.
+        if self.flights.is_empty() && wait != Wait::No {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        for flight in &mut self.flights {
+            flight.turns_left = flight.turns_left.saturating_sub(1);
+        }
+        let due: Vec<Flight> = self
+            .flights
+            .extract_if(.., |flight| flight.turns_left == 0)
+            .collect();
+        for Flight { read, .. } in due {
+            let result = self.perform(read);
+            completions.push(Completion {
+                token: read.token,
+                result,
+            });
+        }
+        Ok(())
+    }
+}
+
+pub(super) const ROWS: u64 = 1_000;
+
+/// Rows of a few bytes to many pages, so that reads of all sizes are made.
+pub(super) fn rows(ids: &[u64]) -> RecordBatch {
+    let id = Int64Array::from_iter_values(ids.iter().map(|&id| id as i64));
+    let blob = BinaryArray::from_iter_values(ids.iter().map(|&id| {
+        let bytes = [17, 5_000, 40_000, 300_000][if id % 50 == 7 { 3 } else { id as usize % 3 }];
+        (0..bytes)
+            .map(|at| (id as usize + at / 7) as u8)
+            .collect::<Vec<u8>>()
+    }));
+    let columns: [(&str, ArrayRef); 2] = [("id", Arc::new(id)), ("blob", Arc::new(blob))];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+pub(super) fn written(path: &Path) {
+    let options = WriteOptions {
+        block_rows: Some(256),
+        grouping: GroupOptions {
+            policy: LayoutPolicy::Packed,
+            ..GroupOptions::default()
+        },
+        data_dirs: Vec::new(),
+        overwrite: Overwrite::Refuse,
+    };
+    let mut writer = Writer::create(path, &rows(&[0]).schema(), options).unwrap();
+    let all: Vec<u64> = (0..ROWS).collect();
+    for ids in all.chunks(250) {
+        writer.write(&rows(ids)).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::{Faults, ROWS, rows, written};
+    use crate::config::{Config, CpuChoice, ReadPathChoice, Scheduler};
+    use crate::{Error, FaultKind, Store};
+
+    fn open(path: &Path, seed: u64, faults: Faults, scheduler: Scheduler) -> Store {
+        println!("seed {seed}");
+        let config = Config {
+            shards: Some(2),
+            cpus: CpuChoice::Unpinned,
+            queue_depth: 8 << (seed % 3),
+            cache_bytes: (seed % 2) << 20,
+            read_path: ReadPathChoice::Simulated { seed, faults },
+            scheduler,
+            ..Config::default()
+        };
+        Store::open(path, config).unwrap()
+    }
+
+    fn ids(seed: u64) -> Vec<u64> {
+        (0..300)
+            .map(|at| (at * 7 + seed * 131) * 37 % ROWS)
+            .collect()
+    }
+
+    #[test]
+    fn rows_survive_short_reads_retries_and_any_order_of_completions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        written(&path);
+        for seed in 0..12 {
+            for scheduler in [Scheduler::Batched, Scheduler::PerRead] {
+                let store = open(&path, seed, Faults::None, scheduler);
+                for round in 0..2 {
+                    let ids = ids(seed + round);
+                    let taken = store.take(&ids, &store.all_columns()).unwrap();
+                    assert!(taken == rows(&ids), "seed {seed} {scheduler} {round}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_that_fails_is_reported_for_its_rows_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        written(&path);
+        for seed in 0..4 {
+            let store = open(&path, seed, Faults::Io, Scheduler::Batched);
+            let (mut failed, mut came) = (0, 0);
+            for id in ids(seed) {
+                match store.take(&[id], &store.all_columns()) {
+                    Ok(taken) => {
+                        came += 1;
+                        assert!(taken == rows(&[id]), "seed {seed} row {id}");
+                    }
+                    Err(Error::Rows { faults, .. }) => {
+                        failed += 1;
+                        for fault in faults {
+                            let expected = FaultKind::Io { errno: libc::EIO };
+                            assert_eq!((fault.row, fault.kind), (id, expected));
+                        }
+                    }
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            assert!(failed > 0 && came > 0, "seed {seed}: {failed} {came}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_breaks_fails_its_takes_and_the_store_still_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        written(&path);
+        for scheduler in [Scheduler::Batched, Scheduler::PerRead] {
+            let store = open(&path, 3, Faults::BreaksAfter(5), scheduler);
+            let taken = store.take(&ids(3), &store.all_columns());
+            assert!(matches!(taken, Err(Error::Closed)), "{scheduler} {taken:?}");
+            store.close();
+        }
+    }
+}
