@@ -1,0 +1,120 @@
+//! What can go wrong beside a measurement, each as one sentence that says what to do.
+
+use std::path::PathBuf;
+
+/// What can go wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The bench has a sentence of its own.
+    #[error(transparent)]
+    Bench(#[from] ringtake_bench::Error),
+    /// The store has a sentence of its own.
+    #[error(transparent)]
+    Store(#[from] ringtake_runtime::Error),
+    /// The peer has a sentence of its own.
+    #[error("{peer}: {source}")]
+    Peer {
+        /// Which peer.
+        peer: &'static str,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A name that is none.
+    #[error("`{name}` is no {what}; there is {there_is}")]
+    Unknown {
+        /// What was looked for.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// All names.
+        there_is: String,
+    },
+    /// A column that cannot be laid out flat.
+    #[error(
+        "column `{column}` is of type {data_type}, and flat rows take fixed width only; \
+         give a dataset of numbers and vectors, or leave this peer out"
+    )]
+    NotFlat {
+        /// The column.
+        column: String,
+        /// Its type.
+        data_type: String,
+    },
+    /// A column with nulls.
+    #[error(
+        "column `{column}` holds nulls, and flat rows have no place for them; \
+         give a dataset without nulls, or leave this peer out"
+    )]
+    Nulls {
+        /// The column.
+        column: String,
+    },
+    /// Storage that was not prepared.
+    #[error("`{path}` is not there; make it with `prepare {storage}`")]
+    NotPrepared {
+        /// Where it should be.
+        path: PathBuf,
+        /// Its name.
+        storage: &'static str,
+    },
+    /// Records that do not fit together.
+    #[error(
+        "`{path}` has the checksum {found} and another record of the same rows has {expected}: \
+         one of the two does not return the rows; leave its figures alone"
+    )]
+    DifferentRows {
+        /// The record.
+        path: PathBuf,
+        /// Its checksum.
+        found: String,
+        /// That of the records before it.
+        expected: String,
+    },
+    /// A file that is no record.
+    #[error("`{path}` is no record of a run: {reason}")]
+    NoRecord {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The operating system refused something.
+    #[error("cannot {operation} `{path}`: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The result of everything here.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// Names the file an operation failed on.
+    pub fn io(
+        operation: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.into();
+        move |source| Error::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// Names the peer that refused something.
+    pub fn peer<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+        peer: &'static str,
+    ) -> impl FnOnce(E) -> Error {
+        move |source| Error::Peer {
+            peer,
+            source: source.into(),
+        }
+    }
+}

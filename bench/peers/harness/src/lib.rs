@@ -1,0 +1,21 @@
+//! What every peer shares: the rows and how they are laid out flat, the command line, the
+//! measured run, what keeps a cold run cold, and the table of the records.
+//!
+//! The workload, the loop, the counters, the proof and the checksum are those of
+//! `ringtake-bench`; a peer brings a [`ringtake_bench::Subject`] and nothing else.
+
+#![forbid(unsafe_code)]
+
+mod cold;
+mod error;
+mod flat;
+mod program;
+mod source;
+mod table;
+pub mod testing;
+
+pub use crate::cold::evict;
+pub use crate::error::{Error, Result};
+pub use crate::flat::{FlatRows, RowLayout};
+pub use crate::program::{Calls, Chill, Peers, Run, main};
+pub use crate::source::Source;

@@ -1,0 +1,309 @@
+//! The command line of a program of peers, and the measured run.
+
+use std::fs;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use ringtake_bench::{Bound, Cache, Load, Options, Record, Subject};
+
+use crate::cold::{self, Keeper};
+use crate::error::{Error, Result};
+use crate::source::Source;
+use crate::table;
+
+/// The peers of one program.
+pub trait Peers {
+    /// Every kind of storage, by name; each is a file or directory of this name.
+    const STORAGES: &'static [&'static str];
+
+    /// Every peer, by name.
+    const PEERS: &'static [&'static str];
+
+    /// Writes the rows of `source` into a storage at `path`, which does not exist.
+    ///
+    /// # Errors
+    /// What the peer or the system refuses.
+    fn prepare(storage: &'static str, source: &Source, path: &Path) -> Result<()>;
+
+    /// Measures a peer.
+    ///
+    /// # Errors
+    /// What the peer or the bench refuses.
+    fn measure(peer: &'static str, run: &Run) -> Result<Record>;
+}
+
+/// Takes rows by id from software beside Ringtake, and proves where they came from.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Name the peers, one a line
+    List,
+    /// Write the rows of a dataset into each storage that is not there yet
+    Prepare(Place),
+    /// Measure one peer
+    #[command(args_override_self = true)]
+    Run(Box<RunArgs>),
+    /// Print a table of the records of many runs, in the order in which they were taken
+    Table {
+        /// Records that `run --json` and `bench file-read --json` have written
+        #[arg(required = true)]
+        records: Vec<PathBuf>,
+    },
+    /// Drop files from the page cache until standard input ends
+    #[command(hide = true)]
+    KeepCold {
+        /// The files
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Where rows come from and where the peers have them.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// The Ringtake dataset whose rows the peers are given
+    #[arg(long, value_name = "DIR")]
+    dataset: PathBuf,
+    /// Where the peers' storages are
+    #[arg(long, value_name = "DIR")]
+    storages: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// Which one
+    peer: String,
+    #[command(flatten)]
+    place: Place,
+    /// From the drive, or from memory
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    cache: Cache,
+    /// How long to ask queries
+    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    seconds: f64,
+    /// Threads of the peer
+    #[arg(long, value_name = "T", default_value = "2")]
+    threads: NonZeroUsize,
+    /// Queries in flight for each of them
+    #[arg(long, value_name = "C", default_value = "4")]
+    in_flight: NonZeroUsize,
+    /// Rows of each query
+    #[arg(long, value_name = "N", default_value = "500")]
+    rows_per_query: NonZeroU64,
+    /// Chooses the order of the rows
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Write the record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    json: PathBuf,
+}
+
+/// How a peer is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// A call keeps its thread until the rows are there. Cold, as many threads call as others
+    /// have queries in flight, so that the drive sees the same number of queries.
+    Blocking,
+    /// A call is a future.
+    Futures,
+}
+
+/// What makes a cold run of a peer cold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chill {
+    /// It reads past the page cache.
+    Direct,
+    /// It reads through the page cache, which is emptied all the time.
+    Emptied,
+    /// It maps its files, which were emptied before; no row is asked for twice.
+    Once,
+}
+
+/// A run as it was asked for.
+#[derive(Debug)]
+pub struct Run {
+    peer: &'static str,
+    options: Options,
+    storages: PathBuf,
+}
+
+impl Run {
+    /// Where the rows must come from.
+    pub fn cache(&self) -> Cache {
+        self.options.cache
+    }
+
+    /// Threads a peer may have for itself.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.options.load.threads
+    }
+
+    /// Bytes of all rows as Arrow has them, if they are of fixed width.
+    pub fn rows_bytes(&self) -> u64 {
+        self.options.row_bytes.unwrap_or(0) * self.options.rows
+    }
+
+    /// Where a storage is.
+    ///
+    /// # Errors
+    /// One that was not prepared.
+    pub fn storage(&self, storage: &'static str) -> Result<PathBuf> {
+        let path = self.storages.join(storage);
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(Error::NotPrepared { path, storage })
+        }
+    }
+
+    /// Opens a subject that reads `files` and measures it.
+    ///
+    /// # Errors
+    /// What `open`, a take or the bench returns.
+    pub fn measure<S: Subject>(
+        &self,
+        calls: Calls,
+        chill: Chill,
+        files: &[PathBuf],
+        open: impl FnOnce() -> Result<S>,
+    ) -> Result<Record> {
+        let mut options = self.options.clone();
+        let mut keeper = None;
+        if options.cache == Cache::Cold {
+            cold::evict(files)?;
+            match chill {
+                Chill::Direct => {}
+                Chill::Emptied => keeper = Some(Keeper::start(files)?),
+                Chill::Once => options.load.bound = Bound::Queries(self.queries_once()),
+            }
+        }
+        if calls == Calls::Blocking {
+            let Load {
+                threads, in_flight, ..
+            } = options.load;
+            options.load.in_flight = NonZeroUsize::MIN;
+            if options.cache == Cache::Cold {
+                options.load.threads = threads.saturating_mul(in_flight);
+            }
+        }
+        let interrupted = ringtake_bench::listen();
+        let record = ringtake_bench::measure(&options, &interrupted, || {
+            open().map_err(ringtake_bench::Error::subject)
+        });
+        drop(keeper);
+        Ok(record?)
+    }
+
+    /// Queries that ask for half of the rows: surely fewer than the workload has before it
+    /// asks for a row again.
+    fn queries_once(&self) -> u64 {
+        (self.options.rows / self.options.rows_per_query / 2).max(1)
+    }
+}
+
+/// Runs a program of peers on the command line of this process.
+pub fn main<P: Peers>() -> ExitCode {
+    match act::<P>(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("peers: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act<P: Peers>(command: Command) -> Result<()> {
+    match command {
+        Command::List => {
+            for peer in P::PEERS {
+                println!("{peer}");
+            }
+            Ok(())
+        }
+        Command::Prepare(place) => prepare::<P>(&place),
+        Command::Run(args) => {
+            let record = run::<P>(&args)?;
+            Ok(ringtake_bench::write_json(&args.json, &record)?)
+        }
+        Command::Table { records } => {
+            print!("{}", table::of(&records)?);
+            Ok(())
+        }
+        Command::KeepCold { files } => cold::keep_cold(&files),
+    }
+}
+
+fn prepare<P: Peers>(place: &Place) -> Result<()> {
+    let source = Source::open(&place.dataset)?;
+    fs::create_dir_all(&place.storages).map_err(Error::io("make", &place.storages))?;
+    for storage in P::STORAGES {
+        let path = place.storages.join(storage);
+        if path.exists() {
+            continue;
+        }
+        eprintln!("peers: writing {}", path.display());
+        // A storage is under its name only when it is whole.
+        let unfinished = place.storages.join(format!("{storage}.unfinished"));
+        remove(&unfinished)?;
+        P::prepare(storage, &source, &unfinished)?;
+        fs::rename(&unfinished, &path).map_err(Error::io("rename", &unfinished))?;
+    }
+    Ok(())
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else if path.exists() {
+        fs::remove_file(path)
+    } else {
+        Ok(())
+    };
+    removed.map_err(Error::io("remove", path))
+}
+
+fn run<P: Peers>(args: &RunArgs) -> Result<Record> {
+    let peer = P::PEERS
+        .iter()
+        .find(|peer| **peer == args.peer)
+        .ok_or_else(|| Error::Unknown {
+            what: "peer",
+            name: args.peer.clone(),
+            there_is: P::PEERS.join(", "),
+        })?;
+    let (rows, schema) = {
+        let source = Source::open(&args.place.dataset)?;
+        (source.rows(), source.schema())
+    };
+    let row_bytes = crate::flat::RowLayout::of(&schema).ok();
+    let run = Run {
+        peer,
+        options: Options {
+            workload: "peer",
+            cache: args.cache,
+            load: Load {
+                threads: args.threads,
+                in_flight: args.in_flight,
+                bound: Bound::Time(Duration::from_secs_f64(args.seconds)),
+            },
+            dataset_rows: rows,
+            rows,
+            rows_per_query: args.rows_per_query.get(),
+            seed: args.seed,
+            dataset: args.place.dataset.clone(),
+            columns: schema.fields().iter().map(|f| f.name().clone()).collect(),
+            row_bytes: row_bytes.map(|layout| layout.row_bytes() as u64),
+            ..Options::default()
+        },
+        storages: args.place.storages.clone(),
+    };
+    P::measure(run.peer, &run)
+}

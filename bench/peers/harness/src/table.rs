@@ -1,0 +1,265 @@
+//! The table of many records: one line for each subject and kind of run, medians over the
+//! rounds, beside Ringtake's.
+//!
+//! The k-th record of a subject belongs to round k, and a ratio is taken within a round. A
+//! record that is not proven is counted and never averaged. Records of the same queries must
+//! have the same checksum.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+
+const RINGTAKE: &str = "Ringtake";
+const NONE: &str = "n/a";
+
+/// What the table needs of a record.
+#[derive(Debug, Clone, Deserialize)]
+struct Row {
+    workload: String,
+    read_path: String,
+    cache: String,
+    valid: bool,
+    invalid_reason: Option<String>,
+    rows_per_s: f64,
+    rows_per_s_per_core: Option<f64>,
+    cpu_us_per_row: Option<f64>,
+    device_reads_per_row: Option<f64>,
+    device_bytes_per_row: Option<f64>,
+    latency_us: Latency,
+    rows_checksum: String,
+    seed: u64,
+    config: Config,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Latency {
+    p99: f64,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Config {
+    rows_per_query: u64,
+}
+
+impl Row {
+    fn subject(&self) -> String {
+        match self.workload.as_str() {
+            "peer" => self.read_path.clone(),
+            _ => RINGTAKE.to_owned(),
+        }
+    }
+}
+
+/// All rounds of one subject in one kind of run.
+type Rounds = Vec<Row>;
+
+/// The table of the records in `paths`.
+pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
+    let mut checksums = BTreeMap::new();
+    // In the order of their first record.
+    let mut kinds: Vec<((String, u64), Vec<(String, Rounds)>)> = Vec::new();
+    for path in paths {
+        let row = read(path)?;
+        let per_query = row.config.rows_per_query;
+        let expected = checksums
+            .entry((per_query, row.seed))
+            .or_insert_with(|| row.rows_checksum.clone());
+        if *expected != row.rows_checksum {
+            return Err(Error::DifferentRows {
+                path: path.clone(),
+                found: row.rows_checksum,
+                expected: expected.clone(),
+            });
+        }
+        let subjects = entry(&mut kinds, (row.cache.clone(), per_query));
+        entry(subjects, row.subject()).push(row);
+    }
+    let mut text = String::new();
+    for ((cache, per_query), subjects) in &kinds {
+        let _ = writeln!(text, "{cache}, {per_query} rows a query\n");
+        let _ = writeln!(text, "{}\n", table(subjects));
+        for reason in reasons(subjects) {
+            let _ = writeln!(text, "- {reason}");
+        }
+        let _ = writeln!(text);
+    }
+    Ok(text)
+}
+
+fn read(path: &Path) -> Result<Row> {
+    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+    serde_json::from_str(&text).map_err(|error| Error::NoRecord {
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })
+}
+
+fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+    let at = list.iter().position(|(known, _)| *known == key);
+    let at = at.unwrap_or_else(|| {
+        list.push((key, V::default()));
+        list.len() - 1
+    });
+    &mut list[at].1
+}
+
+fn table(subjects: &[(String, Rounds)]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header([
+        "",
+        "valid",
+        "rows/s",
+        "rows/s/core",
+        "CPU µs/row",
+        "reads/row",
+        "bytes/row",
+        "p99 ms",
+        "Ringtake: rows/s ÷",
+        "Ringtake: CPU/row ÷",
+        "Ringtake: rows/s/core ÷",
+    ]);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let ringtake = subjects.iter().find(|(name, _)| name == RINGTAKE);
+    for (name, rounds) in subjects {
+        let of = |value: fn(&Row) -> Option<f64>, digits: usize| {
+            let valid = rounds.iter().filter(|row| row.valid);
+            print(median(valid.filter_map(value).collect()), digits)
+        };
+        let ratio = |value: fn(&Row) -> Option<f64>| {
+            let ours = ringtake.map(|(_, rounds)| rounds.as_slice());
+            ratio(ours.unwrap_or_default(), rounds, value)
+        };
+        table.add_row([
+            name.clone(),
+            format!(
+                "{}/{}",
+                rounds.iter().filter(|row| row.valid).count(),
+                rounds.len()
+            ),
+            of(|row| Some(row.rows_per_s), 0),
+            of(|row| row.rows_per_s_per_core, 0),
+            of(|row| row.cpu_us_per_row, 2),
+            of(|row| row.device_reads_per_row, 2),
+            of(|row| row.device_bytes_per_row, 0),
+            of(|row| Some(row.latency_us.p99 / 1e3), 2),
+            ratio(|row| Some(row.rows_per_s)),
+            ratio(|row| row.cpu_us_per_row),
+            ratio(|row| row.rows_per_s_per_core),
+        ]);
+    }
+    table
+}
+
+/// The median of the ratios of the rounds, with their range if there is more than one.
+fn ratio(ours: &[Row], theirs: &[Row], value: fn(&Row) -> Option<f64>) -> String {
+    let mut ratios: Vec<f64> = ours
+        .iter()
+        .zip(theirs)
+        .filter(|(a, b)| a.valid && b.valid)
+        .filter_map(|(a, b)| Some(value(a)? / value(b)?))
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    match ratios.as_slice() {
+        [] => NONE.to_owned(),
+        [one] => format!("{one:.2}"),
+        [low, .., high] => {
+            let middle = print(median(ratios.clone()), 2);
+            format!("{middle} ({low:.2} to {high:.2})")
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => Some(values[half]),
+        _ => Some((values[half - 1] + values[half]) / 2.0),
+    }
+}
+
+fn print(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// Why runs are not in the medians, each subject's first reason.
+fn reasons(subjects: &[(String, Rounds)]) -> impl Iterator<Item = String> {
+    subjects.iter().filter_map(|(name, rounds)| {
+        let invalid = rounds.iter().filter(|row| !row.valid);
+        let reason = invalid.clone().find_map(|row| row.invalid_reason.clone())?;
+        Some(format!(
+            "{name}: {} of {} runs invalid: {reason}",
+            invalid.count(),
+            rounds.len()
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn write(
+        dir: &Path,
+        index: usize,
+        peer: &str,
+        rows_per_s: f64,
+        valid: bool,
+        sum: &str,
+    ) -> PathBuf {
+        let record = serde_json::json!({
+            "workload": if peer == RINGTAKE { "file-read" } else { "peer" },
+            "read_path": peer, "cache": "cold", "valid": valid,
+            "invalid_reason": (!valid).then_some("the drive was idle"),
+            "rows_per_s": rows_per_s, "rows_per_s_per_core": null, "cpu_us_per_row": 2.0,
+            "device_reads_per_row": 1.0, "device_bytes_per_row": 4096.0,
+            "latency_us": { "p99": 1500.0 }, "rows_checksum": sum, "seed": 1,
+            "config": { "rows_per_query": 500 },
+        });
+        let path = dir.join(format!("{index}.json"));
+        std::fs::write(&path, record.to_string()).unwrap();
+        path
+    }
+
+    #[test]
+    fn invalid_run_is_counted_and_not_averaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [
+            write(dir.path(), 0, RINGTAKE, 100.0, true, "a"),
+            write(dir.path(), 1, "x", 50.0, true, "a"),
+            write(dir.path(), 2, RINGTAKE, 100.0, true, "a"),
+            write(dir.path(), 3, "x", 9_999.0, false, "a"),
+        ];
+        let text = of(&paths).unwrap();
+        let line = text.lines().find(|line| line.contains("| x")).unwrap();
+        assert!(
+            line.contains("1/2") && line.contains(" 50 ") && line.contains("2.00"),
+            "{line}"
+        );
+        assert!(!text.contains("9999"), "{text}");
+        assert!(
+            text.contains("x: 1 of 2 runs invalid: the drive was idle"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn records_of_other_rows_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = [
+            write(dir.path(), 0, RINGTAKE, 100.0, true, "a"),
+            write(dir.path(), 1, "x", 50.0, true, "b"),
+        ];
+        assert!(matches!(of(&paths), Err(Error::DifferentRows { .. })));
+    }
+}

@@ -1,1 +1,0 @@
-//! Ringtake beside software that needs tokio. The tests show its futures under tokio.

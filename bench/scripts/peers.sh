@@ -1,0 +1,139 @@
+#!/bin/sh
+# Measures Ringtake and the peers in bench/peers in turn, and prints one table.
+#
+#   peers.sh DATASET [--seconds S] [--rounds N] [--peers NAME,NAME] [--threads T] [--in-flight C] [--storages DIR] [--records DIR]
+#
+# Each run is a process of its own; a round runs every subject once, in turn, cold, warm and
+# warm with one row a query. The peers get their rows from DATASET, into DIR (default: beside
+# it, DATASET.peers), which is left there for the next time. A run that is not proven cold or
+# warm is counted in the table and not averaged.
+#
+# Lance takes half an hour and more to build and needs protobuf-compiler, RocksDB needs libclang;
+# a program that is not built yet is built only if a peer of it is named. Programs may be named
+# by BENCH, PEERS and PEER_LANCE.
+set -eu
+
+usage() {
+    sed -n '4s/^#   /usage: /p' "$0" >&2
+    exit 2
+}
+
+fail() {
+    echo "peers: $1" >&2
+    exit 1
+}
+
+light='mmap pread lmdb rocksdb parquet-sync parquet-async'
+lance='lance-file lance-uring lance-uring-current-thread'
+peers="$light $lance"
+seconds=10
+rounds=5
+threads=2
+in_flight=4
+storages=
+records=
+[ $# -ge 1 ] || usage
+case $1 in -*) usage ;; esac
+dataset=${1%/}
+shift
+while [ $# -gt 0 ]; do
+    case $1 in
+        --seconds) seconds=${2:-} ;;
+        --rounds) rounds=${2:-} ;;
+        --threads) threads=${2:-} ;;
+        --in-flight) in_flight=${2:-} ;;
+        --peers) peers=$(echo "${2:-}" | tr , ' ') ;;
+        --storages) storages=${2:-} ;;
+        --records) records=${2:-} ;;
+        *) usage ;;
+    esac
+    shift 2 || usage
+done
+for number in "$seconds" "$rounds" "$threads" "$in_flight"; do
+    case $number in *[!0-9]* | '' | 0) usage ;; esac
+done
+[ -f "$dataset/MANIFEST" ] || fail "'$dataset' is not a dataset"
+storages=${storages:-$dataset.peers}
+
+# Whether the list $1 holds a word of the list $2.
+any_of() {
+    for word in $1; do
+        case " $2 " in *" $word "*) return 0 ;; esac
+    done
+    return 1
+}
+for peer in $peers; do
+    any_of "$peer" "$light $lance" || fail "'$peer' is no peer; there is $light $lance"
+done
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+workspace=$root/bench/peers
+if [ -z "${BENCH:-}" ]; then
+    cargo build --quiet --release --bin bench --manifest-path "$root/Cargo.toml"
+    BENCH=${CARGO_TARGET_DIR:-$root/target}/release/bench
+fi
+if [ -z "${PEERS:-}" ]; then
+    features=
+    any_of rocksdb "$peers" && features='--features rocksdb'
+    # shellcheck disable=SC2086
+    cargo build --quiet --release -p ringtake-peers $features --manifest-path "$workspace/Cargo.toml"
+    PEERS=${CARGO_TARGET_DIR:-$workspace/target}/release/peers
+fi
+if [ -z "${PEER_LANCE:-}" ] && any_of "$lance" "$peers"; then
+    cargo build --quiet --release -p ringtake-peer-lance --manifest-path "$workspace/Cargo.toml"
+    PEER_LANCE=${CARGO_TARGET_DIR:-$workspace/target}/release/peer-lance
+fi
+
+any_of "$light" "$peers" && "$PEERS" prepare --dataset "$dataset" --storages "$storages"
+any_of "$lance" "$peers" && "$PEER_LANCE" prepare --dataset "$dataset" --storages "$storages"
+# What was just written must not be written back during a run.
+sync
+
+if [ -z "$records" ]; then
+    records=$(mktemp -d)
+    trap 'rm -rf "$records"' EXIT
+    trap 'exit 130' INT TERM
+else
+    mkdir -p "$records"
+fi
+
+# One run of subject $1 with cache $2 and $3 rows a query, in round $4.
+run() {
+    flags="--dataset $dataset --cache $2 --seconds $seconds --threads $threads --in-flight $in_flight --rows-per-query $3 --seed 1"
+    record=$records/$4.$2.$3.$1.json
+    echo "round $4: $1, $2, $3 rows a query" >&2
+    # shellcheck disable=SC2086
+    case " $lance " in
+        *" $1 "*) "$PEER_LANCE" run "$1" --storages "$storages" $flags --json "$record" ;;
+        *) case $1 in
+            ringtake) "$BENCH" file-read $flags --json "$record" >/dev/null ;;
+            *) "$PEERS" run "$1" --storages "$storages" $flags --json "$record" ;;
+        esac ;;
+    esac || echo "peers: $1 gave no record" >&2
+}
+
+round=1
+while [ "$round" -le "$rounds" ]; do
+    for kind in 'cold 500' 'warm 500' 'warm 1'; do
+        for subject in ringtake $peers; do
+            # shellcheck disable=SC2086
+            run "$subject" $kind "$round"
+        done
+    done
+    round=$((round + 1))
+done
+
+# In the order in which they were taken.
+set --
+round=1
+while [ "$round" -le "$rounds" ]; do
+    for kind in cold.500 warm.500 warm.1; do
+        for subject in ringtake $peers; do
+            record=$records/$round.$kind.$subject.json
+            [ -f "$record" ] && set -- "$@" "$record"
+        done
+    done
+    round=$((round + 1))
+done
+[ $# -gt 0 ] || fail "no run gave a record"
+"${PEERS:-$PEER_LANCE}" table "$@"
