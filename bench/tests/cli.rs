@@ -244,6 +244,9 @@ fn what_cannot_be_measured_is_refused_in_one_sentence_with_status_one() {
                 "1",
                 "--rows-per-query",
                 "5",
+                // Other programs that read the drive make it say why it measures again.
+                "--attempts",
+                "1",
                 "--json",
                 "/proc/no/record",
             ],
@@ -438,15 +441,14 @@ fn ceiling_returns_the_rows_of_the_store_by_every_means_in_a_record_of_the_same_
         ],
     );
     assert_eq!(ring["rows"], 240);
-    // The same reads as the store's.
-    assert_eq!(
-        ring["store_counters"]["reads"],
-        of_store["store_counters"]["reads"]
-    );
-    assert_eq!(
-        ring["store_counters"]["read_bytes"],
-        of_store["store_counters"]["read_bytes"]
-    );
+    // The store reads no more: takes share what is in flight, and it merges more neighbours.
+    let of_both = |name: &str| {
+        let number = |record: &Value| record["store_counters"][name].as_u64().unwrap();
+        (number(&of_store), number(&ring))
+    };
+    for (store, bare) in [of_both("reads"), of_both("read_bytes")] {
+        assert!(store > 0 && store <= bare, "{store} {bare}");
+    }
     let several = written(
         &dataset,
         &["ceiling", "--queries", "3", "--rows-per-query", "20"],
@@ -509,7 +511,7 @@ fn mixed_run_finds_some_rows_in_the_cache_and_reads_the_others() {
         &dataset,
         &[
             &flags[..],
-            &["--cache-bytes", "8192", "--distribution", "zipf:0.99"],
+            &["--cache-bytes", "16384", "--distribution", "zipf:0.99"],
         ]
         .concat(),
     );
