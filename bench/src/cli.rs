@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringtake_runtime::{ReadPathChoice, Scheduler};
+use ringtake_runtime::{DepthControl, ReadPathChoice, Scheduler};
 
 use crate::distribution::Distribution;
 use crate::driver::Bound;
@@ -124,6 +124,15 @@ pub(crate) struct FileReadArgs {
     /// Reads each shard keeps in flight
     #[arg(long, value_name = "D")]
     pub(crate) queue_depth: Option<u32>,
+    /// Whether each shard keeps that many in flight, or looks for the knee below it: fixed or knee
+    #[arg(long, value_name = "C", default_value = "fixed", value_parser = parse_depth_control)]
+    pub(crate) depth_control: DepthControl,
+    /// Rows of a query no further apart than this are read together [default: the store's]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) merge_gap: Option<u32>,
+    /// Memory for results, 0 for none [default: the store's]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) result_memory: Option<u64>,
     /// Columns to take [default: all]
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     pub(crate) columns: Vec<String>,
@@ -350,6 +359,9 @@ impl FileReadArgs {
             read_path: ReadPathChoice::Auto,
             scheduler: Scheduler::Batched,
             queue_depth: None,
+            depth_control: DepthControl::Fixed,
+            merge_gap: None,
+            result_memory: None,
             columns: Vec::new(),
             rows: None,
             distribution: Distribution::Uniform,
@@ -401,6 +413,10 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
         None => positive(text).map(Rate::PerSecond),
     };
     rate.ok_or_else(|| "give queries per second, or a share of the capacity such as 70%".to_owned())
+}
+
+fn parse_depth_control(text: &str) -> Result<DepthControl, String> {
+    DepthControl::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_scheduler(text: &str) -> Result<Scheduler, String> {

@@ -71,6 +71,9 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
             _ => CpuChoice::Allowed,
         },
         queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
+        depth_control: args.depth_control,
+        merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
+        result_memory_bytes: args.result_memory.unwrap_or(default.result_memory_bytes),
         cache_bytes: match args.cache {
             Cache::Cold => 0,
             Cache::Warm | Cache::Mixed => cache_bytes(args, files, rows)?,

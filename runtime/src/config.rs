@@ -17,8 +17,10 @@ pub struct Config {
     pub shards: Option<usize>,
     /// The CPUs that shards are pinned to.
     pub cpus: CpuChoice,
-    /// Reads in flight per shard, 1 to 4,096.
+    /// Reads in flight per shard at most, 1 to 4,096.
     pub queue_depth: u32,
+    /// How many of them there are.
+    pub depth_control: DepthControl,
     /// Bytes of the caches of all shards together; 0 for none.
     pub cache_bytes: u64,
     /// How rows are read.
@@ -52,6 +54,7 @@ impl Default for Config {
             shards: None,
             cpus: CpuChoice::Allowed,
             queue_depth: 128,
+            depth_control: DepthControl::Fixed,
             cache_bytes: 0,
             read_path: ReadPathChoice::Auto,
             scheduler: Scheduler::Batched,
@@ -77,6 +80,39 @@ pub enum CpuChoice {
     These(Vec<usize>),
     /// None: shards run where the kernel puts them.
     Unpinned,
+}
+
+/// How many reads a shard with enough rows to read keeps in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DepthControl {
+    /// As many as the queue depth.
+    #[default]
+    Fixed,
+    /// As many as make the drive faster: each shard looks for the depth beyond which more reads in
+    /// flight only wait longer, and stays there. Never more than the queue depth.
+    Knee,
+}
+
+impl DepthControl {
+    /// The names that can be parsed.
+    pub const NAMES: &str = "fixed or knee";
+}
+
+impl FromStr for DepthControl {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        match name {
+            "fixed" => Ok(DepthControl::Fixed),
+            "knee" => Ok(DepthControl::Knee),
+            _ => Err(ConfigError {
+                field: "depth_control",
+                value: format!("`{name}`"),
+                reason: format!("it must be one of {}", DepthControl::NAMES),
+            }),
+        }
+    }
 }
 
 /// How rows are read.
@@ -260,8 +296,10 @@ pub struct ResolvedConfig {
     pub shards: usize,
     /// The CPU of each shard; empty if they are not pinned.
     pub cpus: Vec<usize>,
-    /// Reads in flight per shard.
+    /// Reads in flight per shard at most.
     pub queue_depth: u32,
+    /// How many of them there are.
+    pub depth_control: DepthControl,
     /// Bytes of the caches of all shards together.
     pub cache_bytes: u64,
     /// How rows are read.
@@ -289,6 +327,7 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "shards = {}", self.shards)?;
         writeln!(f, "cpus = {:?}", self.cpus)?;
         writeln!(f, "queue_depth = {}", self.queue_depth)?;
+        writeln!(f, "depth_control = {:?}", self.depth_control)?;
         writeln!(f, "cache_bytes = {}", self.cache_bytes)?;
         writeln!(f, "read_path = {}", self.read_path)?;
         writeln!(f, "scheduler = {}", self.scheduler)?;

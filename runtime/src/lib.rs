@@ -33,7 +33,8 @@ pub mod yardstick;
 
 pub use admission::{AdmissionStats, ClassStats, LatencyClass, WhenFull};
 pub use config::{
-    Alignment, Checksums, Config, CpuChoice, ReadPathChoice, ResolvedConfig, Scheduler,
+    Alignment, Checksums, Config, CpuChoice, DepthControl, ReadPathChoice, ResolvedConfig,
+    Scheduler,
 };
 pub use cpus::{AllowedCpus, allowed_cpus};
 pub use error::{ConfigError, Error, FaultKind, RowFault};

@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::admission::Admission;
 use crate::arena::Arena;
-use crate::config::{Checksums, ReadPathChoice, Scheduler};
+use crate::config::{Checksums, DepthControl, ReadPathChoice, Scheduler};
 use crate::doorbell::Doorbell;
 use crate::files::Files;
 use crate::inbox::{LocalFuture, Message, Messages};
@@ -53,6 +53,7 @@ pub(crate) struct ShardContext {
     /// The rings of the store, where that is the read path.
     pub(crate) rings: Option<Arc<SharedRings>>,
     pub(crate) queue_depth: u32,
+    pub(crate) depth_control: DepthControl,
     pub(crate) cache_bytes: u64,
     pub(crate) checksums: Checksums,
     pub(crate) align_bytes: u32,

@@ -52,7 +52,10 @@ counters! {
     reads,
     /// Those of them for urgent takes.
     urgent_reads,
-    /// Bytes of all of them.
+    /// Sum over those reads of how many were in flight when each was sent, itself included: divided
+    /// by `reads`, the depth of the queue that the drive saw.
+    in_flight_sum,
+    /// Bytes of all reads.
     read_bytes,
     /// Reads saved because another one in flight brought the same bytes.
     reads_shared,

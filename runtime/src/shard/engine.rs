@@ -4,6 +4,7 @@
 //! Nothing here allocates per row or per read, once the vectors have reached their size; the
 //! exception is a row larger than a slot, which gets a buffer of its own for one read.
 
+mod depth;
 mod sharing;
 
 use std::collections::VecDeque;
@@ -26,6 +27,7 @@ use crate::outputs::Outputs;
 use crate::part::Part;
 use crate::prefetch;
 use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
+use depth::Depth;
 use sharing::{InFlightPages, Waiter};
 
 /// Room for a value of variable width, wherever in its pages it begins.
@@ -41,6 +43,10 @@ const OVERSIZE_BYTES_MAX: usize = 32 << 20;
 /// With a full queue the shard waits until this share of it is complete: one system call then
 /// brings and sends several reads, while the device keeps the rest to work on.
 const FULL_QUEUE_SHARE: u32 = 16;
+/// Reads planned before they are handed over. A device that answers at once, such as one in
+/// memory, then finds its reads decoded while they are in the processor's cache; one that does not
+/// has its queue filled in a few rounds.
+const PLANNED_IN_ROUND_MAX: u32 = 32;
 /// Of the queue depth, the share that bulk reads leave to urgent ones, one slot in this many: an
 /// urgent read then starts at once, and behind no more reads than it would at full depth.
 const URGENT_SLOTS_SHARE: u32 = 8;
@@ -139,13 +145,16 @@ pub(super) struct Engine<'a> {
     active_free: Vec<u32>,
     /// Actives with entries to plan, by class, the oldest first.
     to_plan: [VecDeque<u32>; LatencyClass::COUNT],
-    /// Reads of bulk parts in flight, and how many there may be.
+    /// Reads of bulk parts in flight.
     bulk_in_flight: u32,
-    bulk_in_flight_max: u32,
     /// Urgent reads planned while bulk ones waited, since the last of those.
     urgent_in_turn: u32,
     /// No deadline of a part with entries to plan is before it; `None` if there is no deadline.
     next_deadline: Option<Instant>,
+    /// How many reads to keep in flight now.
+    depth: Depth,
+    /// Rows have been waiting for a read ever since the last completions.
+    saturated: bool,
     /// By token.
     flights: Vec<Flight>,
     tokens_free: Vec<u32>,
@@ -204,9 +213,10 @@ impl<'a> Engine<'a> {
             active_free: Vec::new(),
             to_plan: [VecDeque::new(), VecDeque::new()],
             bulk_in_flight: 0,
-            bulk_in_flight_max: (depth - depth.div_ceil(URGENT_SLOTS_SHARE)).max(1),
             urgent_in_turn: 0,
             next_deadline: None,
+            depth: Depth::new(context.depth_control, depth),
+            saturated: false,
             flights: (0..depth).map(|_| Flight::default()).collect(),
             tokens_free: (0..depth).rev().collect(),
             large_free: (depth..depth + arena.slots().large).rev().collect(),
@@ -274,10 +284,15 @@ impl<'a> Engine<'a> {
 
     /// The class whose oldest part may plan a read now.
     fn next_class(&self) -> Option<LatencyClass> {
+        let depth = self.depth.now();
+        if self.in_flight() >= depth {
+            return None;
+        }
+        let bulk_max = (depth - depth.div_ceil(URGENT_SLOTS_SHARE)).max(1);
         let waits = |class: LatencyClass| {
             !self.to_plan[class.index()].is_empty() && !self.held_back[class.index()]
         };
-        let bulk_may = waits(LatencyClass::Bulk) && self.bulk_in_flight < self.bulk_in_flight_max;
+        let bulk_may = waits(LatencyClass::Bulk) && self.bulk_in_flight < bulk_max;
         let bulk_is_due = bulk_may && self.urgent_in_turn >= URGENT_READS_IN_TURN_MAX;
         if waits(LatencyClass::Urgent) && !bulk_is_due {
             Some(LatencyClass::Urgent)
@@ -295,13 +310,17 @@ impl<'a> Engine<'a> {
     /// anything moved.
     pub(super) fn round(&mut self) -> bool {
         let mut moved = self.expire();
-        while !self.tokens_free.is_empty()
-            && let Some(class) = self.next_class()
-        {
+        for _ in 0..PLANNED_IN_ROUND_MAX {
+            if self.tokens_free.is_empty() {
+                break;
+            }
+            let Some(class) = self.next_class() else {
+                break;
+            };
             moved = true;
             self.plan(class);
         }
-        let full = self.has_entries() && self.in_flight() > 0;
+        let full = self.has_entries() && self.in_flight() > 0 && !self.can_plan();
         let wait = if full {
             Wait::For {
                 completions: (self.in_flight() / FULL_QUEUE_SHARE).max(1),
@@ -341,6 +360,12 @@ impl<'a> Engine<'a> {
         }
         self.lent -= completions.len() as u32;
         let moved = !completions.is_empty();
+        if moved {
+            self.saturated &= self.has_entries();
+            self.depth
+                .completed(completions.len() as u64, self.saturated, Instant::now);
+            self.saturated = self.has_entries();
+        }
         for completion in completions.drain(..) {
             self.complete(completion);
         }
@@ -593,6 +618,10 @@ impl<'a> Engine<'a> {
         self.pages.note(file, planned.offset, planned.bytes, token);
         self.fetch_checksum(rows);
         self.context.counters.reads.add(1);
+        self.context
+            .counters
+            .in_flight_sum
+            .add(u64::from(self.in_flight()));
         self.context
             .counters
             .read_bytes
