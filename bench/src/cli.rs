@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringtake_runtime::ReadPathChoice;
+use ringtake_runtime::{IoMode, ReadPathChoice};
 
 use crate::driver::Bound;
 use crate::proof::Cache;
@@ -108,6 +108,9 @@ pub(crate) struct FileReadArgs {
     /// Memory for a warm run's caches [default: what the rows need]
     #[arg(long, value_name = "BYTES")]
     pub(crate) cache_bytes: Option<u64>,
+    /// Past the kernel's page cache or through it: direct, buffered
+    #[arg(long, value_name = "MODE", default_value = "direct", value_parser = parse_io)]
+    pub(crate) io: IoMode,
     /// Do not check rows against their checksums, to see what checking costs
     #[arg(long)]
     pub(crate) skip_checksums: bool,
@@ -142,6 +145,7 @@ impl FileReadArgs {
             columns: Vec::new(),
             rows: None,
             cache_bytes: None,
+            io: IoMode::Direct,
             skip_checksums: false,
             seed: 1,
             json: None,
@@ -176,6 +180,10 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
             "give seconds above 0 and up to {SECONDS_MAX}, such as 10 or 0.5"
         )),
     }
+}
+
+fn parse_io(text: &str) -> Result<IoMode, String> {
+    IoMode::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_read_path(text: &str) -> Result<ReadPathChoice, String> {

@@ -9,7 +9,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ringtake_runtime::{Checksums, Config, Projection, ShardStats, Store, TakeOptions};
+use ringtake_runtime::{
+    CacheChoice, Checksums, Config, IoMode, Projection, ShardStats, Store, TakeOptions,
+};
 
 use crate::advice::{Facts, advice};
 use crate::cli::FileReadArgs;
@@ -63,6 +65,9 @@ pub(crate) fn measure(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<R
         subject.fill_caches(rows, interrupted)?;
     }
     subject.warm_up(&workload, interrupted)?;
+    if args.cache == Cache::Cold && args.io == IoMode::Buffered {
+        files.drop_from_page_cache();
+    }
 
     // The files are looked up now, not before: a store opened while the dataset
     // was being replaced has the newer ones.
@@ -116,10 +121,11 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
     Ok(Config {
         shards: args.shards,
         queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
-        cache_bytes: match args.cache {
-            Cache::Cold => 0,
-            Cache::Warm => cache_bytes(args, files, rows)?,
+        cache: match (args.cache, args.io) {
+            (Cache::Cold, _) | (_, IoMode::Buffered) => CacheChoice::Off,
+            (Cache::Warm, IoMode::Direct) => CacheChoice::Bytes(cache_bytes(args, files, rows)?),
         },
+        io: args.io,
         read_path: args.read_path,
         checksums: if args.skip_checksums {
             Checksums::Skip
@@ -249,10 +255,16 @@ impl Subject {
             .fold(ShardStats::default(), |sum, shard| sum + shard)
     }
 
+    /// Reads that the kernel's page cache did not serve.
+    fn drive_reads(&self) -> u64 {
+        let counters = self.counters();
+        counters.reads - counters.page_cache_hits
+    }
+
     /// Takes every row once, in order, until a whole round needs no read.
     fn fill_caches(&self, rows: u64, interrupted: &AtomicBool) -> Result<(), Error> {
         for round in 0..FILL_ROUNDS_MAX {
-            let before = self.counters().reads;
+            let before = self.drive_reads();
             let bar = progress_bar(rows, if round == 0 { "filling" } else { "checking" });
             for start in (0..rows).step_by(FILL_ROWS as usize) {
                 stop_if(interrupted)?;
@@ -261,7 +273,7 @@ impl Subject {
                 bar.inc(row_ids.len() as u64);
             }
             bar.finish_and_clear();
-            if self.counters().reads == before {
+            if self.drive_reads() == before {
                 break;
             }
         }

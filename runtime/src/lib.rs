@@ -17,6 +17,7 @@ mod error;
 mod files;
 mod inbox;
 mod local;
+mod memory;
 mod outputs;
 mod part;
 pub mod probe;
@@ -27,7 +28,9 @@ mod stats;
 mod store;
 mod take;
 
-pub use config::{Alignment, Checksums, Config, CpuChoice, ReadPathChoice, ResolvedConfig};
+pub use config::{
+    Alignment, CacheChoice, Checksums, Config, CpuChoice, IoMode, ReadPathChoice, ResolvedConfig,
+};
 pub use cpus::{AllowedCpus, allowed_cpus};
 pub use error::{ConfigError, Error, FaultKind, RowFault};
 pub use local::LocalShard;

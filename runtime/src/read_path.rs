@@ -1,6 +1,7 @@
 //! The seam between a shard and the device: reads go in, completions come out. Which
 //! implementation a shard uses is decided once, when the store is opened.
 
+pub(crate) mod page_cache_first;
 pub(crate) mod ring_per_shard;
 pub(crate) mod thread_pool;
 

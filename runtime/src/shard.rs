@@ -22,13 +22,14 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::arena::Arena;
-use crate::config::{Checksums, ReadPathChoice};
+use crate::config::{CacheChoice, Checksums, ReadPathChoice};
 use crate::doorbell::Doorbell;
 use crate::files::Files;
 use crate::inbox::{LocalFuture, Message, Messages};
 use crate::local::{LocalQueue, LocalShard};
 use crate::probe::RingFeatures;
 use crate::read_path::ReadPath;
+use crate::read_path::page_cache_first::page_cache_first;
 use crate::read_path::ring_per_shard::{RingPerShard, build_ring};
 use crate::read_path::thread_pool::ThreadPool;
 use crate::route::{Ownership, ShardId};
@@ -47,7 +48,8 @@ pub(crate) struct ShardContext {
     pub(crate) doorbell: Arc<Doorbell>,
     pub(crate) read_path: ReadPathChoice,
     pub(crate) queue_depth: u32,
-    pub(crate) cache_bytes: u64,
+    /// This shard's own share.
+    pub(crate) cache: CacheChoice,
     pub(crate) checksums: Checksums,
     pub(crate) align_bytes: u32,
 }
@@ -63,6 +65,8 @@ pub struct ShardInfo {
     pub executor: &'static str,
     /// Its ring, if it has one.
     pub ring: Option<RingFeatures>,
+    /// What its pinned cache lacks or has wrong, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// Which executor runs the shard.
@@ -215,6 +219,8 @@ async fn run(
         }
     };
     let engine = made.and_then(|(path, features)| {
+        // SAFETY: `parts.files` outlives the engine, which owns the path.
+        let path = unsafe { page_cache_first(path, &parts.files, &parts.counters) };
         Engine::new(&parts, &arena, path)
             .map(|engine| (engine, features))
             .map_err(|bad| bad.to_string())
@@ -226,11 +232,19 @@ async fn run(
             return;
         }
     };
+    let warnings = match engine.load().await {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            let _ = started.send(Err(error.to_string()));
+            return;
+        }
+    };
     let info = ShardInfo {
         cpu: context.cpu,
         thread: std::thread::current().name().unwrap_or_default().to_owned(),
         executor: host.name(),
         ring: features,
+        warnings,
     };
     let _ = started.send(Ok(info));
     drop(started);

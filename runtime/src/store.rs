@@ -18,11 +18,12 @@ use ringtake_storage::dataset::{Dataset, TableCheck};
 use ringtake_storage::projection::{Missing, Projection};
 use serde::Serialize;
 
-use crate::config::{Checksums, Config, ReadPathChoice, ResolvedConfig};
+use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig};
 use crate::cpus::allowed_cpus;
 use crate::files::{self, Files};
 use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
+use crate::memory;
 use crate::outputs::{ColumnBuffer, Outputs};
 use crate::probe::{NoRing, probe_ring};
 use crate::route::{Ownership, ShardId};
@@ -96,8 +97,11 @@ impl Store {
             Checksums::Verify => TableCheck::Verify,
             Checksums::Skip => TableCheck::Skip,
         };
-        let (dataset, files, mut warnings) = files::open(path.as_ref(), check)?;
+        let (dataset, files, mut warnings) = files::open(path.as_ref(), check, config.io)?;
         let align_bytes = config.align_bytes(files.align_bytes)?;
+        if config.cache == CacheChoice::Pinned {
+            memory::room_for(&dataset)?;
+        }
         let ring = probe_ring();
         let read_path = choose_read_path(config.read_path, &ring, &mut warnings)?;
         let mut plan = Plan {
@@ -105,7 +109,8 @@ impl Store {
                 shards,
                 cpus,
                 queue_depth: config.queue_depth,
-                cache_bytes: config.cache_bytes,
+                cache: config.cache,
+                io: config.io,
                 read_path,
                 checksums: config.checksums,
                 align_bytes,
@@ -128,6 +133,10 @@ impl Store {
             }
             started => started,
         }?;
+        for (shard, info) in started.shards.iter().enumerate() {
+            let told = |warning: &String| format!("shard {shard}: {warning}");
+            warnings.extend(info.warnings.iter().map(told));
+        }
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
@@ -464,7 +473,7 @@ impl Plan {
             doorbell,
             read_path: config.read_path,
             queue_depth: config.queue_depth,
-            cache_bytes: config.cache_bytes / config.shards as u64,
+            cache: config.cache.share(config.shards),
             checksums: config.checksums,
             align_bytes: config.align_bytes,
         };

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod buffered;
 mod buffers;
 mod cache;
 mod clients;
@@ -14,6 +15,7 @@ mod local;
 mod no_ring;
 mod opened;
 mod options;
+mod pinned;
 mod promises;
 mod replaced;
 mod shards;
