@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringtake_runtime::{DepthControl, ReadPathChoice, Scheduler};
+use ringtake_runtime::{DepthControl, IoMode, ReadPathChoice, Scheduler};
 
 use crate::distribution::Distribution;
 use crate::driver::Bound;
@@ -145,6 +145,9 @@ pub(crate) struct FileReadArgs {
     /// Memory for the caches of a warm or mixed run [default: what the rows need]
     #[arg(long, value_name = "BYTES")]
     pub(crate) cache_bytes: Option<u64>,
+    /// Past the kernel's page cache or through it: direct, buffered
+    #[arg(long, value_name = "MODE", default_value = "direct", value_parser = parse_io)]
+    pub(crate) io: IoMode,
     /// Do not check rows against their checksums, to see what checking costs
     #[arg(long)]
     pub(crate) skip_checksums: bool,
@@ -366,6 +369,7 @@ impl FileReadArgs {
             rows: None,
             distribution: Distribution::Uniform,
             cache_bytes: None,
+            io: IoMode::Direct,
             skip_checksums: false,
             seed: 1,
             attempts: DEFAULT_ATTEMPTS,
@@ -421,6 +425,10 @@ fn parse_depth_control(text: &str) -> Result<DepthControl, String> {
 
 fn parse_scheduler(text: &str) -> Result<Scheduler, String> {
     Scheduler::from_str(text).map_err(|error| error.to_string())
+}
+
+fn parse_io(text: &str) -> Result<IoMode, String> {
+    IoMode::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_read_path(text: &str) -> Result<ReadPathChoice, String> {

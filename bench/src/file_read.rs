@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use ringtake_runtime::{
-    Checksums, Config, CpuChoice, Projection, ReadPathChoice, Scheduler, ShardStats, Store,
-    TakeOptions, allowed_cpus,
+    CacheChoice, Checksums, Config, CpuChoice, IoMode, Projection, ReadPathChoice, Scheduler,
+    ShardStats, Store, TakeOptions, allowed_cpus,
 };
 use ringtake_storage::layout::PAGE_BYTES;
 
@@ -74,10 +74,13 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
         depth_control: args.depth_control,
         merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
         result_memory_bytes: args.result_memory.unwrap_or(default.result_memory_bytes),
-        cache_bytes: match args.cache {
-            Cache::Cold => 0,
-            Cache::Warm | Cache::Mixed => cache_bytes(args, files, rows)?,
+        cache: match (args.cache, args.io) {
+            (Cache::Cold, _) | (_, IoMode::Buffered) => CacheChoice::Off,
+            (Cache::Warm | Cache::Mixed, IoMode::Direct) => {
+                CacheChoice::Bytes(cache_bytes(args, files, rows)?)
+            }
         },
+        io: args.io,
         read_path: args.read_path,
         scheduler: args.scheduler,
         checksums: if args.skip_checksums {
@@ -131,6 +134,10 @@ struct StoreSubject {
 
 impl StoreSubject {
     fn open(args: &FileReadArgs, config: Config) -> Result<StoreSubject, Error> {
+        if args.cache == Cache::Cold && args.io == IoMode::Buffered {
+            // The warm-up that follows asks for other rows.
+            DatasetFiles::of(&args.dataset, &args.columns)?.drop_from_page_cache();
+        }
         let store = Store::open(&args.dataset, config)?;
         let projection = if args.columns.is_empty() {
             store.all_columns()

@@ -310,7 +310,7 @@ impl<S: Subject> Session<'_, S> {
         let rows = self.options.rows;
         // The subject's own count is not moved by other programs.
         let reads = || match self.subject.counters() {
-            Some(counters) => counters.reads,
+            Some(counters) => counters.reads - counters.page_cache_hits,
             None => self.device_reads().map_or(0, DeviceReads::issued),
         };
         for round in 0..FILL_ROUNDS_MAX {

@@ -40,7 +40,7 @@ impl Measurement {
     /// Whether the device's counters bear the run out.
     pub(crate) fn prove(&self) -> Result<(), NotProven> {
         let issued = match self.store {
-            Some(store) => Issued::Reads(store.reads),
+            Some(store) => Issued::Reads(store.reads - store.page_cache_hits),
             None => Issued::BytesAtLeast(self.unique_rows * self.row_bytes.unwrap_or(1)),
         };
         proof::prove(self.cache, self.run.rows, issued, &self.device)

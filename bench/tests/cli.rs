@@ -116,7 +116,7 @@ fn record_has_every_field_scripts_rely_on() {
     assert!(record["rows_per_s"].as_f64().unwrap() > 0.0);
     assert!(record["latency_us"]["p999"].as_f64().unwrap() > 0.0);
     assert_eq!(record["config"]["store"]["shards"], 1);
-    assert_eq!(record["config"]["store"]["cache_bytes"], 0);
+    assert_eq!(record["config"]["store"]["cache"], "off");
     assert!(record["environment"]["kernel"].is_string());
     assert_eq!(
         record["valid"].as_bool().unwrap(),

@@ -1,21 +1,48 @@
 //! The shard's own cache: pages of the rows it owns, without a lock, since nobody else reads or
-//! writes them.
+//! writes them. A hit asks nothing of the read path.
 //!
 //! A page is found by arithmetic, not by hashing: the shard's pages are numbered densely (its
 //! blocks in order, group after group), and a table of four bytes per page says which frame
-//! holds it. Eviction is CLOCK (Corbató, "A paging experiment with the Multics system", 1968):
-//! a frame that was used since the hand last passed stays.
+//! holds it. `cache/policy.rs` decides which pages stay, `cache/frames.rs` has the memory,
+//! `cache/load.rs` fills a pinned cache.
+//!
+//! Memory is trusted: what was found right when it came in is not hashed again at each hit,
+//! which would cost more than the copy. A frame has a bit for each 64 bytes in which a checked
+//! piece of a row begins. A piece is a row's bytes in one page; two pieces of 64 bytes or more
+//! cannot begin in the same 64, and shorter ones are always checked. A row beside a checked one
+//! has a bit of its own, so it is checked at its own first hit. If that fails the page leaves the
+//! cache and the row is read from the drive, which is where a fault is believed.
 
+mod frames;
+pub(crate) mod load;
+mod policy;
+
+use std::io;
 use std::ops::Range;
 
 use ringtake_storage::dataset::{BadOffsets, Dataset, Extent, Locator};
 use ringtake_storage::layout::PAGE_BYTES;
 
+use crate::config::CacheChoice;
 use crate::route::Ownership;
+use frames::{Frames, PAGE, prefetch, prefetch_line};
+use policy::S3Fifo;
+pub(crate) use policy::Use;
 
-const PAGE: usize = PAGE_BYTES as usize;
-const NO_FRAME: u32 = u32::MAX;
-const NO_PAGE: u64 = u64::MAX;
+/// Bytes that one bit of a frame's checked pieces stands for.
+const PIECE_BYTES_MIN: usize = PAGE / u64::BITS as usize;
+/// Cache lines of a row asked for beforehand. The processor's own prefetcher sees the rest
+/// coming once a copy is under way.
+const PREFETCH_LINES: usize = 16;
+
+/// Why there is no cache.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CacheError {
+    #[error(transparent)]
+    Offsets(#[from] BadOffsets),
+    #[error("no memory for the cache ({0}); give it fewer bytes")]
+    Memory(#[from] io::Error),
+}
 
 /// Pages of one shard.
 #[derive(Debug)]
@@ -23,13 +50,10 @@ pub(crate) struct PageCache {
     ownership: Ownership,
     block_shift: u32,
     groups: Vec<GroupPages>,
-    /// For each page of the shard its frame, or `NO_FRAME`.
-    frame_of: Vec<u32>,
-    frames: Vec<u8>,
-    /// For each frame its page, or `NO_PAGE`.
-    page_of: Vec<u64>,
-    used: Vec<bool>,
-    hand: usize,
+    policy: S3Fifo,
+    frames: Frames,
+    /// All pages have their frames for good: page and frame are one number.
+    pinned: bool,
     /// Where a row that crosses pages is put together.
     scratch: Vec<u8>,
 }
@@ -43,16 +67,59 @@ enum GroupPages {
     Uneven { first_of_block: Vec<u64> },
 }
 
+/// Where a row is in the cache.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Found {
+    /// The first of its pages, as the shard numbers them.
+    page: u64,
+    /// The frame of that page.
+    frame: u32,
+    from: u32,
+    bytes: u32,
+}
+
+impl Found {
+    fn pages(&self) -> u64 {
+        (u64::from(self.from) + u64::from(self.bytes)).div_ceil(PAGE_BYTES)
+    }
+
+    /// The part of the row in its page `place`: first byte there, bytes.
+    fn piece(&self, place: u64) -> (usize, usize) {
+        let from = if place == 0 { self.from as usize } else { 0 };
+        let end = (self.from as usize + self.bytes as usize) - place as usize * PAGE;
+        (from, end.min(PAGE) - from)
+    }
+}
+
+/// The bit of a piece, or none if it is too short to have one.
+#[inline]
+fn bit(from: usize, bytes: usize) -> u64 {
+    if bytes >= PIECE_BYTES_MIN {
+        1 << (from / PIECE_BYTES_MIN)
+    } else {
+        0
+    }
+}
+
+/// What has become of a page whose row was wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// It is gone; the drive has the last word.
+    Evicted,
+    /// It is pinned: the row was wrong when it was read.
+    Stays,
+}
+
 impl PageCache {
-    /// A cache of at most `bytes` bytes for the pages that `shard` owns; `None` if not even one
-    /// page fits.
+    /// A cache for the pages that `shard` owns, as `choice` says of this shard alone; `None` if
+    /// not even one page fits.
     pub(crate) fn new(
         dataset: &Dataset,
         locators: &[Locator<'_>],
         ownership: Ownership,
         shard: usize,
-        bytes: u64,
-    ) -> Result<Option<PageCache>, BadOffsets> {
+        choice: CacheChoice,
+    ) -> Result<Option<PageCache>, CacheError> {
         let layout = dataset.layout();
         let blocks = ownership.blocks_of(shard, layout.blocks());
         let mut pages = 0;
@@ -76,28 +143,54 @@ impl PageCache {
                 pages += pages_in_block;
                 // Offsets may not have been checked; memory is sized by them below.
                 if start % PAGE_BYTES != 0 || pages - pages_before > pages_in_files {
-                    return Err(BadOffsets {
-                        row: block * u64::from(layout.block_rows),
-                    });
+                    let row = block * u64::from(layout.block_rows);
+                    return Err(BadOffsets { row }.into());
                 }
             }
             groups.push(GroupPages::Uneven { first_of_block });
         }
-        let frames = (bytes / PAGE_BYTES).min(pages).min(u64::from(NO_FRAME - 1)) as usize;
+        let (frames, pinned) = match choice {
+            CacheChoice::Off => (0, false),
+            CacheChoice::Bytes(bytes) => ((bytes / PAGE_BYTES).min(pages), false),
+            CacheChoice::Pinned => (pages, true),
+        };
         if frames == 0 {
             return Ok(None);
+        }
+        if pages > policy::PAGES_MAX {
+            return Err(io::Error::from(io::ErrorKind::OutOfMemory).into());
         }
         Ok(Some(PageCache {
             ownership,
             block_shift: layout.block_rows.trailing_zeros(),
             groups,
-            frame_of: vec![NO_FRAME; pages as usize],
-            frames: vec![0; frames * PAGE],
-            page_of: vec![NO_PAGE; frames],
-            used: vec![false; frames],
-            hand: 0,
+            policy: match pinned {
+                true => S3Fifo::pinned(pages as usize),
+                false => S3Fifo::new(pages as usize, frames as usize),
+            },
+            frames: Frames::new(frames as usize)?,
+            pinned,
             scratch: Vec::new(),
         }))
+    }
+
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// The first of the shard's pages in `block` of `group`.
+    #[inline]
+    fn first_page(&self, group: usize, block: u64) -> Option<u64> {
+        let block_in_shard = self.ownership.block_in_shard(block);
+        match &self.groups[group] {
+            GroupPages::Even {
+                first,
+                pages_per_block,
+            } => Some(first + block_in_shard * pages_per_block),
+            GroupPages::Uneven { first_of_block } => {
+                first_of_block.get(block_in_shard as usize).copied()
+            }
+        }
     }
 
     /// The shard's pages that hold `row`, which is at `extent` of `group`.
@@ -111,57 +204,97 @@ impl PageCache {
     ) -> Option<Range<u64>> {
         let block = row >> self.block_shift;
         let (start, pages_in_block) = locator.block_pages(block).ok()?;
-        let block_in_shard = self.ownership.block_in_shard(block);
-        let first = match &self.groups[group] {
-            GroupPages::Even {
-                first,
-                pages_per_block,
-            } => first + block_in_shard * pages_per_block,
-            GroupPages::Uneven { first_of_block } => {
-                *first_of_block.get(block_in_shard as usize)?
-            }
-        };
+        let first = self.first_page(group, block)?;
         let from = extent.offset.checked_sub(start)?;
         let last = (from + u64::from(extent.bytes) - 1) / PAGE_BYTES;
         (last < pages_in_block).then_some(first + from / PAGE_BYTES..first + last + 1)
     }
 
-    /// The bytes at `extent`, which holds `row` and is not empty, if all its pages are here.
+    /// Where the row at `extent`, which is not empty, is, if all its pages are here.
     #[inline]
-    pub(crate) fn get(
-        &mut self,
+    pub(crate) fn find(
+        &self,
         locator: &Locator<'_>,
         group: usize,
         row: u64,
         extent: Extent,
-    ) -> Option<&[u8]> {
+    ) -> Option<Found> {
         let pages = self.pages(locator, group, row, extent)?;
-        let from = (extent.offset % PAGE_BYTES) as usize;
-        let bytes = extent.bytes as usize;
-        if pages.end - pages.start == 1 {
-            let frame = self.frame(pages.start)?;
-            return Some(&self.frames[frame * PAGE + from..][..bytes]);
+        let frame = self.policy.frame(pages.start)?;
+        for page in pages.start + 1..pages.end {
+            self.policy.frame(page)?;
         }
-        self.scratch.clear();
-        for page in pages {
-            let frame = self.frame(page)?;
-            self.scratch
-                .extend_from_slice(&self.frames[frame * PAGE..][..PAGE]);
-        }
-        Some(&self.scratch[from..][..bytes])
+        Some(Found {
+            page: pages.start,
+            frame,
+            from: (extent.offset % PAGE_BYTES) as u32,
+            bytes: extent.bytes,
+        })
     }
 
+    /// Asks for the memory that `get` will look at.
     #[inline]
-    fn frame(&mut self, page: u64) -> Option<usize> {
-        let frame = self.frame_of[page as usize];
-        if frame == NO_FRAME {
-            return None;
-        }
-        self.used[frame as usize] = true;
-        Some(frame as usize)
+    pub(crate) fn prefetch(&self, found: Found) {
+        prefetch_line(self.policy.state(found.frame));
+        let (from, bytes) = found.piece(0);
+        prefetch(self.frames.bytes(found.frame, from, bytes), PREFETCH_LINES);
     }
 
-    /// Keeps the pages of `row`, found in `bytes` that were read from `offset` of the file.
+    /// The bytes of a row, and whether they are known to be right.
+    #[inline]
+    pub(crate) fn get(&mut self, found: Found, by: Use) -> (&[u8], bool) {
+        if found.from as usize + found.bytes as usize > PAGE {
+            return self.put_together(found, by);
+        }
+        let (from, bytes) = (found.from as usize, found.bytes as usize);
+        self.policy.touch(found.frame, by);
+        let right = self.policy.verified(found.frame) & bit(from, bytes) != 0;
+        (self.frames.bytes(found.frame, from, bytes), right)
+    }
+
+    /// A row that crosses pages.
+    fn put_together(&mut self, found: Found, by: Use) -> (&[u8], bool) {
+        self.scratch.clear();
+        let mut right = true;
+        for place in 0..found.pages() {
+            let Some(frame) = self.policy.frame(found.page + place) else {
+                unreachable!("pages leave only when others come in, and `find` has seen them");
+            };
+            self.policy.touch(frame, by);
+            let (from, bytes) = found.piece(place);
+            right &= self.policy.verified(frame) & bit(from, bytes) != 0;
+            self.scratch
+                .extend_from_slice(self.frames.bytes(frame, from, bytes));
+        }
+        (&self.scratch, right)
+    }
+
+    /// Notes that the row's bytes here are right.
+    pub(crate) fn mark(&mut self, found: Found) {
+        for place in 0..found.pages() {
+            if let Some(frame) = self.policy.frame(found.page + place) {
+                let (from, bytes) = found.piece(place);
+                self.policy.add_verified(frame, bit(from, bytes));
+            }
+        }
+    }
+
+    /// The row's bytes here are wrong.
+    #[cold]
+    pub(crate) fn refuse(&mut self, found: Found) -> Refused {
+        if self.pinned {
+            return Refused::Stays;
+        }
+        for place in 0..found.pages() {
+            self.policy.drop_page(found.page + place);
+        }
+        Refused::Evicted
+    }
+
+    /// Keeps the pages of `row`, whose right bytes are in `bytes`, which were read from `offset`
+    /// of the file. A page that is here already gets the row's bytes, since it may have had wrong
+    /// ones.
+    #[expect(clippy::too_many_arguments)]
     pub(crate) fn keep(
         &mut self,
         locator: &Locator<'_>,
@@ -170,40 +303,49 @@ impl PageCache {
         extent: Extent,
         bytes: &[u8],
         offset: u64,
+        by: Use,
     ) {
         let Some(pages) = self.pages(locator, group, row, extent) else {
             return;
         };
+        let found = Found {
+            page: pages.start,
+            frame: 0,
+            from: (extent.offset % PAGE_BYTES) as u32,
+            bytes: extent.bytes,
+        };
         let first = extent.offset - extent.offset % PAGE_BYTES;
-        for (place, page) in pages.enumerate() {
-            let Some(from) = (first + place as u64 * PAGE_BYTES).checked_sub(offset) else {
+        for place in 0..found.pages() {
+            let Some(at) = (first + place * PAGE_BYTES).checked_sub(offset) else {
                 continue;
             };
-            let Some(source) = bytes.get(from as usize..from as usize + PAGE) else {
+            let Some(source) = bytes.get(at as usize..at as usize + PAGE) else {
                 continue;
             };
-            if self.frame_of[page as usize] == NO_FRAME {
-                let frame = self.evict();
-                self.frames[frame * PAGE..][..PAGE].copy_from_slice(source);
-                self.page_of[frame] = page;
-                self.frame_of[page as usize] = frame as u32;
-            }
-        }
-    }
-
-    /// A free frame, taken from its page if need be.
-    fn evict(&mut self) -> usize {
-        loop {
-            let frame = self.hand;
-            self.hand = (self.hand + 1) % self.page_of.len();
-            if std::mem::take(&mut self.used[frame]) {
-                continue;
-            }
-            let page = std::mem::replace(&mut self.page_of[frame], NO_PAGE);
-            if page != NO_PAGE {
-                self.frame_of[page as usize] = NO_FRAME;
-            }
-            return frame;
+            let (from, length) = found.piece(place);
+            let page = found.page + place;
+            let frame = match self.policy.frame(page) {
+                Some(frame) => {
+                    if self.policy.verified(frame) & bit(from, length) == 0 {
+                        self.frames
+                            .bytes_mut(frame, from, length)
+                            .copy_from_slice(&source[from..][..length]);
+                    }
+                    frame
+                }
+                None => {
+                    let frame = if self.pinned {
+                        self.policy.settle(page)
+                    } else {
+                        self.policy.admit(page, by)
+                    };
+                    self.frames
+                        .bytes_mut(frame, 0, PAGE)
+                        .copy_from_slice(source);
+                    frame
+                }
+            };
+            self.policy.add_verified(frame, bit(from, length));
         }
     }
 }

@@ -21,8 +21,10 @@ pub struct Config {
     pub queue_depth: u32,
     /// How many of them there are.
     pub depth_control: DepthControl,
-    /// Bytes of the caches of all shards together; 0 for none.
-    pub cache_bytes: u64,
+    /// What the shards keep in memory.
+    pub cache: CacheChoice,
+    /// Whether reads go past the kernel's page cache.
+    pub io: IoMode,
     /// How rows are read.
     pub read_path: ReadPathChoice,
     /// How reads get to the read path and back.
@@ -55,7 +57,8 @@ impl Default for Config {
             cpus: CpuChoice::Allowed,
             queue_depth: 128,
             depth_control: DepthControl::Fixed,
-            cache_bytes: 0,
+            cache: CacheChoice::Off,
+            io: IoMode::Direct,
             read_path: ReadPathChoice::Auto,
             scheduler: Scheduler::Batched,
             checksums: Checksums::Verify,
@@ -267,6 +270,125 @@ impl Serialize for Scheduler {
     }
 }
 
+/// What the shards keep in memory of the rows they own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheChoice {
+    /// Nothing: every take reads.
+    #[default]
+    Off,
+    /// Pages that were read, up to this many bytes over all shards. Finding them takes 24 bytes
+    /// more for each page kept and 4 for each page of the dataset.
+    Bytes(u64),
+    /// Every row, read and checked when the store is opened, so that takes read nothing. What
+    /// cannot be read then is asked of the drive again when it is taken.
+    Pinned,
+}
+
+const CACHE_FORMS: &str =
+    "it must be `off`, `pinned`, or a size such as 4GiB, 512MiB or a number of bytes";
+const SIZE_UNITS: [(&str, u64); 4] = [
+    ("TiB", 1 << 40),
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+];
+
+impl CacheChoice {
+    /// What is left for each of `shards` shards.
+    pub(crate) fn share(self, shards: usize) -> CacheChoice {
+        match self {
+            CacheChoice::Bytes(bytes) => CacheChoice::Bytes(bytes / shards as u64),
+            choice => choice,
+        }
+    }
+}
+
+impl FromStr for CacheChoice {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        match text {
+            "off" => return Ok(CacheChoice::Off),
+            "pinned" => return Ok(CacheChoice::Pinned),
+            _ => {}
+        }
+        let (number, unit_bytes) = SIZE_UNITS
+            .iter()
+            .find_map(|(unit, bytes)| Some((text.strip_suffix(unit)?, *bytes)))
+            .unwrap_or((text, 1));
+        number
+            .trim_end()
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(unit_bytes))
+            .map(CacheChoice::Bytes)
+            .ok_or_else(|| ConfigError {
+                field: "cache",
+                value: format!("`{text}`"),
+                reason: CACHE_FORMS.to_owned(),
+            })
+    }
+}
+
+impl fmt::Display for CacheChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            CacheChoice::Off => f.write_str("off"),
+            CacheChoice::Pinned => f.write_str("pinned"),
+            CacheChoice::Bytes(bytes) => {
+                let whole = |(_, unit): &&(&str, u64)| bytes > 0 && bytes.is_multiple_of(*unit);
+                match SIZE_UNITS.iter().find(whole) {
+                    Some((name, unit)) => write!(f, "{}{name}", bytes / unit),
+                    None => write!(f, "{bytes}"),
+                }
+            }
+        }
+    }
+}
+
+impl Serialize for CacheChoice {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Whether reads go past the kernel's page cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IoMode {
+    /// Past it, where the file system can: every read is the drive's.
+    #[default]
+    Direct,
+    /// Through it, for those who share memory with other programs. Rows that it holds are copied
+    /// from it at once, without a trip through the read path.
+    Buffered,
+}
+
+impl FromStr for IoMode {
+    type Err = ConfigError;
+
+    fn from_str(name: &str) -> Result<Self, ConfigError> {
+        match name {
+            "direct" => Ok(IoMode::Direct),
+            "buffered" => Ok(IoMode::Buffered),
+            _ => Err(ConfigError {
+                field: "io",
+                value: format!("`{name}`"),
+                reason: "it must be `direct` or `buffered`".to_owned(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for IoMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            IoMode::Direct => "direct",
+            IoMode::Buffered => "buffered",
+        })
+    }
+}
+
 /// Whether rows are checked against their checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -300,8 +422,11 @@ pub struct ResolvedConfig {
     pub queue_depth: u32,
     /// How many of them there are.
     pub depth_control: DepthControl,
-    /// Bytes of the caches of all shards together.
-    pub cache_bytes: u64,
+    /// What the shards keep in memory.
+    pub cache: CacheChoice,
+    /// Whether reads were to go past the kernel's page cache; `StoreInfo::direct` says whether
+    /// they do.
+    pub io: IoMode,
     /// How rows are read.
     pub read_path: ReadPathChoice,
     /// How reads get to the read path and back.
@@ -328,7 +453,8 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "cpus = {:?}", self.cpus)?;
         writeln!(f, "queue_depth = {}", self.queue_depth)?;
         writeln!(f, "depth_control = {:?}", self.depth_control)?;
-        writeln!(f, "cache_bytes = {}", self.cache_bytes)?;
+        writeln!(f, "cache = {}", self.cache)?;
+        writeln!(f, "io = {}", self.io)?;
         writeln!(f, "read_path = {}", self.read_path)?;
         writeln!(f, "scheduler = {}", self.scheduler)?;
         writeln!(f, "checksums = {:?}", self.checksums)?;
@@ -626,6 +752,25 @@ mod tests {
         };
         assert_eq!(small.align_bytes(4096).unwrap_err().field, "alignment");
         assert_eq!(small.align_bytes(512), Ok(512));
+    }
+
+    #[test]
+    fn sizes_of_caches_are_read_as_they_are_printed() {
+        for text in [
+            "off", "pinned", "0", "12345678", "4GiB", "3MiB", "5KiB", "1TiB",
+        ] {
+            assert_eq!(text.parse::<CacheChoice>().unwrap().to_string(), text);
+        }
+        assert_eq!("512 MiB".parse(), Ok(CacheChoice::Bytes(512 << 20)));
+        for text in ["", "on", "GiB", "-1", "1.5GiB", "99999999TiB"] {
+            let error = text.parse::<CacheChoice>().unwrap_err().to_string();
+            assert!(error.contains("pinned") && error.contains(text), "{error}");
+        }
+        for text in ["direct", "buffered"] {
+            assert_eq!(text.parse::<IoMode>().unwrap().to_string(), text);
+        }
+        let error = "mapped".parse::<IoMode>().unwrap_err().to_string();
+        assert!(error.contains("buffered"), "{error}");
     }
 
     #[test]

@@ -13,12 +13,25 @@ use ringtake_storage::manifest::{DataFileHeader, MANIFEST_NAME, Manifest};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
 use crate::Result;
+use crate::config::IoMode;
 use ringtake_storage::Error as StorageError;
+
+/// Where the kernel takes the bytes of a file from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// The drive, always, in reads of this alignment.
+    Drive(u32),
+    /// Its page cache, and the drive for what is not there.
+    PageCache,
+    /// A file system that is nothing but memory.
+    Memory,
+}
 
 /// A data file of a column group in one data directory.
 #[derive(Debug)]
 pub(crate) struct DataFile {
     descriptor: OwnedFd,
+    pub(crate) served: Served,
     pub(crate) path: PathBuf,
     /// Why its rows must not be believed, whatever their checksums say.
     pub(crate) wrong: Option<String>,
@@ -57,12 +70,16 @@ const OPEN_ATTEMPTS: usize = 8;
 
 /// Opens the dataset at `path`. The second value lists what is wrong with its data files
 /// without keeping it from being opened.
-pub(crate) fn open(path: &Path, check: TableCheck) -> Result<(Dataset, Files, Vec<String>)> {
+pub(crate) fn open(
+    path: &Path,
+    check: TableCheck,
+    io: IoMode,
+) -> Result<(Dataset, Files, Vec<String>)> {
     let mut attempt = 1;
     loop {
         let manifest = read_manifest(path)?;
         let generation = manifest.layout.generation;
-        let opened = open_version(path, manifest, check);
+        let opened = open_version(path, manifest, check, io);
         let gone = matches!(&opened, Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound);
         let replaced = || read_manifest(path).is_ok_and(|now| now.layout.generation != generation);
         if gone && attempt < OPEN_ATTEMPTS && replaced() {
@@ -98,6 +115,7 @@ fn open_version(
     path: &Path,
     manifest: Manifest,
     check: TableCheck,
+    io: IoMode,
 ) -> Result<(Dataset, Files, Vec<String>), StorageError> {
     let dataset = Dataset::new(path, manifest, check, map_table)?;
     let layout = dataset.layout();
@@ -110,16 +128,22 @@ fn open_version(
             let file = dataset.file_path(group, dir);
             let header = DataFileHeader::expected(layout, group, dir);
             let wrong = check_data_file(&file, &header, stored.file_bytes()[dir], &mut warnings)?;
-            let (descriptor, align) = open_for_reads(&file)?;
-            match align {
-                Some(bytes) => align_bytes = align_bytes.max(bytes),
-                None => {
-                    direct = false;
-                    warnings.push(format!("{} is on a file system that refuses O_DIRECT; it is read through the page cache", file.display()));
+            let (descriptor, served) = open_for_reads(&file, io)?;
+            match served {
+                Served::Drive(bytes) => align_bytes = align_bytes.max(bytes),
+                Served::PageCache | Served::Memory => direct = false,
+            }
+            if io == IoMode::Direct {
+                let told = file.display();
+                match served {
+                    Served::Drive(_) => {}
+                    Served::PageCache => warnings.push(format!("{told} is on a file system that refuses O_DIRECT; it is read through the page cache")),
+                    Served::Memory => warnings.push(format!("{told} is on a file system in memory, which has no direct reads; it is read through the page cache")),
                 }
             }
             files.push(DataFile {
                 descriptor,
+                served,
                 path: file,
                 wrong,
             });
@@ -168,8 +192,9 @@ fn check_data_file(
     Ok(wrong)
 }
 
-/// The file opened for direct reads with the alignment it asks for, or for buffered ones.
-fn open_for_reads(path: &Path) -> Result<(OwnedFd, Option<u32>), StorageError> {
+/// The file opened for direct reads, or for buffered ones where they are wanted or there are no
+/// others.
+fn open_for_reads(path: &Path, io: IoMode) -> Result<(OwnedFd, Served), StorageError> {
     // The time of each access is of no use to anyone and costs CPU with each read. Only the
     // owner of a file may do without it (open(2), O_NOATIME).
     let open = |flags| {
@@ -179,20 +204,36 @@ fn open_for_reads(path: &Path) -> Result<(OwnedFd, Option<u32>), StorageError> {
             opened => opened,
         }
     };
-    match open(OFlags::DIRECT) {
-        Ok(descriptor) => {
-            let align = direct_align_bytes(&descriptor, path)?;
-            if align.is_some() {
-                return Ok((descriptor, align));
+    let failed = |errno: rustix::io::Errno| StorageError::io("open", path)(errno.into());
+    if io == IoMode::Direct {
+        match open(OFlags::DIRECT) {
+            // Linux since 6.6 takes the flag on tmpfs, and ignores it.
+            Ok(descriptor) if is_memory(&descriptor) => {}
+            Ok(descriptor) => {
+                if let Some(align) = direct_align_bytes(&descriptor, path)? {
+                    return Ok((descriptor, Served::Drive(align)));
+                }
             }
+            // What file systems without direct I/O answer.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(failed(errno)),
         }
-        // What file systems without direct I/O answer.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {}
-        Err(errno) => return Err(StorageError::io("open", path)(errno.into())),
     }
-    let descriptor =
-        open(OFlags::empty()).map_err(|errno| StorageError::io("open", path)(errno.into()))?;
-    Ok((descriptor, None))
+    let descriptor = open(OFlags::empty()).map_err(failed)?;
+    if is_memory(&descriptor) {
+        return Ok((descriptor, Served::Memory));
+    }
+    // Rows are read at random: what the kernel would read ahead nobody has asked for.
+    let _ = rustix::fs::fadvise(&descriptor, 0, None, rustix::fs::Advice::Random);
+    Ok((descriptor, Served::PageCache))
+}
+
+/// Whether the file is on tmpfs or ramfs (statfs(2)).
+fn is_memory(file: &OwnedFd) -> bool {
+    const TMPFS_MAGIC: u32 = 0x0102_1994;
+    const RAMFS_MAGIC: u32 = 0x8584_58f6;
+    rustix::fs::fstatfs(file)
+        .is_ok_and(|stat| matches!(stat.f_type as u32, TMPFS_MAGIC | RAMFS_MAGIC))
 }
 
 /// The alignment that direct reads of this file need; `None` where they cannot be done

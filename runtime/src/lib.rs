@@ -18,6 +18,7 @@ mod error;
 mod files;
 mod inbox;
 mod local;
+mod memory;
 mod outputs;
 mod part;
 mod prefetch;
@@ -33,8 +34,8 @@ pub mod yardstick;
 
 pub use admission::{AdmissionStats, ClassStats, LatencyClass, WhenFull};
 pub use config::{
-    Alignment, Checksums, Config, CpuChoice, DepthControl, ReadPathChoice, ResolvedConfig,
-    Scheduler,
+    Alignment, CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, ReadPathChoice,
+    ResolvedConfig, Scheduler,
 };
 pub use cpus::{AllowedCpus, allowed_cpus};
 pub use error::{ConfigError, Error, FaultKind, RowFault};

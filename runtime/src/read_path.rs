@@ -5,6 +5,7 @@
 mod contract;
 pub(crate) mod dma_file;
 mod mapped;
+pub(crate) mod page_cache_first;
 pub(crate) mod parts;
 mod per_read;
 mod returns;

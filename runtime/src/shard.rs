@@ -23,7 +23,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::admission::Admission;
 use crate::arena::Arena;
-use crate::config::{Checksums, DepthControl, ReadPathChoice, Scheduler};
+use crate::config::{CacheChoice, Checksums, DepthControl, ReadPathChoice, Scheduler};
 use crate::doorbell::Doorbell;
 use crate::files::Files;
 use crate::inbox::{LocalFuture, Message, Messages};
@@ -31,6 +31,7 @@ use crate::local::{LocalQueue, LocalShard};
 use crate::probe::RingFeatures;
 use crate::read_path::ReadPath;
 use crate::read_path::dma_file::Reads;
+use crate::read_path::page_cache_first::page_cache_first;
 use crate::read_path::parts::Parts;
 use crate::read_path::shared_rings::SharedRings;
 use crate::results::ResultMemory;
@@ -54,7 +55,8 @@ pub(crate) struct ShardContext {
     pub(crate) rings: Option<Arc<SharedRings>>,
     pub(crate) queue_depth: u32,
     pub(crate) depth_control: DepthControl,
-    pub(crate) cache_bytes: u64,
+    /// This shard's own share.
+    pub(crate) cache: CacheChoice,
     pub(crate) checksums: Checksums,
     pub(crate) align_bytes: u32,
     pub(crate) merge_gap_bytes: u32,
@@ -75,6 +77,8 @@ pub struct ShardInfo {
     pub executor: &'static str,
     /// Its ring, if it has one.
     pub ring: Option<RingFeatures>,
+    /// What its pinned cache lacks or has wrong, in sentences.
+    pub warnings: Vec<String>,
 }
 
 /// Which executor runs the shard.
@@ -265,6 +269,8 @@ async fn run(
         }
     };
     let engine = made.and_then(|(path, features)| {
+        // SAFETY: `parts.files` outlives the engine, which owns the path.
+        let path = unsafe { page_cache_first(path, &parts.files, &parts.counters) };
         Engine::new(&parts, &arena, path)
             .map(|engine| (engine, features))
             .map_err(|bad| bad.to_string())
@@ -276,11 +282,19 @@ async fn run(
             return;
         }
     };
+    let warnings = match engine.load().await {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            let _ = started.send(Err(error.to_string()));
+            return;
+        }
+    };
     let info = ShardInfo {
         cpu: context.cpu,
         thread: std::thread::current().name().unwrap_or_default().to_owned(),
         executor: host.name(),
         ring: features,
+        warnings,
     };
     let _ = started.send(Ok(info));
     drop(started);

@@ -65,6 +65,8 @@ counters! {
     completions,
     /// Rows served from the shard's cache, counted once per column group.
     cache_hits,
+    /// Reads, of those submitted, that the kernel's page cache served at once.
+    page_cache_hits,
     /// System calls made to submit reads, to fetch completions and to sleep.
     system_calls,
     /// Times the shard slept.

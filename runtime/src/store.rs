@@ -18,11 +18,12 @@ use ringtake_storage::projection::{Missing, Projection};
 use serde::Serialize;
 
 use crate::admission::{Admission, AdmissionStats, LatencyClass, Need};
-use crate::config::{Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
+use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::cpus::allowed_cpus;
 use crate::files::{self, Files};
 use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
+use crate::memory;
 use crate::outputs::{ColumnBuffer, Outputs};
 use crate::probe::{NoRing, probe_ring};
 use crate::read_path::shared_rings::SharedRings;
@@ -101,8 +102,11 @@ impl Store {
             Checksums::Verify => TableCheck::Verify,
             Checksums::Skip => TableCheck::Skip,
         };
-        let (dataset, files, mut warnings) = files::open(path.as_ref(), check)?;
+        let (dataset, files, mut warnings) = files::open(path.as_ref(), check, config.io)?;
         let align_bytes = config.align_bytes(files.align_bytes)?;
+        if config.cache == CacheChoice::Pinned {
+            memory::room_for(&dataset)?;
+        }
         let ring = probe_ring();
         let read_path = choose_read_path(config.read_path, &ring, &mut warnings)?;
         let mut plan = Plan {
@@ -111,7 +115,8 @@ impl Store {
                 cpus,
                 queue_depth: config.queue_depth,
                 depth_control: config.depth_control,
-                cache_bytes: config.cache_bytes,
+                cache: config.cache,
+                io: config.io,
                 read_path,
                 scheduler: config.scheduler,
                 checksums: config.checksums,
@@ -140,6 +145,10 @@ impl Store {
             }
             started => started,
         }?;
+        for (shard, info) in started.shards.iter().enumerate() {
+            let told = |warning: &String| format!("shard {shard}: {warning}");
+            warnings.extend(info.warnings.iter().map(told));
+        }
         for warning in &warnings {
             tracing::warn!("{warning}");
         }
@@ -541,7 +550,7 @@ impl Plan {
             rings,
             queue_depth: config.queue_depth,
             depth_control: config.depth_control,
-            cache_bytes: config.cache_bytes / config.shards as u64,
+            cache: config.cache.share(config.shards),
             checksums: config.checksums,
             align_bytes: config.align_bytes,
             merge_gap_bytes: config.merge_gap_bytes,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt16Array};
 use arrow::datatypes::UInt16Type;
-use ringtake_runtime::{ColumnBuffer, Config, CpuChoice, ReadPathChoice, Store};
+use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, CpuChoice, ReadPathChoice, Store};
 use ringtake_storage::write::{WriteOptions, Writer};
 
 /// The system's allocator, counting for the whole process.
@@ -88,7 +88,7 @@ fn open(path: &Path, read_path: ReadPathChoice, cache_bytes: u64) -> Store {
         shards: Some(2),
         cpus: CpuChoice::Unpinned,
         read_path,
-        cache_bytes,
+        cache: CacheChoice::Bytes(cache_bytes),
         ..Config::default()
     };
     Store::open(path, config).unwrap()

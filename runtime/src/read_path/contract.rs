@@ -9,7 +9,7 @@ use glommio::LocalExecutorBuilder;
 use ringtake_storage::dataset::TableCheck;
 
 use crate::arena::Region;
-use crate::config::{ReadPathChoice, Scheduler};
+use crate::config::{IoMode, ReadPathChoice, Scheduler};
 use crate::doorbell::Doorbell;
 use crate::files::{self, Files};
 use crate::read_path::dma_file::Reads;
@@ -47,7 +47,7 @@ fn world() -> World {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("d");
     written(&path);
-    let (_, files, _) = files::open(&path, TableCheck::Verify).unwrap();
+    let (_, files, _) = files::open(&path, TableCheck::Verify, IoMode::Direct).unwrap();
     let data = files.files[0].path.clone();
     // An end in the middle of a page.
     let bytes = std::fs::read(&data).unwrap();

@@ -157,7 +157,7 @@ mod tests {
             shards: Some(2),
             cpus: CpuChoice::Unpinned,
             queue_depth: 8 << (seed % 3),
-            cache_bytes: (seed % 2) << 20,
+            cache: crate::CacheChoice::Bytes((seed % 2) << 20),
             read_path: ReadPathChoice::Simulated { seed, faults },
             scheduler,
             ..Config::default()

@@ -14,13 +14,14 @@ use std::time::{Duration, Instant};
 
 use ringtake_storage::dataset::{BadOffsets, Extent, Locator};
 use ringtake_storage::layout::{Group, PAGE_BYTES};
-use ringtake_storage::plan::{PlannedRead, ReadLimits, next_read};
+use ringtake_storage::plan::{Entry, PlannedRead, ReadLimits, next_read};
 
 use super::ShardContext;
 use super::decode::{Checked, Decoder};
 use crate::admission::LatencyClass;
 use crate::arena::{Arena, Region, Slots};
-use crate::cache::PageCache;
+use crate::cache::load::load;
+use crate::cache::{CacheError, Found, PageCache, Refused, Use};
 use crate::config::Checksums;
 use crate::error::{FaultKind, RowFault};
 use crate::outputs::Outputs;
@@ -86,6 +87,8 @@ struct Active {
     /// The first entry of that group not planned yet.
     next: usize,
     in_flight: u32,
+    /// How the cache counts its use of pages.
+    asks: Use,
 }
 
 impl Active {
@@ -140,6 +143,8 @@ pub(super) struct Engine<'a> {
     path: Box<dyn ReadPath + 'a>,
     locators: Vec<Locator<'a>>,
     cache: Option<PageCache>,
+    /// Parts taken on, for the cache to tell one from another.
+    parts_seen: u32,
     limits: ReadLimits,
     actives: Vec<Option<Active>>,
     active_free: Vec<u32>,
@@ -176,21 +181,18 @@ impl<'a> Engine<'a> {
         context: &'a ShardContext,
         arena: &'a Arena,
         path: Box<dyn ReadPath + 'a>,
-    ) -> Result<Engine<'a>, BadOffsets> {
+    ) -> Result<Engine<'a>, CacheError> {
         let dataset = &context.dataset;
         let locators: Vec<_> = (0..dataset.layout().groups.len())
             .map(|group| dataset.locator(group))
             .collect();
-        let cache = match context.cache_bytes {
-            0 => None,
-            bytes => PageCache::new(
-                dataset,
-                &locators,
-                context.ownership,
-                context.shard.0,
-                bytes,
-            )?,
-        };
+        let cache = PageCache::new(
+            dataset,
+            &locators,
+            context.ownership,
+            context.shard.0,
+            context.cache,
+        )?;
         // The cache keeps whole pages, so reads bring whole pages.
         let align_bytes = if cache.is_some() {
             context.align_bytes.max(PAGE_BYTES as u32)
@@ -204,6 +206,7 @@ impl<'a> Engine<'a> {
             path,
             locators,
             cache,
+            parts_seen: 0,
             limits: ReadLimits {
                 align_bytes,
                 bytes_max: arena.slots().large_bytes,
@@ -230,6 +233,19 @@ impl<'a> Engine<'a> {
         })
     }
 
+    /// Fills the cache if it is a pinned one. Returns what is missing or wrong, in sentences.
+    ///
+    /// # Errors
+    /// The read path is broken.
+    pub(super) async fn load(&mut self) -> std::io::Result<Vec<String>> {
+        match &mut self.cache {
+            Some(cache) if cache.is_pinned() => {
+                load(cache, self.context, &self.locators, &mut *self.path).await
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// A read is submitted, completed and decoded on one thread.
     #[inline]
     fn assert_own_thread(&self) {
@@ -250,11 +266,17 @@ impl<'a> Engine<'a> {
             let next = self.next_deadline.get_or_insert(deadline);
             *next = deadline.min(*next);
         }
+        self.parts_seen = self.parts_seen.wrapping_add(1);
+        let asks = match part.base {
+            0 => Use::By(self.parts_seen),
+            _ => Use::Bulk,
+        };
         let active = Active {
             part,
             group: 0,
             next: 0,
             in_flight: 0,
+            asks,
         };
         let id = match self.active_free.pop() {
             Some(id) => {
@@ -837,7 +859,15 @@ impl Arrived<'_, '_> {
                     )?;
                 }
                 if let (Some(cache), Checked::No) = (cache.as_mut(), checked) {
-                    cache.keep(locator, group, row, extent, self.bytes, self.offset);
+                    cache.keep(
+                        locator,
+                        group,
+                        row,
+                        extent,
+                        self.bytes,
+                        self.offset,
+                        active.asks,
+                    );
                 }
                 Ok(())
             });
@@ -884,6 +914,19 @@ fn check(
     Ok(())
 }
 
+/// How many rows beforehand the memory of one in the cache is asked for. Fewer leave the copy
+/// waiting, more push each other out before their turn.
+const AHEAD: usize = 4;
+
+/// What the cache has of an entry.
+#[derive(Clone, Copy)]
+enum Hit {
+    Row(Found),
+    /// The row takes no bytes.
+    Empty,
+    Miss,
+}
+
 /// Delivers entries from the cache until one is not there.
 fn deliver_hits(
     context: &ShardContext,
@@ -892,27 +935,60 @@ fn deliver_hits(
     cache: &mut PageCache,
 ) {
     let group = active.part.projection.groups()[active.group].group;
-    let mut hits = 0;
-    while let Some(&entry) = active.part.entries.get(active.next) {
-        let Ok(extent) = locator.locate(entry.row) else {
-            break;
+    let look = |cache: &PageCache, entries: &[Entry], place: usize| {
+        let Some(entry) = entries.get(place) else {
+            return Hit::Miss;
         };
-        if extent.bytes > 0 {
-            let Some(stored) = cache.get(locator, group, entry.row, extent) else {
-                break;
-            };
+        match locator.locate(entry.row) {
+            Ok(extent) if extent.bytes == 0 => Hit::Empty,
+            Ok(extent) => cache
+                .find(locator, group, entry.row, extent)
+                .map_or(Hit::Miss, Hit::Row),
+            Err(_) => Hit::Miss,
+        }
+    };
+    let mut hits = 0;
+    let mut ahead = [Hit::Miss; AHEAD];
+    // Where the cache has little, nothing is asked for beforehand.
+    let first = look(cache, &active.part.entries, active.next);
+    let mut looked_at = active.next + 1;
+    ahead[active.next % AHEAD] = first;
+    loop {
+        let hit = ahead[active.next % AHEAD];
+        if matches!(hit, Hit::Miss) {
+            break;
+        }
+        while looked_at < active.next + AHEAD {
+            let hit = look(cache, &active.part.entries, looked_at);
+            if let Hit::Row(found) = hit {
+                cache.prefetch(found);
+            }
+            ahead[looked_at % AHEAD] = hit;
+            looked_at += 1;
+        }
+        if let Hit::Row(found) = hit {
+            let (stored, right) = cache.get(found, active.asks);
+            let checked = if right { Checked::Yes } else { Checked::No };
+            let place = active.next;
             let delivered = deliver(
                 context,
                 active,
                 active.group,
                 locator,
-                active.next,
+                place,
                 stored,
-                Checked::No,
+                checked,
             );
-            if let Err(kind) = delivered {
-                let file = context.files.index(group, extent.dir);
-                fault(context, active, group, file, entry.row, kind);
+            match delivered {
+                Ok(()) if !right => cache.mark(found),
+                Ok(()) => {}
+                Err(_) if cache.refuse(found) == Refused::Evicted => break,
+                Err(kind) => {
+                    let row = active.part.entries[place].row;
+                    let dir = locator.locate(row).map_or(0, |extent| extent.dir);
+                    let file = context.files.index(group, dir);
+                    fault(context, active, group, file, row, kind);
+                }
             }
             hits += 1;
         }

@@ -4,7 +4,7 @@ use std::thread;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use ringtake_runtime::{ColumnBuffer, Config, Error, Store, TakeOptions};
+use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, Error, Store, TakeOptions};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{READ_PATHS, config, draw, seeded, without_hanging};
@@ -60,7 +60,7 @@ fn sixteen_threads_on_two_shards_all_get_their_rows() {
     ] {
         let config = Config {
             takes_in_flight_max,
-            cache_bytes,
+            cache: CacheChoice::Bytes(cache_bytes),
             ..config(2, read_path)
         };
         let store = Store::open(&path, config).unwrap();

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use ringtake_runtime::{
-    Alignment, Checksums, Config, CpuChoice, Error, ReadPathChoice, Scheduler, Store, allowed_cpus,
+    Alignment, CacheChoice, Checksums, Config, CpuChoice, Error, ReadPathChoice, Scheduler, Store,
+    allowed_cpus,
 };
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -58,7 +59,7 @@ fn queue_depths_alignments_and_shard_counts_at_their_limits_work() {
     for cpus in [CpuChoice::Allowed, CpuChoice::Unpinned] {
         let config = Config {
             cpus,
-            cache_bytes: 1 << 20,
+            cache: CacheChoice::Bytes(1 << 20),
             ..config(shards, ReadPathChoice::Auto)
         };
         let store = assert_works(&path, config);
@@ -73,7 +74,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
     let config = Config {
         cpus: CpuChoice::Allowed,
         queue_depth: 33,
-        cache_bytes: 12_345_678,
+        cache: CacheChoice::Bytes(12_345_678),
         checksums: Checksums::Skip,
         scheduler: Scheduler::PerRead,
         alignment: Alignment::Bytes(8192),
@@ -92,7 +93,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         "shards = 3".to_owned(),
         format!("cpus = {cpus:?}"),
         "queue_depth = 33".to_owned(),
-        "cache_bytes = 12345678".to_owned(),
+        "cache = 12345678".to_owned(),
         "read_path = thread-pool:5".to_owned(),
         "scheduler = per-read".to_owned(),
         "checksums = Skip".to_owned(),

@@ -4,7 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use ringtake_runtime::{Checksums, Config, Error, FaultKind, ReadPathChoice, RowFault, Store};
+use ringtake_runtime::{
+    CacheChoice, Checksums, Config, Error, FaultKind, ReadPathChoice, RowFault, Store,
+};
 use ringtake_storage::Error as StorageError;
 use ringtake_storage::dataset::Extent;
 use ringtake_storage::layout::LayoutPolicy;
@@ -123,7 +125,7 @@ fn one_flipped_bit_is_named_by_row_file_page_and_group_and_spoils_nothing_else()
         for cache_bytes in [0, 1 << 30] {
             for (group, column) in COLUMN_OF_GROUP.into_iter().enumerate() {
                 let with = Config {
-                    cache_bytes,
+                    cache: CacheChoice::Bytes(cache_bytes),
                     ..config(2, read_path)
                 };
                 let store = Store::open(&victim.path, with).unwrap();
@@ -384,7 +386,7 @@ fn offsets_that_nobody_checked_spoil_answers_but_never_a_shard() {
             for cache_bytes in [0, 1 << 20] {
                 let with = Config {
                     checksums: Checksums::Skip,
-                    cache_bytes,
+                    cache: CacheChoice::Bytes(cache_bytes),
                     ..config(2, ReadPathChoice::ThreadPool { threads: 2 })
                 };
                 // Refused, or opened with rows at fault or wrong; never the end of a thread.

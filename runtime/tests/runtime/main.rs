@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod admission;
+mod buffered;
 mod buffers;
 mod cache;
 mod clients;
@@ -16,6 +17,7 @@ mod no_ring;
 mod opened;
 mod options;
 mod paths;
+mod pinned;
 mod promises;
 mod replaced;
 mod shards;

@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 use proptest::test_runner::TestRunner;
-use ringtake_runtime::{Config, Store};
+use ringtake_runtime::{CacheChoice, Config, Store};
 use ringtake_storage::layout::LayoutPolicy;
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -27,8 +27,8 @@ fn every_layout_read_path_and_cache_returns_the_rows_in_order() {
         for (read_path, scheduler) in ways() {
             for (shards, cache_bytes) in [(1, 1 << 20), (2, 0), (3, 1 << 30)] {
                 let config = Config {
-                    cache_bytes,
                     scheduler,
+                    cache: CacheChoice::Bytes(cache_bytes),
                     ..config(shards, read_path)
                 };
                 let store = Store::open(&path, config).unwrap();
@@ -83,7 +83,7 @@ fn any_ids_and_any_projection_come_back_as_asked_for() {
                 // Each cache meets each read path and both numbers of drives.
                 let cache_bytes = [0, 1 << 20, 1 << 30][(place + shape.data_dirs.len()) % 3];
                 let config = Config {
-                    cache_bytes,
+                    cache: CacheChoice::Bytes(cache_bytes),
                     ..config(shards, read_path)
                 };
                 let store = Store::open(&path, config).unwrap();

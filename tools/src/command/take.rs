@@ -129,7 +129,6 @@ pub(super) fn open(dataset: &std::path::Path, checksums: ChecksumPolicy) -> Resu
             ChecksumPolicy::Verify => Checksums::Verify,
             ChecksumPolicy::Skip => Checksums::Skip,
         },
-        cache_bytes: 0,
         ..Config::default()
     };
     Ok(Store::open(dataset, config)?)

@@ -26,10 +26,7 @@ impl Source {
     pub fn open(path: &Path) -> Result<Source> {
         let store = Store::open(
             path,
-            Config {
-                cache_bytes: 0,
-                ..Config::default()
-            },
+            Config::default(),
         )?;
         Ok(Source {
             projection: store.all_columns(),

@@ -1,0 +1,240 @@
+//! Filling a pinned cache: the shard's blocks come in through its own read path in large reads,
+//! straight into their frames, and then every row is checked.
+//!
+//! What cannot be read is left out; a take asks the drive for it again and so gets the drive's
+//! own error. A row that does not match its checksum stays unmarked: a take checks it, and
+//! reports it without a read.
+
+use std::io;
+use std::time::Duration;
+
+use ringtake_storage::dataset::{BadOffsets, Locator};
+use ringtake_storage::layout::PAGE_BYTES;
+
+use super::{PAGE, PageCache, Use};
+use crate::config::Checksums;
+use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
+use crate::shard::ShardContext;
+
+/// Bytes of a read. Drives reach their rate with less; more keeps a frame waiting.
+const READ_BYTES_MAX: u64 = 256 << 10;
+/// Reads in flight, if the queue is that deep.
+const READS_MAX: u32 = 16;
+const WAIT: Duration = Duration::from_millis(100);
+
+/// A run of pages still to be read.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    file: u32,
+    offset: u64,
+    /// As the shard numbers them.
+    page: u64,
+    pages: u64,
+}
+
+/// Reads in flight. Whatever ends the load early, the kernel may still write their frames.
+struct Lent<'c> {
+    cache: &'c mut PageCache,
+    reads: Vec<Option<Run>>,
+    in_flight: usize,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if self.in_flight > 0 {
+            self.cache.frames.give_up();
+        }
+    }
+}
+
+/// Fills `cache`. Returns what is missing or wrong, in sentences.
+///
+/// # Errors
+/// The path itself is broken.
+pub(crate) async fn load(
+    cache: &mut PageCache,
+    context: &ShardContext,
+    locators: &[Locator<'_>],
+    path: &mut dyn ReadPath,
+) -> io::Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    let mut runs = runs(cache, context, locators).into_iter();
+    let start = cache.frames.start();
+    let mut lent = Lent {
+        reads: vec![None; READS_MAX.min(context.queue_depth) as usize],
+        in_flight: 0,
+        cache,
+    };
+    let mut again = Vec::new();
+    let mut unread = Vec::new();
+    let mut completions: Vec<Completion> = Vec::new();
+    loop {
+        while lent.in_flight < lent.reads.len()
+            && let Some(run) = again.pop().or_else(|| runs.next())
+        {
+            let Some(token) = lent.reads.iter().position(Option::is_none) else {
+                break;
+            };
+            lent.reads[token] = Some(run);
+            lent.in_flight += 1;
+            let bytes = run.pages * PAGE_BYTES;
+            context.counters.reads.add(1);
+            context.counters.read_bytes.add(bytes);
+            // SAFETY: a pinned cache has a frame for each page, at the page's number.
+            let buffer = unsafe { start.add(run.page as usize * PAGE) };
+            let read = Read {
+                token: token as u32,
+                file: run.file,
+                offset: run.offset,
+                bytes: bytes as u32,
+                buffer,
+                memory: Memory::Own,
+            };
+            // SAFETY: nobody looks at frames before the loop is done; `Lent` keeps their memory
+            // if it ends earlier; each run has frames of its own.
+            unsafe { path.queue(read) };
+        }
+        if lent.in_flight == 0 {
+            break;
+        }
+        let wait = Wait::For {
+            completions: 1,
+            timeout: WAIT,
+        };
+        path.turn(wait, &mut completions)?;
+        for completion in completions.drain(..) {
+            let Some(run) = lent.reads[completion.token as usize].take() else {
+                unreachable!("each read ends once");
+            };
+            lent.in_flight -= 1;
+            context.counters.completions.add(1);
+            match completion.result {
+                Err(libc::EAGAIN | libc::EINTR) => again.push(run),
+                Err(errno) => unread.push((run, io::Error::from_raw_os_error(errno).to_string())),
+                Ok(bytes) => {
+                    let got = u64::from(bytes) / PAGE_BYTES;
+                    for page in run.page..run.page + got {
+                        lent.cache.policy.settle(page);
+                    }
+                    let rest = Run {
+                        offset: run.offset + got * PAGE_BYTES,
+                        page: run.page + got,
+                        pages: run.pages - got,
+                        ..run
+                    };
+                    match (rest.pages, got) {
+                        (0, _) => {}
+                        (_, 0) => unread.push((rest, "the file has been cut short".to_owned())),
+                        _ => again.push(rest),
+                    }
+                }
+            }
+        }
+        // Paths whose reads the executor performs move only while it runs.
+        futures_lite::future::yield_now().await;
+    }
+    drop(lent);
+    if let Some((run, reason)) = unread.first() {
+        let pages: u64 = unread.iter().map(|(run, _)| run.pages).sum();
+        warnings.push(format!(
+            "{pages} pages are not in the cache, the first of them at byte {} of {}: {reason}",
+            run.offset,
+            context.files.files[run.file as usize].path.display()
+        ));
+    }
+    if context.checksums == Checksums::Verify {
+        check(cache, context, locators, &mut warnings);
+    }
+    Ok(warnings)
+}
+
+/// The runs of pages that hold the shard's rows. Files that must not be believed have none.
+fn runs(cache: &PageCache, context: &ShardContext, locators: &[Locator<'_>]) -> Vec<Run> {
+    let layout = context.dataset.layout();
+    let dirs = layout.dirs.len() as u64;
+    let mut runs = Vec::new();
+    for (group, locator) in locators.iter().enumerate() {
+        let blocks = context
+            .ownership
+            .blocks_in_order(context.shard.0, layout.blocks());
+        for block in blocks {
+            let dir = (block % dirs) as u32;
+            let file = context.files.index(group, dir);
+            let (Ok((start, pages)), Some(first)) =
+                (locator.block_pages(block), cache.first_page(group, block))
+            else {
+                continue;
+            };
+            if context.files.files[file as usize].wrong.is_some() {
+                continue;
+            }
+            let file_bytes = layout.groups[group].file_bytes()[dir as usize];
+            let pages = pages.min(file_bytes.saturating_sub(start).div_ceil(PAGE_BYTES));
+            let mut done = 0;
+            while done < pages {
+                let run_pages = (pages - done).min(READ_BYTES_MAX / PAGE_BYTES);
+                runs.push(Run {
+                    file,
+                    offset: start + done * PAGE_BYTES,
+                    page: first + done,
+                    pages: run_pages,
+                });
+                done += run_pages;
+            }
+        }
+    }
+    runs
+}
+
+/// Marks every row that is right.
+fn check(
+    cache: &mut PageCache,
+    context: &ShardContext,
+    locators: &[Locator<'_>],
+    warnings: &mut Vec<String>,
+) {
+    let layout = context.dataset.layout();
+    for (group, locator) in locators.iter().enumerate() {
+        let (mut wrong, mut first) = (0_u64, None);
+        for block in context
+            .ownership
+            .blocks_in_order(context.shard.0, layout.blocks())
+        {
+            let from = block * u64::from(layout.block_rows);
+            for row in from..layout.rows.min(from + u64::from(layout.block_rows)) {
+                let right = check_row(cache, locator, group, row);
+                if !right.unwrap_or(false) {
+                    wrong += 1;
+                    first = first.or(Some(row));
+                }
+            }
+        }
+        if let Some(first) = first {
+            warnings.push(format!(
+                "{wrong} rows of column group {group} are damaged, row {first} first; takes of them fail until the dataset is restored from a copy and opened again"
+            ));
+        }
+    }
+}
+
+fn check_row(
+    cache: &mut PageCache,
+    locator: &Locator<'_>,
+    group: usize,
+    row: u64,
+) -> Result<bool, BadOffsets> {
+    let extent = locator.locate(row)?;
+    if extent.bytes == 0 {
+        return Ok(true);
+    }
+    // What could not be read has been told of.
+    let Some(found) = cache.find(locator, group, row, extent) else {
+        return Ok(true);
+    };
+    let (stored, _) = cache.get(found, Use::Bulk);
+    let right = locator.matches(row, stored);
+    if right {
+        cache.mark(found);
+    }
+    Ok(right)
+}
