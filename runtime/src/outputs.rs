@@ -363,14 +363,16 @@ impl Outputs {
     pub(crate) unsafe fn into_columns(self) -> Vec<ColumnBytes> {
         self.owned
             .into_iter()
-            // SAFETY: all bytes have been written, as the caller vouches; offsets cover the
-            // values without gaps.
             .map(|owned| match owned {
-                Owned::Fixed(values) => ColumnBytes::Fixed(unsafe { values.into_buffer() }),
-                Owned::Variable { offsets, values } => ColumnBytes::Variable {
-                    offsets,
-                    values: unsafe { values.into_buffer() },
-                },
+                Owned::Fixed(values) => {
+                    // SAFETY: every place has been written, as the caller vouches.
+                    ColumnBytes::Fixed(unsafe { values.into_buffer() })
+                }
+                Owned::Variable { offsets, values } => {
+                    // SAFETY: as above; the offsets cover the values without gaps.
+                    let values = unsafe { values.into_buffer() };
+                    ColumnBytes::Variable { offsets, values }
+                }
             })
             .collect()
     }

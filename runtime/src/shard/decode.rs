@@ -35,11 +35,13 @@ impl Decoder<'_> {
         checked: Checked,
     ) -> Result<(), FaultKind> {
         let place = self.base + entry.position as usize;
-        // The place is on its way into the processor's cache while the row is checked.
-        for field in &self.wanted.fields {
-            self.outputs.prefetch(field.output, place);
-        }
         let check = self.checksums == Checksums::Verify && checked == Checked::No;
+        if check {
+            // The place is on its way into the processor's cache while the row is checked.
+            for field in &self.wanted.fields {
+                self.outputs.prefetch(field.output, place);
+            }
+        }
         if check && !self.locator.matches(entry.row, stored) {
             return Err(FaultKind::Checksum);
         }
