@@ -19,6 +19,7 @@ mod options;
 mod paths;
 mod pinned;
 mod promises;
+mod reads;
 mod replaced;
 mod shards;
 mod takes;

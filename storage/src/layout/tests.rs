@@ -191,6 +191,24 @@ proptest! {
     }
 
     #[test]
+    fn an_aligned_read_of_any_row_has_room_in_what_is_said_to_be_enough(
+        width_bytes in prop_oneof![1_u32..600, 1_u32..20_000, Just(3072), Just(4096)],
+        policy in policies(),
+        align_bytes in proptest::sample::select(vec![512_u32, 4096, 16_384]),
+        rows in proptest::collection::vec((0_u64..50, 0_u32..1024), 1..200),
+    ) {
+        let group = group_of_width(width_bytes, policy);
+        let align = u64::from(align_bytes);
+        let span = |(block, row): (u64, u32)| {
+            let at = PAGE_BYTES + block * group.block_bytes(1024) + group.offset_in_block(row);
+            let end = at + u64::from(group.record_bytes);
+            end.next_multiple_of(align) - at / align * align
+        };
+        let most = rows.into_iter().map(span).max().unwrap_or(0);
+        prop_assert!(most <= u64::from(group.read_bytes_max(align_bytes)), "{most}");
+    }
+
+    #[test]
     fn no_row_crosses_a_page_or_sector_that_it_need_not(
         width_bytes in 1_u32..20_000,
         row_in_block in 0_u32..65_536,
@@ -458,4 +476,15 @@ fn blocks_are_at_least_sixteen_pages_of_the_narrowest_group() {
         ))];
         assert_eq!(choose_block_rows(&groups), block_rows, "{width_bytes}");
     }
+}
+
+#[test]
+fn a_row_that_fits_its_page_or_sectors_needs_no_room_beyond_it() {
+    let page = group_of_width(3072, LayoutPolicy::Page);
+    assert_eq!(page.read_bytes_max(4096), 4096);
+    assert_eq!(page.read_bytes_max(512), 3072);
+    assert_eq!(
+        group_of_width(3072, LayoutPolicy::Packed).read_bytes_max(4096),
+        8192
+    );
 }

@@ -1,0 +1,261 @@
+//! How few reads a take makes, and where they go: shared between takes in flight, merged across
+//! gaps, placed straight in the result.
+
+use std::future::Future;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::task::{Context, Waker};
+
+use arrow::array::{Array as _, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch};
+use futures_lite::future::block_on;
+use ringtake_runtime::{
+    CacheChoice, Config, Error, ReadPathChoice, ShardId, ShardStats, Store, TakeOptions,
+};
+use ringtake_storage::layout::LayoutPolicy;
+
+use crate::dataset::{self, Shape};
+use crate::opened::{READ_PATHS, config};
+
+const ROWS: u64 = 1_000;
+/// A row that takes a page to the byte.
+const PAGE: usize = 4096;
+
+fn page_of(row: u64) -> Vec<u8> {
+    (0..PAGE).map(|at| (row as usize * 31 + at) as u8).collect()
+}
+
+/// Rows of one page each.
+fn pages(ids: Vec<u64>) -> RecordBatch {
+    let values: Vec<Vec<u8>> = ids.into_iter().map(page_of).collect();
+    let array = FixedSizeBinaryArray::try_from_iter(values.into_iter()).unwrap();
+    RecordBatch::try_from_iter([("page", Arc::new(array) as ArrayRef)]).unwrap()
+}
+
+fn write_pages(path: &Path) {
+    let shape = Shape {
+        policy: LayoutPolicy::Page,
+        ..Shape::of(ROWS)
+    };
+    dataset::write_batches(path, &shape, pages);
+}
+
+fn assert_pages(batch: &RecordBatch, ids: &[u64]) {
+    let column = batch.column(0).as_fixed_size_binary();
+    assert_eq!(column.len(), ids.len());
+    for (place, &id) in ids.iter().enumerate() {
+        assert!(column.value(place) == page_of(id), "row {id} at {place}");
+    }
+}
+
+fn open(path: &Path, config: Config) -> Store {
+    Store::open(
+        path,
+        Config {
+            queue_depth: 64,
+            ..config
+        },
+    )
+    .unwrap()
+}
+
+fn one_shard() -> Config {
+    config(1, ReadPathChoice::RingPerShard)
+}
+
+fn stats(store: &Store) -> ShardStats {
+    store.stats()[0]
+}
+
+type Take = Pin<Box<dyn Future<Output = Result<RecordBatch, Error>>>>;
+
+/// Takes that all reach the shard before it looks at any of them.
+fn at_once(store: &Store, takes: &[Vec<u64>]) -> Vec<Result<RecordBatch, Error>> {
+    let (started, has_started) = mpsc::channel();
+    let (release, released) = mpsc::channel::<()>();
+    let mut busy = Box::pin(store.run_on(ShardId(0), move |_| async move {
+        started.send(()).unwrap();
+        released.recv().unwrap();
+    }));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(busy.as_mut().poll(&mut context).is_pending());
+    has_started.recv().unwrap();
+    let columns = store.all_columns();
+    let mut takes: Vec<Take> = takes
+        .iter()
+        .map(|ids| Box::pin(store.take_async(ids, &columns, TakeOptions::default())) as Take)
+        .collect();
+    for take in &mut takes {
+        assert!(take.as_mut().poll(&mut context).is_pending());
+    }
+    release.send(()).unwrap();
+    block_on(busy).unwrap();
+    takes.into_iter().map(block_on).collect()
+}
+
+#[test]
+fn takes_in_flight_share_reads_of_the_same_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    write_pages(&path);
+    for result_memory_bytes in [0, 16 << 20] {
+        let store = open(
+            &path,
+            Config {
+                result_memory_bytes,
+                ..one_shard()
+            },
+        );
+        let first: Vec<u64> = (0..10).map(|at| at * 50 + 7).collect();
+        let second: Vec<u64> = first.iter().rev().copied().collect();
+        let third = vec![first[3], 9, first[3], first[5]];
+        let takes = [first, second, third];
+        let before = stats(&store);
+        let answers = at_once(&store, &takes);
+        for (answer, ids) in answers.iter().zip(&takes) {
+            assert_pages(answer.as_ref().unwrap(), ids);
+        }
+        let during = stats(&store) - before;
+        // Ten rows and row 9; the ten of the second take and two of the third are shared.
+        assert_eq!((during.reads, during.reads_shared), (11, 12));
+    }
+}
+
+#[test]
+fn a_damaged_row_fails_every_take_that_shares_its_read_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    write_pages(&path);
+    let store = open(&path, one_shard());
+    let at = store.dataset().locator(0).locate(300).unwrap().offset;
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(store.dataset().file_path(0, 0))
+        .unwrap();
+    file.write_all_at(&[!page_of(300)[0]], at).unwrap();
+    // Enough rows for the results to be leased, so that the drive writes into the first of them.
+    let among = |ids: &[u64]| ids.iter().copied().chain(400..410).collect::<Vec<_>>();
+    let takes = [
+        among(&[1, 300, 2]),
+        vec![300],
+        among(&[1, 2, 3]),
+        vec![300, 300],
+    ];
+    let answers = at_once(&store, &takes);
+    assert!(stats(&store).reads_placed > 0 && stats(&store).reads_shared > 0);
+    for (answer, ids) in answers.iter().zip(&takes) {
+        if ids.contains(&300) {
+            let error = answer.as_ref().unwrap_err().to_string();
+            assert!(error.contains("row 300"), "{error}");
+        } else {
+            assert_pages(answer.as_ref().unwrap(), ids);
+        }
+    }
+}
+
+#[test]
+fn a_take_given_up_does_not_take_its_shared_reads_from_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    write_pages(&path);
+    let store = open(&path, one_shard());
+    let columns = store.all_columns();
+    let ids: Vec<u64> = (0..20).map(|at| at * 37 + 1).collect();
+    for _ in 0..200 {
+        let mut dropped = Box::pin(store.take_async(&ids, &columns, TakeOptions::default()));
+        let mut context = Context::from_waker(Waker::noop());
+        let _ = dropped.as_mut().poll(&mut context);
+        let mut kept = Box::pin(store.take_async(&ids, &columns, TakeOptions::default()));
+        let _ = kept.as_mut().poll(&mut context);
+        drop(dropped);
+        assert_pages(&block_on(kept).unwrap(), &ids);
+    }
+}
+
+#[test]
+fn rows_that_fill_their_place_are_written_there_by_the_drive() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    write_pages(&path);
+    let ids: Vec<u64> = (0..40).map(|at| at * 17 % ROWS).chain([17, 17]).collect();
+    for read_path in READ_PATHS {
+        let with = |result_memory_bytes, cache| {
+            let store = open(
+                &path,
+                Config {
+                    result_memory_bytes,
+                    cache,
+                    ..config(1, read_path)
+                },
+            );
+            let taken = store.take(&ids, &store.all_columns()).unwrap();
+            assert_pages(&taken, &ids);
+            stats(&store)
+        };
+        let placed = with(16 << 20, CacheChoice::Off);
+        assert_eq!(placed.reads_placed, placed.reads, "{read_path}");
+        assert_eq!(placed.reads, 40, "{read_path}");
+        // Nowhere to place them: no memory for results, or a cache that keeps the pages.
+        assert_eq!(with(0, CacheChoice::Off).reads_placed, 0);
+        assert_eq!(with(16 << 20, CacheChoice::Bytes(1 << 20)).reads_placed, 0);
+    }
+}
+
+#[test]
+fn a_result_keeps_its_memory_and_gives_it_back_when_it_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    write_pages(&path);
+    let store = open(
+        &path,
+        Config {
+            // Room for two results.
+            result_memory_bytes: 2 * 16 * PAGE as u64,
+            ..one_shard()
+        },
+    );
+    let columns = store.all_columns();
+    let take = |from: u64| {
+        let ids: Vec<u64> = (from..from + 16).collect();
+        (store.take(&ids, &columns).unwrap(), ids)
+    };
+    let memory_of = |batch: &RecordBatch| batch.column(0).as_fixed_size_binary().values().as_ptr();
+    let held: Vec<_> = (0..4).map(|nth| take(nth * 16)).collect();
+    for (batch, ids) in &held {
+        assert_pages(batch, ids);
+    }
+    let first = memory_of(&held[0].0);
+    let mut held = held.into_iter();
+    drop(held.next());
+    let (again, ids) = take(500);
+    assert_eq!(memory_of(&again), first, "the memory is used again");
+    assert_pages(&again, &ids);
+    store.close();
+    drop(store);
+    for (batch, ids) in held.chain([(again, ids)]) {
+        assert_pages(&batch, &ids);
+    }
+}
+
+#[test]
+fn rows_a_gap_apart_are_read_together_if_the_gap_is_small_enough() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    write_pages(&path);
+    // Gaps of one page, of two, and neighbours.
+    let ids = [10, 12, 15, 16];
+    for (merge_gap_bytes, reads) in [(0, 3), (4095, 3), (4096, 2), (8192, 1)] {
+        let store = open(
+            &path,
+            Config {
+                merge_gap_bytes,
+                ..one_shard()
+            },
+        );
+        let taken = store.take(&ids, &store.all_columns()).unwrap();
+        assert_pages(&taken, &ids);
+        assert_eq!(stats(&store).reads, reads, "gap {merge_gap_bytes}");
+    }
+}
