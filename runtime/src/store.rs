@@ -49,6 +49,8 @@ struct Core {
     ownership: Ownership,
     inboxes: Vec<Inbox>,
     admission: Arc<Admission>,
+    /// Of takes by code on each shard.
+    local_admissions: Vec<Arc<Admission>>,
     results: Option<Arc<ResultMemory>>,
     counters: Vec<Arc<ShardCounters>>,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -181,9 +183,14 @@ impl Store {
             .collect()
     }
 
-    /// What admission has done since the store was opened.
+    /// What admission has done since the store was opened, takes by code on shards included.
     pub fn admission(&self) -> AdmissionStats {
-        self.core.admission.stats()
+        self.core
+            .local_admissions
+            .iter()
+            .fold(self.core.admission.stats(), |sum, local| {
+                sum + local.stats()
+            })
     }
 
     /// A projection of the columns named `names`, in that order.
@@ -460,6 +467,7 @@ struct Plan {
 struct Started {
     inboxes: Vec<Inbox>,
     counters: Vec<Arc<ShardCounters>>,
+    local_admissions: Vec<Arc<Admission>>,
     threads: Vec<JoinHandle<()>>,
     shards: Vec<ShardInfo>,
 }
@@ -490,6 +498,7 @@ impl Plan {
         let mut started = Started {
             inboxes: Vec::new(),
             counters: Vec::new(),
+            local_admissions: Vec::new(),
             threads: Vec::new(),
             shards: Vec::new(),
         };
@@ -527,6 +536,8 @@ impl Plan {
         };
         let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
+        let local_limits = config.in_flight_max().share_of(config.shards as u64);
+        let local_admission = Arc::new(Admission::new(local_limits));
         let context = ShardContext {
             shard: ShardId(shard),
             cpu: config.cpus.get(shard).copied(),
@@ -544,15 +555,14 @@ impl Plan {
             align_bytes: config.align_bytes,
             merge_gap_bytes: config.merge_gap_bytes,
             results: self.results.clone(),
-            local_admission: Arc::new(Admission::new(
-                config.in_flight_max().share_of(config.shards as u64),
-            )),
+            local_admission: local_admission.clone(),
         };
         let (report, reported) = bounded(1);
         let thread = shard::spawn(context, messages, self.under_glommio, report)?;
         started.threads.push(thread);
         started.inboxes.push(inbox);
         started.counters.push(counters);
+        started.local_admissions.push(local_admission);
         Ok(reported)
     }
 
@@ -572,6 +582,7 @@ impl Plan {
             dataset: self.dataset,
             inboxes: started.inboxes,
             admission: Arc::new(Admission::new(self.config.in_flight_max())),
+            local_admissions: started.local_admissions,
             results: self.results,
             counters: started.counters,
             threads: std::sync::Mutex::new(started.threads),
