@@ -474,6 +474,11 @@ impl<'a> Engine<'a> {
             if let Some(active) = self.actives[id as usize].as_mut() {
                 active.next += planned.entries;
                 active.in_flight += 1;
+                if active.group + 1 == groups && active.next == active.part.entries.len() {
+                    // Its last completion ends it, without another turn of its class.
+                    active.group = groups;
+                    self.to_plan[class.index()].pop_front();
+                }
             }
             if let Some(token) = shared {
                 self.flights[token as usize].waiters.push(rows);
