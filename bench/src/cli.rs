@@ -49,6 +49,9 @@ pub(crate) enum Command {
     /// One shard and two in turn, and what the second one brings.
     #[command(args_override_self = true)]
     Scaling(ScalingArgs),
+    /// Urgent takes alone and beside bulk ones in turn, and what those add to their latency.
+    #[command(args_override_self = true)]
+    Interference(InterferenceArgs),
     /// Each scheduler with each read path in turn.
     #[command(args_override_self = true)]
     Ladder(LadderArgs),
@@ -271,6 +274,41 @@ pub(crate) struct ScalingArgs {
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     pub(crate) columns: Vec<String>,
     /// Write the result and every record as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Flags of `bench interference`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InterferenceArgs {
+    /// The dataset
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dataset: PathBuf,
+    /// How long each run takes
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// How often each is measured
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) rounds: NonZeroUsize,
+    /// Urgent takes of one row that arrive per second
+    #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_positive)]
+    pub(crate) rate: f64,
+    /// Rows of each bulk take
+    #[arg(long, value_name = "N", default_value = "500")]
+    pub(crate) rows_per_query: NonZeroU64,
+    /// Bulk takes in flight
+    #[arg(long, value_name = "C", default_value = "4")]
+    pub(crate) in_flight: NonZeroUsize,
+    /// Shards of the store [default: one per CPU]
+    #[arg(long, value_name = "K")]
+    pub(crate) shards: Option<usize>,
+    /// Columns to take [default: all]
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Chooses the rows and the times of arrival
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Write the result as JSON to this file, `-` for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
 use ringtake_runtime::{
-    CacheChoice, Checksums, Config, CpuChoice, IoMode, Projection, ReadPathChoice, Scheduler,
-    ShardStats, Store, TakeOptions, allowed_cpus,
+    CacheChoice, Checksums, Config, CpuChoice, IoMode, LatencyClass, Projection, ReadPathChoice,
+    Scheduler, ShardStats, Store, TakeOptions, allowed_cpus,
 };
 use ringtake_storage::layout::PAGE_BYTES;
 
@@ -125,14 +125,35 @@ fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
 }
 
 /// The store under measurement and the columns taken from it.
-struct StoreSubject {
+#[derive(Clone)]
+pub(crate) struct StoreSubject {
     store: Store,
     projection: Projection,
     dataset: PathBuf,
     columns: Vec<String>,
+    class: LatencyClass,
 }
 
 impl StoreSubject {
+    /// The store that `args` ask for.
+    pub(crate) fn of(args: &FileReadArgs) -> Result<StoreSubject, Error> {
+        let files = DatasetFiles::of(&args.dataset, &args.columns)?;
+        StoreSubject::open(args, store_config(args, &files, files.rows)?)
+    }
+
+    /// The same store, its rows taken in `class`.
+    pub(crate) fn with_class(&self, class: LatencyClass) -> StoreSubject {
+        StoreSubject {
+            class,
+            ..self.clone()
+        }
+    }
+
+    /// Rows of the dataset.
+    pub(crate) fn rows(&self) -> u64 {
+        self.store.row_count()
+    }
+
     fn open(args: &FileReadArgs, config: Config) -> Result<StoreSubject, Error> {
         if args.cache == Cache::Cold && args.io == IoMode::Buffered {
             // The warm-up that follows asks for other rows.
@@ -149,6 +170,7 @@ impl StoreSubject {
             projection,
             dataset: args.dataset.clone(),
             columns: args.columns.clone(),
+            class: LatencyClass::default(),
         })
     }
 }
@@ -157,9 +179,11 @@ impl Subject for StoreSubject {
     type Answer = RecordBatch;
 
     fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<RecordBatch, Error>> {
-        let take = self
-            .store
-            .take_async(row_ids, &self.projection, TakeOptions::default());
+        let options = TakeOptions {
+            class: self.class,
+            ..TakeOptions::default()
+        };
+        let take = self.store.take_async(row_ids, &self.projection, options);
         async move { Ok(take.await?) }
     }
 

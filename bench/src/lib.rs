@@ -19,6 +19,7 @@ mod environment;
 mod error;
 mod figures;
 mod file_read;
+mod interference;
 mod interrupt;
 mod ladder;
 mod measure;
@@ -73,6 +74,7 @@ pub fn main() -> ExitCode {
             ceiling::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
         }
         Some(Command::Scaling(args)) => scaling::run(&args, &interrupted),
+        Some(Command::Interference(args)) => interference::run(&args, &interrupted),
         Some(Command::Ladder(args)) => ladder::run(&args, &interrupted),
         Some(Command::Plan(args)) => plan::run(&args, &interrupted),
     };

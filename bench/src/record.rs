@@ -78,7 +78,7 @@ pub(crate) struct LatencyUs {
 }
 
 impl LatencyUs {
-    fn of(latency_ns: &Histogram<u64>) -> LatencyUs {
+    pub(crate) fn of(latency_ns: &Histogram<u64>) -> LatencyUs {
         let us = |quantile| latency_ns.value_at_quantile(quantile) as f64 / 1e3;
         LatencyUs {
             p50: us(0.5),

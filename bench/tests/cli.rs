@@ -611,3 +611,27 @@ fn scaling_ladder_and_plan_say_their_numbers_in_json_and_in_words() {
         stderr(&refused)
     );
 }
+
+#[test]
+fn interference_says_each_percentile_alone_and_beside_bulk_work() {
+    let place = place();
+    let dataset = dataset(&place);
+    let flags = ["interference", "--seconds", "0.1", "--rounds", "2"];
+    let told = written(&dataset, &flags);
+    let names = ["p50", "p99", "p99.9"];
+    for (percentile, name) in told["percentiles"].as_array().unwrap().iter().zip(names) {
+        assert_eq!(percentile["name"], name);
+        for of in ["alone_us", "beside_bulk_us", "ratio"] {
+            assert!(percentile[of]["median"].as_f64().unwrap() > 0.0, "{told:#}");
+        }
+    }
+    assert_eq!(told["percentiles"].as_array().unwrap().len(), names.len());
+    for (runs, is_beside_bulk) in [("alone", false), ("beside_bulk", true)] {
+        let runs = told[runs].as_array().unwrap();
+        assert_eq!(runs.len(), 2);
+        for run in runs {
+            assert!(run["takes"].as_u64().unwrap() > 0, "{told:#}");
+            assert_eq!(run["bulk_rows_per_s"].is_number(), is_beside_bulk);
+        }
+    }
+}

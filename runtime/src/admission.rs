@@ -67,6 +67,17 @@ pub struct AdmissionStats {
     pub bulk: ClassStats,
 }
 
+impl std::ops::Add for AdmissionStats {
+    type Output = AdmissionStats;
+
+    fn add(self, other: AdmissionStats) -> AdmissionStats {
+        AdmissionStats {
+            urgent: self.urgent + other.urgent,
+            bulk: self.bulk + other.bulk,
+        }
+    }
+}
+
 /// Why a wait ended without a permit.
 #[derive(Debug)]
 pub(crate) enum NotAdmitted {

@@ -478,6 +478,9 @@ impl ResolvedConfig {
     }
 }
 
+const TAKES_IN_FLIGHT_MAX: usize = 1 << 20;
+/// What io_uring_register(2) accepts as one buffer.
+const RESULT_MEMORY_BYTES_MAX: u64 = 1 << 30;
 const SHARDS_MAX: usize = 1024;
 pub(crate) const QUEUE_DEPTH_MAX: u32 = 4096;
 /// Sums of such limits do not overflow.
@@ -509,6 +512,22 @@ impl Config {
                 "queue_depth",
                 self.queue_depth,
                 format!("it must be 1 to {QUEUE_DEPTH_MAX}"),
+            );
+        }
+        if self.takes_in_flight_max > TAKES_IN_FLIGHT_MAX {
+            return refuse(
+                "takes_in_flight_max",
+                self.takes_in_flight_max,
+                format!(
+                    "each shard has room for all of them; it must be 1 to {TAKES_IN_FLIGHT_MAX}"
+                ),
+            );
+        }
+        if self.result_memory_bytes > RESULT_MEMORY_BYTES_MAX {
+            return refuse(
+                "result_memory_bytes",
+                self.result_memory_bytes,
+                format!("a ring takes no larger buffer; it must be 0 to {RESULT_MEMORY_BYTES_MAX}"),
             );
         }
         if self.takes_in_flight_max == 0 {
@@ -718,6 +737,20 @@ mod tests {
                     ..default()
                 },
                 "takes_in_flight_max",
+            ),
+            (
+                Config {
+                    takes_in_flight_max: usize::MAX,
+                    ..default()
+                },
+                "takes_in_flight_max",
+            ),
+            (
+                Config {
+                    result_memory_bytes: u64::MAX,
+                    ..default()
+                },
+                "result_memory_bytes",
             ),
             (
                 Config {

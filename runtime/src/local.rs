@@ -122,6 +122,22 @@ impl LocalShard {
     /// # Errors
     /// [`Error::NotOwned`] for a row of another shard; otherwise as [`Store::take`](crate::Store::take).
     pub async fn take(&self, ids: &[u64], projection: &Projection) -> Result<RecordBatch> {
+        self.take_with(ids, projection, TakeOptions::default())
+            .await
+    }
+
+    /// [`LocalShard::take`] with a policy for ids past the end, for a shard at its share of the
+    /// limits and for rows that come too late.
+    ///
+    /// # Errors
+    /// As [`LocalShard::take`]; [`Error::Overloaded`] and
+    /// [`Error::DeadlineExceeded`] where the options ask for it.
+    pub async fn take_with(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        options: TakeOptions,
+    ) -> Result<RecordBatch> {
         let rows = self.dataset().rows();
         if let Some(&id) = ids.iter().find(|&&id| id < rows && !self.owns(id)) {
             return Err(Error::NotOwned {
@@ -137,7 +153,7 @@ impl LocalShard {
             results: self.context.results.as_ref(),
             ids,
             projection,
-            options: TakeOptions::default(),
+            options,
         };
         take::batch(&request, self).await
     }

@@ -136,7 +136,7 @@ pub(crate) struct Part {
     pub(crate) entries: Vec<Entry>,
     /// The first place of the window in the output.
     pub(crate) base: usize,
-    pub(crate) projection: Arc<Projection>,
+    pub(crate) projection: Projection,
     outputs: Option<Arc<Outputs>>,
     window: Option<Arc<Window>>,
 }
@@ -145,7 +145,7 @@ impl Part {
     pub(crate) fn new(
         entries: Vec<Entry>,
         base: usize,
-        projection: Arc<Projection>,
+        projection: Projection,
         outputs: Arc<Outputs>,
         window: Arc<Window>,
     ) -> Part {

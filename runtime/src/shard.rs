@@ -324,7 +324,11 @@ async fn run(
         if stopping && engine.is_idle() && local.tasks() == 0 {
             return;
         }
-        worked |= engine.round();
+        let patience = match local.tasks() {
+            0 => engine::IN_FLIGHT_WAIT,
+            _ => SLEEP_WITH_TASKS,
+        };
+        worked |= engine.round(patience);
         if local.tasks() > 0 {
             // Code of callers runs now; rows it has just got may make it ask for more.
             futures_lite::future::yield_now().await;

@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, bounded};
 use futures_lite::future::block_on;
 use ringtake_storage::assemble;
 use ringtake_storage::dataset::{Dataset, TableCheck};
+use ringtake_storage::layout::PAGE_BYTES;
 use ringtake_storage::projection::{Missing, Projection};
 use serde::Serialize;
 
@@ -50,6 +51,8 @@ struct Core {
     ownership: Ownership,
     inboxes: Vec<Inbox>,
     admission: Arc<Admission>,
+    /// Of takes by code on each shard.
+    local_admissions: Vec<Arc<Admission>>,
     results: Option<Arc<ResultMemory>>,
     counters: Vec<Arc<ShardCounters>>,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
@@ -103,7 +106,11 @@ impl Store {
             Checksums::Skip => TableCheck::Skip,
         };
         let (dataset, files, mut warnings) = files::open(path.as_ref(), check, config.io)?;
-        let align_bytes = config.align_bytes(files.align_bytes)?;
+        let mut align_bytes = config.align_bytes(files.align_bytes)?;
+        if config.cache != CacheChoice::Off {
+            // The caches keep whole pages, so reads bring whole pages.
+            align_bytes = align_bytes.max(PAGE_BYTES as u32);
+        }
         if config.cache == CacheChoice::Pinned {
             memory::room_for(&dataset)?;
         }
@@ -191,9 +198,14 @@ impl Store {
             .collect()
     }
 
-    /// What admission has done since the store was opened.
+    /// What admission has done since the store was opened, takes by code on shards included.
     pub fn admission(&self) -> AdmissionStats {
-        self.core.admission.stats()
+        self.core
+            .local_admissions
+            .iter()
+            .fold(self.core.admission.stats(), |sum, local| {
+                sum + local.stats()
+            })
     }
 
     /// A projection of the columns named `names`, in that order.
@@ -470,6 +482,7 @@ struct Plan {
 struct Started {
     inboxes: Vec<Inbox>,
     counters: Vec<Arc<ShardCounters>>,
+    local_admissions: Vec<Arc<Admission>>,
     threads: Vec<JoinHandle<()>>,
     shards: Vec<ShardInfo>,
 }
@@ -500,6 +513,7 @@ impl Plan {
         let mut started = Started {
             inboxes: Vec::new(),
             counters: Vec::new(),
+            local_admissions: Vec::new(),
             threads: Vec::new(),
             shards: Vec::new(),
         };
@@ -537,6 +551,8 @@ impl Plan {
         };
         let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
+        let local_limits = config.in_flight_max().share_of(config.shards as u64);
+        let local_admission = Arc::new(Admission::new(local_limits));
         let context = ShardContext {
             shard: ShardId(shard),
             cpu: config.cpus.get(shard).copied(),
@@ -555,15 +571,14 @@ impl Plan {
             align_bytes: config.align_bytes,
             merge_gap_bytes: config.merge_gap_bytes,
             results: self.results.clone(),
-            local_admission: Arc::new(Admission::new(
-                config.in_flight_max().share_of(config.shards as u64),
-            )),
+            local_admission: local_admission.clone(),
         };
         let (report, reported) = bounded(1);
         let thread = shard::spawn(context, messages, self.under_glommio, report)?;
         started.threads.push(thread);
         started.inboxes.push(inbox);
         started.counters.push(counters);
+        started.local_admissions.push(local_admission);
         Ok(reported)
     }
 
@@ -583,6 +598,7 @@ impl Plan {
             dataset: self.dataset,
             inboxes: started.inboxes,
             admission: Arc::new(Admission::new(self.config.in_flight_max())),
+            local_admissions: started.local_admissions,
             results: self.results,
             counters: started.counters,
             threads: std::sync::Mutex::new(started.threads),

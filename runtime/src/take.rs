@@ -201,9 +201,8 @@ impl Flight {
         };
         let mut permit = request.admit_first(admission, need).await?;
         let outputs = Arc::new(make()?);
-        let projection = Arc::new(request.projection.clone());
         loop {
-            self.send(request, &route, window, permit, &projection, &outputs);
+            self.send(request, &route, window, permit, &outputs);
             let Some((next, need)) = windows.next() else {
                 break;
             };
@@ -234,7 +233,6 @@ impl Flight {
         route: &impl Route,
         window: Range<usize>,
         permit: Permit,
-        projection: &Arc<Projection>,
         outputs: &Arc<Outputs>,
     ) {
         let (base, ids) = (window.start, &request.ids[window]);
@@ -249,7 +247,7 @@ impl Flight {
         let parts: Vec<(usize, Part)> = owners
             .into_iter()
             .map(|(shard, entries)| {
-                let (projection, outputs) = (projection.clone(), outputs.clone());
+                let (projection, outputs) = (request.projection.clone(), outputs.clone());
                 let part = Part::new(entries, base, projection, outputs, shared.clone());
                 (shard, part)
             })
@@ -309,22 +307,32 @@ fn split(
     };
     let shards = route.shards();
     if shards.len() == 1 {
-        let entries: Vec<Entry> = there().collect();
+        // Its exact size, which a filter does not know: what grows holds up to three times that.
+        let mut entries = Vec::with_capacity(ids.len());
+        entries.extend(there());
         return if entries.is_empty() {
             Vec::new()
         } else {
             vec![(shards.start, entries)]
         };
     }
+    if let [id] = *ids
+        && id < rows
+    {
+        let entry = Entry {
+            row: id,
+            position: 0,
+        };
+        return vec![(ownership.owner(id), vec![entry])];
+    }
+    let mut owners: Vec<(usize, Vec<Entry>)> = Vec::with_capacity(shards.len());
     let mut lengths = vec![0_usize; shards.len()];
     for entry in there() {
         lengths[ownership.owner(entry.row)] += 1;
     }
-    let mut owners: Vec<(usize, Vec<Entry>)> = lengths
-        .into_iter()
-        .enumerate()
-        .map(|(shard, length)| (shard, Vec::with_capacity(length)))
-        .collect();
+    for (shard, length) in lengths.into_iter().enumerate() {
+        owners.push((shard, Vec::with_capacity(length)));
+    }
     for entry in there() {
         owners[ownership.owner(entry.row)].1.push(entry);
     }

@@ -163,7 +163,8 @@ fn a_take_allocates_neither_per_row_nor_beyond_a_window() {
         let store = open(&path, read_path, cache_bytes);
         let (few, _) = allocations_and_reads(&store, 1_000);
         let (many, reads) = allocations_and_reads(&store, 10_000);
-        println!("{read_path} {cache_bytes}: {few} for 1,000 rows, {many} for 10,000");
+        let (one, _) = allocations_and_reads(&store, 1);
+        println!("{read_path} {cache_bytes}: {one} for 1 row, {few} for 1,000, {many} for 10,000");
         // One to each row or read would be thousands; the executors' timers bring a few to
         // each millisecond.
         assert!(reads > 1_000, "{reads}");

@@ -18,9 +18,14 @@ pub enum Missing {
     Null,
 }
 
-/// Columns of one dataset version, in the order wanted.
+/// Columns of one dataset version, in the order wanted. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Projection {
+    resolved: Arc<Resolved>,
+}
+
+#[derive(Debug)]
+struct Resolved {
     columns: Vec<usize>,
     groups: Vec<GroupProjection>,
     schema: SchemaRef,
@@ -95,47 +100,44 @@ impl Projection {
             .iter()
             .map(|&column| dataset.schema().fields()[column].clone())
             .collect();
+        let schema = Schema::new_with_metadata(fields, dataset.schema().metadata().clone());
         Projection {
-            columns,
-            groups,
-            schema: Arc::new(Schema::new_with_metadata(
-                fields,
-                dataset.schema().metadata().clone(),
-            )),
-            generation: dataset.layout().generation,
+            resolved: Arc::new(Resolved {
+                columns,
+                groups,
+                schema: Arc::new(schema),
+                generation: dataset.layout().generation,
+            }),
         }
     }
 
     /// Ordinals of the columns in the dataset's schema.
     pub fn columns(&self) -> &[usize] {
-        &self.columns
+        &self.resolved.columns
     }
 
     /// The groups to read: one read per row for each.
     pub fn groups(&self) -> &[GroupProjection] {
-        &self.groups
+        &self.resolved.groups
     }
 
     /// Whether it was made from this version of this dataset.
     pub fn belongs_to(&self, dataset: &Dataset) -> bool {
-        self.generation == dataset.layout().generation
+        self.resolved.generation == dataset.layout().generation
     }
 
     /// The schema of what a take returns: nullable throughout where missing rows become nulls.
     pub fn schema(&self, missing: Missing) -> SchemaRef {
         match missing {
-            Missing::Error => self.schema.clone(),
+            Missing::Error => self.resolved.schema.clone(),
             Missing::Null => {
-                let fields: Vec<Field> = self
-                    .schema
+                let schema = &self.resolved.schema;
+                let fields: Vec<Field> = schema
                     .fields()
                     .iter()
                     .map(|field| field.as_ref().clone().with_nullable(true))
                     .collect();
-                Arc::new(Schema::new_with_metadata(
-                    fields,
-                    self.schema.metadata().clone(),
-                ))
+                Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
             }
         }
     }

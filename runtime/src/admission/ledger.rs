@@ -77,6 +77,21 @@ pub struct ClassStats {
     pub refused: u64,
 }
 
+impl std::ops::Add for ClassStats {
+    type Output = ClassStats;
+
+    fn add(self, other: ClassStats) -> ClassStats {
+        ClassStats {
+            queued: self.queued + other.queued,
+            dispatched: self.dispatched + other.dispatched,
+            completed: self.completed + other.completed,
+            cancelled: self.cancelled + other.cancelled,
+            expired: self.expired + other.expired,
+            refused: self.refused + other.refused,
+        }
+    }
+}
+
 /// Of every limit, the share that bulk work leaves to urgent work: one part in this many.
 pub(crate) const URGENT_SHARE: u64 = 8;
 /// Urgent windows let in while bulk ones wait, before one of those has its turn.

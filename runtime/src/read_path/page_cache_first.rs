@@ -101,6 +101,10 @@ impl ReadPath for PageCacheFirst<'_> {
         }
     }
 
+    fn cancel(&mut self) {
+        self.behind.cancel();
+    }
+
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         if self.served.is_empty() {
             return self.behind.turn(wait, completions);

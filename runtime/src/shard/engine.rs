@@ -51,11 +51,17 @@ const PLANNED_IN_ROUND_MAX: u32 = 32;
 /// Of the queue depth, the share that bulk reads leave to urgent ones, one slot in this many: an
 /// urgent read then starts at once, and behind no more reads than it would at full depth.
 const URGENT_SLOTS_SHARE: u32 = 8;
+/// While urgent reads come, bulk ones have one slot in this many: an urgent read waits in the
+/// device behind all that is there, and a drive is busy with far fewer. The wait for a share of
+/// a full queue, which nothing ends early, is short then too.
+const BULK_SLOTS_BESIDE_URGENT_SHARE: u32 = 8;
+/// Urgent reads are over when so many bulk ones have been planned since the last.
+const BULK_READS_SINCE_URGENT: u32 = 4096;
 /// Urgent reads planned while bulk ones wait, before one of those has its turn: bulk work keeps
 /// a seventeenth of the reads however much urgent work there is.
 const URGENT_READS_IN_TURN_MAX: u32 = 16;
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
-const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
+pub(super) const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 
 /// How the arena is cut: a small slot has room for any single row of fixed width, within bounds.
 pub(super) fn slots(context: &ShardContext) -> Slots {
@@ -105,6 +111,14 @@ impl Active {
     }
 }
 
+/// How a part has used its turn to plan.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Short,
+    /// It has delivered so many rows from memory that the shard should look around.
+    Long,
+}
+
 /// A read in flight, at the place of its token.
 #[derive(Default)]
 struct Flight {
@@ -152,6 +166,8 @@ pub(super) struct Engine<'a> {
     to_plan: [VecDeque<u32>; LatencyClass::COUNT],
     /// Reads of bulk parts in flight.
     bulk_in_flight: u32,
+    /// Bulk reads planned since the last urgent one, up to `BULK_READS_SINCE_URGENT`.
+    bulk_since_urgent: u32,
     /// Urgent reads planned while bulk ones waited, since the last of those.
     urgent_in_turn: u32,
     /// No deadline of a part with entries to plan is before it; `None` if there is no deadline.
@@ -193,12 +209,6 @@ impl<'a> Engine<'a> {
             context.shard.0,
             context.cache,
         )?;
-        // The cache keeps whole pages, so reads bring whole pages.
-        let align_bytes = if cache.is_some() {
-            context.align_bytes.max(PAGE_BYTES as u32)
-        } else {
-            context.align_bytes
-        };
         let depth = context.queue_depth;
         Ok(Engine {
             context,
@@ -208,7 +218,7 @@ impl<'a> Engine<'a> {
             cache,
             parts_seen: 0,
             limits: ReadLimits {
-                align_bytes,
+                align_bytes: context.align_bytes,
                 bytes_max: arena.slots().large_bytes,
                 gap_bytes: context.merge_gap_bytes,
             },
@@ -216,6 +226,7 @@ impl<'a> Engine<'a> {
             active_free: Vec::new(),
             to_plan: [VecDeque::new(), VecDeque::new()],
             bulk_in_flight: 0,
+            bulk_since_urgent: BULK_READS_SINCE_URGENT,
             urgent_in_turn: 0,
             next_deadline: None,
             depth: Depth::new(context.depth_control, depth),
@@ -304,17 +315,28 @@ impl<'a> Engine<'a> {
         self.to_plan.iter().any(|queue| !queue.is_empty())
     }
 
+    /// How many bulk reads may be in flight now.
+    fn bulk_in_flight_max(&self) -> u32 {
+        let depth = self.depth.now();
+        let slots = if self.bulk_since_urgent < BULK_READS_SINCE_URGENT {
+            depth / BULK_SLOTS_BESIDE_URGENT_SHARE
+        } else {
+            // A queue too shallow for a share leaves none: one slot less would keep the search for
+            // the right depth from ever seeing what a slot more brings.
+            depth - depth / URGENT_SLOTS_SHARE
+        };
+        slots.max(1)
+    }
+
     /// The class whose oldest part may plan a read now.
     fn next_class(&self) -> Option<LatencyClass> {
-        let depth = self.depth.now();
-        if self.in_flight() >= depth {
+        if self.in_flight() >= self.depth.now() {
             return None;
         }
-        let bulk_max = (depth - depth.div_ceil(URGENT_SLOTS_SHARE)).max(1);
         let waits = |class: LatencyClass| {
             !self.to_plan[class.index()].is_empty() && !self.held_back[class.index()]
         };
-        let bulk_may = waits(LatencyClass::Bulk) && self.bulk_in_flight < bulk_max;
+        let bulk_may = waits(LatencyClass::Bulk) && self.bulk_in_flight < self.bulk_in_flight_max();
         let bulk_is_due = bulk_may && self.urgent_in_turn >= URGENT_READS_IN_TURN_MAX;
         if waits(LatencyClass::Urgent) && !bulk_is_due {
             Some(LatencyClass::Urgent)
@@ -328,9 +350,9 @@ impl<'a> Engine<'a> {
         !self.tokens_free.is_empty() && self.next_class().is_some()
     }
 
-    /// One round: fill the queue, hand it over, decode what is complete. Returns whether
-    /// anything moved.
-    pub(super) fn round(&mut self) -> bool {
+    /// One round: fill the queue, hand it over, decode what is complete, waiting for it no longer
+    /// than `patience`. Returns whether anything moved.
+    pub(super) fn round(&mut self, patience: Duration) -> bool {
         let mut moved = self.expire();
         for _ in 0..PLANNED_IN_ROUND_MAX {
             if self.tokens_free.is_empty() {
@@ -340,13 +362,17 @@ impl<'a> Engine<'a> {
                 break;
             };
             moved = true;
-            self.plan(class);
+            if self.plan(class) == Turn::Long {
+                break;
+            }
         }
-        let full = self.has_entries() && self.in_flight() > 0 && !self.can_plan();
+        // Nothing but completions and the time ends this wait, so it is for a queue that is full of
+        // reads; whoever has fewer lies down and can be woken.
+        let full = self.has_entries() && self.in_flight() >= FULL_QUEUE_SHARE && !self.can_plan();
         let wait = if full {
             Wait::For {
-                completions: (self.in_flight() / FULL_QUEUE_SHARE).max(1),
-                timeout: IN_FLIGHT_WAIT,
+                completions: self.in_flight() / FULL_QUEUE_SHARE,
+                timeout: patience,
             }
         } else {
             Wait::No
@@ -438,13 +464,13 @@ impl<'a> Engine<'a> {
 
     /// Plans up to one read of the oldest part of `class`: rows in the cache are delivered on the
     /// way.
-    fn plan(&mut self, class: LatencyClass) {
+    fn plan(&mut self, class: LatencyClass) -> Turn {
         let Some(&id) = self.to_plan[class.index()].front() else {
-            return;
+            return Turn::Short;
         };
         let Some(active) = self.actives[id as usize].as_mut() else {
             self.to_plan[class.index()].pop_front();
-            return;
+            return Turn::Short;
         };
         let groups = active.part.projection.groups().len();
         let cancelled = active
@@ -459,7 +485,9 @@ impl<'a> Engine<'a> {
             let group = active.part.projection.groups()[active.group].group;
             let locator = &self.locators[group];
             if let Some(cache) = &mut self.cache {
-                deliver_hits(self.context, active, locator, cache);
+                if deliver_hits(self.context, active, locator, cache) == HITS_IN_TURN_MAX {
+                    return Turn::Long;
+                }
             }
             if active.next == active.part.entries.len() {
                 active.group += 1;
@@ -487,18 +515,8 @@ impl<'a> Engine<'a> {
                 continue;
             }
             if let Some(wrong) = &self.context.files.files[file as usize].wrong {
-                for entry in first_entry..first_entry + planned.entries {
-                    let row = active.part.entries[entry].row;
-                    fault(
-                        self.context,
-                        active,
-                        group,
-                        file,
-                        row,
-                        FaultKind::WrongFile(wrong.clone()),
-                    );
-                }
-                active.next += planned.entries;
+                let kind = FaultKind::WrongFile(wrong.clone());
+                fault_all(self.context, active, locator, file, planned.entries, &kind);
                 continue;
             }
             let rows = Waiter {
@@ -511,28 +529,41 @@ impl<'a> Engine<'a> {
             let target = match shared {
                 Some(_) => Target::None,
                 None => match self.target(rows, planned) {
-                    Some(target) => target,
-                    None => {
+                    Ok(Some(target)) => target,
+                    Ok(None) => {
                         self.held_back[class.index()] = true;
-                        return;
+                        return Turn::Short;
+                    }
+                    Err(kind) => {
+                        if let Some(active) = self.actives[id as usize].as_mut() {
+                            let locator = &self.locators[group];
+                            fault_all(self.context, active, locator, file, planned.entries, &kind);
+                        }
+                        return Turn::Short;
                     }
                 },
             };
             if let Some(active) = self.actives[id as usize].as_mut() {
                 active.next += planned.entries;
                 active.in_flight += 1;
+                if active.group + 1 == groups && active.next == active.part.entries.len() {
+                    // Its last completion ends it, without another turn of its class.
+                    active.group = groups;
+                    self.to_plan[class.index()].pop_front();
+                }
             }
             if let Some(token) = shared {
                 self.flights[token as usize].waiters.push(rows);
                 self.context.counters.reads_shared.add(1);
-                return;
+                return Turn::Short;
             }
             self.count_turn(class);
             self.submit(rows, file, planned, target);
-            return;
+            return Turn::Short;
         }
         self.to_plan[class.index()].pop_front();
         self.finish_if_done(id);
+        Turn::Short
     }
 
     /// Notes that a read of `class` is planned.
@@ -540,10 +571,12 @@ impl<'a> Engine<'a> {
         match class {
             LatencyClass::Bulk => {
                 self.bulk_in_flight += 1;
+                self.bulk_since_urgent = (self.bulk_since_urgent + 1).min(BULK_READS_SINCE_URGENT);
                 self.urgent_in_turn = 0;
             }
             LatencyClass::Urgent => {
                 self.context.counters.urgent_reads.add(1);
+                self.bulk_since_urgent = 0;
                 if self.to_plan[LatencyClass::Bulk.index()].is_empty() {
                     self.urgent_in_turn = 0;
                 } else {
@@ -565,24 +598,26 @@ impl<'a> Engine<'a> {
     }
 
     /// Where a read goes; `None` if it has to wait for others to complete.
-    fn target(&self, rows: Waiter, planned: PlannedRead) -> Option<Target> {
+    fn target(&self, rows: Waiter, planned: PlannedRead) -> Result<Option<Target>, FaultKind> {
         if let Some(place) = self.place_in_output(rows, planned) {
-            return Some(Target::Output(place));
+            return Ok(Some(Target::Output(place)));
         }
         let slots = self.arena.slots();
         if planned.bytes <= slots.small_bytes {
-            return Some(Target::Small);
+            return Ok(Some(Target::Small));
         }
         if planned.bytes <= slots.large_bytes {
-            return self.large_free.last().map(|&slot| Target::Large(slot));
+            return Ok(self.large_free.last().map(|&slot| Target::Large(slot)));
         }
         let bytes = planned.bytes as usize;
         if self.oversize_bytes > 0 && self.oversize_bytes + bytes > OVERSIZE_BYTES_MAX {
-            return None;
+            return Ok(None);
         }
         match Region::new(bytes) {
-            Ok(region) => Some(Target::Oversize(region)),
-            Err(error) => panic!("no memory for a row of {bytes} bytes: {error}"),
+            Ok(region) => Ok(Some(Target::Oversize(region))),
+            Err(error) => Err(FaultKind::Io {
+                errno: error.raw_os_error().unwrap_or(libc::ENOMEM),
+            }),
         }
     }
 
@@ -702,8 +737,8 @@ impl<'a> Engine<'a> {
                 flight.got += bytes;
                 if flight.got < flight.bytes {
                     // A short read. Continue where the device can: at an aligned place.
-                    let aligned = flight.got - flight.got % self.limits.align_bytes;
-                    let ends_here = aligned < flight.got || bytes < self.limits.align_bytes;
+                    let align_bytes = self.context.files.align_bytes;
+                    let ends_here = !flight.got.is_multiple_of(align_bytes) || bytes < align_bytes;
                     if !ends_here {
                         self.queue(token);
                         return;
@@ -886,12 +921,12 @@ impl Arrived<'_, '_> {
         locator: &Locator<'_>,
         row: u64,
     ) -> Result<Option<(&[u8], Extent)>, FaultKind> {
-        if let Some(kind) = self.failed {
-            return Err(kind.clone());
-        }
         let extent = locator.locate(row).map_err(|_| FaultKind::Offsets)?;
         if extent.bytes == 0 {
             return Ok(None);
+        }
+        if let Some(kind) = self.failed {
+            return Err(kind.clone());
         }
         let from = (extent.offset - self.offset) as usize;
         match self.bytes.get(from..from + extent.bytes as usize) {
@@ -914,6 +949,8 @@ fn check(
     Ok(())
 }
 
+/// Rows from the cache in one turn of a part, before the shard looks for what is more urgent.
+const HITS_IN_TURN_MAX: u64 = 1024;
 /// How many rows beforehand the memory of one in the cache is asked for. Fewer leave the copy
 /// waiting, more push each other out before their turn.
 const AHEAD: usize = 4;
@@ -927,13 +964,14 @@ enum Hit {
     Miss,
 }
 
-/// Delivers entries from the cache until one is not there.
+/// Delivers entries from the cache until one is not there, or there have been many. Returns how
+/// many.
 fn deliver_hits(
     context: &ShardContext,
     active: &mut Active,
     locator: &Locator<'_>,
     cache: &mut PageCache,
-) {
+) -> u64 {
     let group = active.part.projection.groups()[active.group].group;
     let look = |cache: &PageCache, entries: &[Entry], place: usize| {
         let Some(entry) = entries.get(place) else {
@@ -955,7 +993,7 @@ fn deliver_hits(
     ahead[active.next % AHEAD] = first;
     loop {
         let hit = ahead[active.next % AHEAD];
-        if matches!(hit, Hit::Miss) {
+        if matches!(hit, Hit::Miss) || hits == HITS_IN_TURN_MAX {
             break;
         }
         while looked_at < active.next + AHEAD {
@@ -996,6 +1034,7 @@ fn deliver_hits(
     }
     context.counters.cache_hits.add(hits);
     context.counters.rows.add(hits);
+    hits
 }
 
 #[inline]
@@ -1019,6 +1058,27 @@ fn deliver(
         checksums: context.checksums,
     };
     decoder.deliver(active.part.entries[place], stored, checked)
+}
+
+/// Notes the next `entries` entries as faults, but for those that store nothing.
+#[cold]
+fn fault_all(
+    context: &ShardContext,
+    active: &mut Active,
+    locator: &Locator<'_>,
+    file: u32,
+    entries: usize,
+    kind: &FaultKind,
+) {
+    let group = active.part.projection.groups()[active.group].group;
+    for place in active.next..active.next + entries {
+        let row = active.part.entries[place].row;
+        if locator.locate(row).is_ok_and(|extent| extent.bytes == 0) {
+            continue;
+        }
+        fault(context, active, group, file, row, kind.clone());
+    }
+    active.next += entries;
 }
 
 #[cold]
@@ -1047,8 +1107,8 @@ fn fault(
     }
 }
 
-/// How often a shard that ends waits for reads in flight before it gives their memory up.
-const DRAIN_ATTEMPTS: u32 = 100;
+/// How long a shard that ends waits for reads in flight before it gives their memory up.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Drop for Engine<'_> {
     /// The kernel may write into the slots, and into results, until the last completion has come.
@@ -1063,10 +1123,8 @@ impl Drop for Engine<'_> {
         // Takes that are not done fail now, not after the wait.
         self.actives.clear();
         self.path.cancel();
-        for _ in 0..DRAIN_ATTEMPTS {
-            if self.lent == 0 {
-                return;
-            }
+        let until = Instant::now() + DRAIN_TIME_MAX;
+        while self.lent > 0 && Instant::now() < until {
             self.completions.clear();
             let wait = Wait::For {
                 completions: self.lent,

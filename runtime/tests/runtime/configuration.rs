@@ -257,3 +257,20 @@ fn a_process_allowed_one_cpu_runs_one_shard_there() {
     assert_eq!(assert_works(&path, config).config().cpus, [cpu; 3]);
     println!("one shard works");
 }
+
+#[test]
+fn a_cache_makes_reads_whole_pages_and_the_configuration_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    dataset::write(&path, &Shape::of(600));
+    let config = Config {
+        cache: CacheChoice::Bytes(1 << 20),
+        ..config(1, ReadPathChoice::Auto)
+    };
+    let store = Store::open(&path, config).unwrap();
+    assert!(store.config().align_bytes >= 4096);
+    let all = store.all_columns();
+    store.take(&[1, 300, 599], &all).unwrap();
+    let stats = store.stats()[0];
+    assert!(stats.reads > 0 && stats.read_bytes.is_multiple_of(4096));
+}
