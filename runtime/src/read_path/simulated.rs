@@ -12,6 +12,8 @@ use rand_chacha::ChaCha8Rng;
 use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
 use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
 
+use ringtake_storage::layout::PAGE_BYTES;
+
 use crate::files::Files;
 use crate::read_path::thread_pool::read_whole;
 use crate::read_path::{Completion, Errno, Read, ReadPath, Wait};
@@ -23,6 +25,13 @@ pub enum Faults {
     None,
     /// Fail one read in sixteen with EIO.
     Io,
+    /// Fail every read that touches this page of this file.
+    Page {
+        /// The file, as the store counts them.
+        file: u32,
+        /// The page.
+        page: u64,
+    },
     /// Report in each turn that it is broken, from this many reads on.
     BreaksAfter(u32),
 }
@@ -57,6 +66,14 @@ impl Simulated {
 
     fn perform(&mut self, read: Read) -> Result<u32, Errno> {
         if self.faults == Faults::Io && self.rng.random_ratio(1, 16) {
+            return Err(libc::EIO);
+        }
+        if let Faults::Page { file, page } = self.faults
+            && read.file == file
+            && (read.offset / PAGE_BYTES
+                ..(read.offset + u64::from(read.bytes)).div_ceil(PAGE_BYTES))
+                .contains(&page)
+        {
             return Err(libc::EIO);
         }
         let bytes = match self.rng.random_range(0..8) {
@@ -213,6 +230,40 @@ mod tests {
                 }
             }
             assert!(failed > 0 && came > 0, "seed {seed}: {failed} {came}");
+        }
+    }
+
+    #[test]
+    fn a_bad_page_fails_the_rows_that_need_it_and_none_read_beside_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        written(&path);
+        let blobs = 1;
+        for seed in 0..6 {
+            let page = 5 + 31 * seed;
+            let faults = Faults::Page {
+                file: blobs as u32,
+                page,
+            };
+            let store = open(&path, seed, faults, Scheduler::Batched);
+            let locator = store.dataset().locator(blobs);
+            let needs_it = |&row: &u64| {
+                let extent = locator.locate(row).unwrap();
+                let last = (extent.offset + u64::from(extent.bytes) - 1) / 4096;
+                (extent.offset / 4096..=last).contains(&page)
+            };
+            // Neighbours, so that many rows share a read, and some of them twice.
+            let ids: Vec<u64> = (0..ROWS).chain(200..260).collect();
+            let Err(Error::Rows { faults, .. }) = store.take(&ids, &store.all_columns()) else {
+                panic!("seed {seed}: page {page} is not bad");
+            };
+            let mut failed: Vec<u64> = faults.iter().map(|fault| fault.row).collect();
+            failed.dedup();
+            let expected: Vec<u64> = (0..ROWS).filter(needs_it).collect();
+            assert_eq!(failed, expected, "seed {seed}");
+            let others: Vec<u64> = (0..ROWS).filter(|row| !needs_it(row)).collect();
+            let taken = store.take(&others, &store.all_columns()).unwrap();
+            assert!(taken == rows(&others), "seed {seed}");
         }
     }
 

@@ -132,6 +132,8 @@ struct Flight {
     target: Target,
     /// Rows of other parts, or of other groups of the same part, that it brings too.
     waiters: Vec<Waiter>,
+    /// It reads again one row of a read that failed.
+    alone: bool,
 }
 
 /// Where a read goes.
@@ -172,6 +174,9 @@ pub(super) struct Engine<'a> {
     urgent_in_turn: u32,
     /// No deadline of a part with entries to plan is before it; `None` if there is no deadline.
     next_deadline: Option<Instant>,
+    /// Rows of reads that failed, to be read again each by itself. Their parts count them as in
+    /// flight.
+    alone: Vec<Waiter>,
     /// How many reads to keep in flight now.
     depth: Depth,
     /// Rows have been waiting for a read ever since the last completions.
@@ -229,6 +234,7 @@ impl<'a> Engine<'a> {
             bulk_since_urgent: BULK_READS_SINCE_URGENT,
             urgent_in_turn: 0,
             next_deadline: None,
+            alone: Vec::new(),
             depth: Depth::new(context.depth_control, depth),
             saturated: false,
             flights: (0..depth).map(|_| Flight::default()).collect(),
@@ -308,7 +314,7 @@ impl<'a> Engine<'a> {
 
     /// Whether no part is at work.
     pub(super) fn is_idle(&self) -> bool {
-        !self.has_entries() && self.in_flight() == 0
+        !self.has_entries() && self.alone.is_empty() && self.in_flight() == 0
     }
 
     fn has_entries(&self) -> bool {
@@ -347,13 +353,21 @@ impl<'a> Engine<'a> {
 
     /// Whether another round would plan something.
     pub(super) fn can_plan(&self) -> bool {
-        !self.tokens_free.is_empty() && self.next_class().is_some()
+        !self.tokens_free.is_empty() && (self.next_class().is_some() || !self.alone.is_empty())
     }
 
     /// One round: fill the queue, hand it over, decode what is complete, waiting for it no longer
     /// than `patience`. Returns whether anything moved.
     pub(super) fn round(&mut self, patience: Duration) -> bool {
         let mut moved = self.expire();
+        while !self.tokens_free.is_empty()
+            && let Some(rows) = self.alone.pop()
+        {
+            moved = true;
+            if !self.read_alone(rows) {
+                break;
+            }
+        }
         for _ in 0..PLANNED_IN_ROUND_MAX {
             if self.tokens_free.is_empty() {
                 break;
@@ -484,10 +498,10 @@ impl<'a> Engine<'a> {
         while active.group < groups {
             let group = active.part.projection.groups()[active.group].group;
             let locator = &self.locators[group];
-            if let Some(cache) = &mut self.cache {
-                if deliver_hits(self.context, active, locator, cache) == HITS_IN_TURN_MAX {
-                    return Turn::Long;
-                }
+            if let Some(cache) = &mut self.cache
+                && deliver_hits(self.context, active, locator, cache) == HITS_IN_TURN_MAX
+            {
+                return Turn::Long;
             }
             if active.next == active.part.entries.len() {
                 active.group += 1;
@@ -558,7 +572,7 @@ impl<'a> Engine<'a> {
                 return Turn::Short;
             }
             self.count_turn(class);
-            self.submit(rows, file, planned, target);
+            self.submit(rows, file, planned, target, false);
             return Turn::Short;
         }
         self.to_plan[class.index()].pop_front();
@@ -647,7 +661,14 @@ impl<'a> Engine<'a> {
         aligned.then_some(start)
     }
 
-    fn submit(&mut self, rows: Waiter, file: u32, planned: PlannedRead, target: Target) {
+    fn submit(
+        &mut self,
+        rows: Waiter,
+        file: u32,
+        planned: PlannedRead,
+        target: Target,
+        alone: bool,
+    ) {
         let Some(token) = self.tokens_free.pop() else {
             unreachable!("a read is planned only when there is a token");
         };
@@ -671,6 +692,7 @@ impl<'a> Engine<'a> {
             got: 0,
             target,
             waiters,
+            alone,
         };
         self.pages.note(file, planned.offset, planned.bytes, token);
         self.fetch_checksum(rows);
@@ -753,7 +775,9 @@ impl<'a> Engine<'a> {
             Err(errno) => Some(FaultKind::Io { errno }),
         };
         self.context.counters.completions.add(1);
-        self.decode(token, &failed);
+        if failed.is_none() || !self.retry_alone(token) {
+            self.decode(token, &failed);
+        }
         let flight = &mut self.flights[token as usize];
         match std::mem::take(&mut flight.target) {
             Target::Large(slot) => {
@@ -779,6 +803,64 @@ impl<'a> Engine<'a> {
         }
         // For the capacity.
         self.flights[token as usize].waiters = waiters;
+    }
+
+    /// Has the rows of a read that failed read again one by one, since the device may have failed
+    /// for bytes that not all of them need. Returns whether that makes sense.
+    fn retry_alone(&mut self, token: u32) -> bool {
+        let flight = &self.flights[token as usize];
+        if flight.alone || (flight.of.entries == 1 && flight.waiters.is_empty()) {
+            return false;
+        }
+        for rows in std::iter::once(&flight.of).chain(&flight.waiters) {
+            if let Some(active) = self.actives[rows.active as usize].as_mut() {
+                active.in_flight += rows.entries;
+            }
+            let entries = rows.first_entry..rows.first_entry + rows.entries;
+            self.alone.extend(entries.map(|first_entry| Waiter {
+                first_entry,
+                entries: 1,
+                ..*rows
+            }));
+        }
+        true
+    }
+
+    /// Reads one row of a read that failed. Returns whether there was room for it.
+    fn read_alone(&mut self, rows: Waiter) -> bool {
+        let Some(active) = self.actives[rows.active as usize].as_mut() else {
+            return true;
+        };
+        let class = active.part.class();
+        let group = active.part.projection.groups()[rows.group as usize].group;
+        let entry = active.part.entries[rows.first_entry as usize];
+        let planned = match next_read(&self.locators[group], &[entry], self.limits) {
+            Ok(planned) if planned.bytes > 0 => planned,
+            // It stores nothing, so the read that failed was not for it.
+            _ => {
+                self.context.counters.rows.add(1);
+                self.let_go(rows);
+                return true;
+            }
+        };
+        let file = self.context.files.index(group, planned.dir);
+        match self.target(rows, planned) {
+            Ok(Some(target)) => {
+                self.count_turn(class);
+                self.submit(rows, file, planned, target, true);
+            }
+            Ok(None) => {
+                self.alone.push(rows);
+                return false;
+            }
+            Err(kind) => {
+                if let Some(active) = self.actives[rows.active as usize].as_ref() {
+                    fault(self.context, active, group, file, entry.row, kind);
+                }
+                self.let_go(rows);
+            }
+        }
+        true
     }
 
     /// The rows of a part have been delivered.
