@@ -44,6 +44,12 @@ const FULL_QUEUE_SHARE: u32 = 16;
 /// Of the queue depth, the share that bulk reads leave to urgent ones, one slot in this many: an
 /// urgent read then starts at once, and behind no more reads than it would at full depth.
 const URGENT_SLOTS_SHARE: u32 = 8;
+/// While urgent reads come, bulk ones have one slot in this many: an urgent read waits in the
+/// device behind all that is there, and a drive is busy with far fewer. The wait for a share of
+/// a full queue, which nothing ends early, is short then too.
+const BULK_SLOTS_BESIDE_URGENT_SHARE: u32 = 8;
+/// Urgent reads are over when so many bulk ones have been planned since the last.
+const BULK_READS_SINCE_URGENT: u32 = 4096;
 /// Urgent reads planned while bulk ones wait, before one of those has its turn: bulk work keeps
 /// a seventeenth of the reads however much urgent work there is.
 const URGENT_READS_IN_TURN_MAX: u32 = 16;
@@ -139,9 +145,10 @@ pub(super) struct Engine<'a> {
     active_free: Vec<u32>,
     /// Actives with entries to plan, by class, the oldest first.
     to_plan: [VecDeque<u32>; LatencyClass::COUNT],
-    /// Reads of bulk parts in flight, and how many there may be.
+    /// Reads of bulk parts in flight.
     bulk_in_flight: u32,
-    bulk_in_flight_max: u32,
+    /// Bulk reads planned since the last urgent one, up to `BULK_READS_SINCE_URGENT`.
+    bulk_since_urgent: u32,
     /// Urgent reads planned while bulk ones waited, since the last of those.
     urgent_in_turn: u32,
     /// No deadline of a part with entries to plan is before it; `None` if there is no deadline.
@@ -204,7 +211,7 @@ impl<'a> Engine<'a> {
             active_free: Vec::new(),
             to_plan: [VecDeque::new(), VecDeque::new()],
             bulk_in_flight: 0,
-            bulk_in_flight_max: (depth - depth.div_ceil(URGENT_SLOTS_SHARE)).max(1),
+            bulk_since_urgent: BULK_READS_SINCE_URGENT,
             urgent_in_turn: 0,
             next_deadline: None,
             flights: (0..depth).map(|_| Flight::default()).collect(),
@@ -272,12 +279,23 @@ impl<'a> Engine<'a> {
         self.to_plan.iter().any(|queue| !queue.is_empty())
     }
 
+    /// How many bulk reads may be in flight now.
+    fn bulk_in_flight_max(&self) -> u32 {
+        let depth = self.context.queue_depth;
+        let slots = if self.bulk_since_urgent < BULK_READS_SINCE_URGENT {
+            depth / BULK_SLOTS_BESIDE_URGENT_SHARE
+        } else {
+            depth - depth.div_ceil(URGENT_SLOTS_SHARE)
+        };
+        slots.max(1)
+    }
+
     /// The class whose oldest part may plan a read now.
     fn next_class(&self) -> Option<LatencyClass> {
         let waits = |class: LatencyClass| {
             !self.to_plan[class.index()].is_empty() && !self.held_back[class.index()]
         };
-        let bulk_may = waits(LatencyClass::Bulk) && self.bulk_in_flight < self.bulk_in_flight_max;
+        let bulk_may = waits(LatencyClass::Bulk) && self.bulk_in_flight < self.bulk_in_flight_max();
         let bulk_is_due = bulk_may && self.urgent_in_turn >= URGENT_READS_IN_TURN_MAX;
         if waits(LatencyClass::Urgent) && !bulk_is_due {
             Some(LatencyClass::Urgent)
@@ -498,10 +516,12 @@ impl<'a> Engine<'a> {
         match class {
             LatencyClass::Bulk => {
                 self.bulk_in_flight += 1;
+                self.bulk_since_urgent = (self.bulk_since_urgent + 1).min(BULK_READS_SINCE_URGENT);
                 self.urgent_in_turn = 0;
             }
             LatencyClass::Urgent => {
                 self.context.counters.urgent_reads.add(1);
+                self.bulk_since_urgent = 0;
                 if self.to_plan[LatencyClass::Bulk.index()].is_empty() {
                     self.urgent_in_turn = 0;
                 } else {

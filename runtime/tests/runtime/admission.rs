@@ -410,8 +410,15 @@ fn bulk_reads_leave_slots_of_the_queue_to_urgent_ones() {
             let in_flight = |stats: &ShardStats| stats.reads - stats.completions;
             seen.iter().map(in_flight).max().unwrap()
         };
+        let in_bulk = most(LatencyClass::Bulk);
+        assert!(
+            in_bulk > 2 && in_bulk <= u64::from(queue_depth) - 2 - 1,
+            "{in_bulk}"
+        );
         assert!(most(LatencyClass::Urgent) <= u64::from(queue_depth) - 1);
-        assert!(most(LatencyClass::Bulk) <= u64::from(queue_depth) - 2 - 1);
+        // An urgent read has just been there, and another may come.
+        let beside_urgent = most(LatencyClass::Bulk);
+        assert!(beside_urgent <= 2 - 1, "{beside_urgent}");
     });
 }
 
@@ -439,7 +446,11 @@ fn bulk_reads_have_their_turn_however_many_urgent_ones_wait() {
         assert!(future::block_on(urgent).is_ok());
         let all = store.stats()[0].reads;
         // 16 urgent reads, then the bulk one.
-        assert!(seen[0].reads <= 17 && all > 2 * 17, "{:?} of {all}", seen[0]);
+        assert!(
+            seen[0].reads <= 17 && all > 2 * 17,
+            "{:?} of {all}",
+            seen[0]
+        );
     });
 }
 
