@@ -1,12 +1,12 @@
 #!/bin/sh
 # Measures Ringtake and the peers in bench/peers in turn, and prints one table.
 #
-#   peers.sh DATASET [--seconds S] [--rounds N] [--peers NAME,NAME] [--threads T] [--in-flight C] [--storages DIR] [--records DIR]
+#   peers.sh DATASET [--seconds S] [--rounds N] [--kinds KIND,KIND] [--peers NAME,NAME] [--threads T] [--in-flight C] [--storages DIR] [--records DIR]
 #
-# Each run is a process of its own; a round runs every subject once, in turn, cold, warm and
-# warm with one row a query. The peers get their rows from DATASET, into DIR (default: beside
-# it, DATASET.peers), which is left there for the next time. A run that is not proven cold or
-# warm is counted in the table and not averaged.
+# Each run is a process of its own; a round runs every subject once, in turn, for each kind of
+# run: cold.500, warm.500 and warm.1, where the number is the rows a query. The peers get their
+# rows from DATASET, into DIR (default: beside it, DATASET.peers), which is left there for the
+# next time. A run that is not proven cold or warm is counted in the table and not averaged.
 #
 # Lance takes half an hour and more to build and needs protobuf-compiler, RocksDB needs libclang;
 # a program that is not built yet is built only if a peer of it is named. Programs may be named
@@ -26,6 +26,7 @@ fail() {
 light='mmap pread lmdb rocksdb parquet-sync parquet-async'
 lance='lance-file lance-uring lance-uring-current-thread'
 peers="$light $lance"
+kinds='cold.500 warm.500 warm.1'
 seconds=10
 rounds=5
 threads=2
@@ -43,6 +44,7 @@ while [ $# -gt 0 ]; do
         --threads) threads=${2:-} ;;
         --in-flight) in_flight=${2:-} ;;
         --peers) peers=$(echo "${2:-}" | tr , ' ') ;;
+        --kinds) kinds=$(echo "${2:-}" | tr , ' ') ;;
         --storages) storages=${2:-} ;;
         --records) records=${2:-} ;;
         *) usage ;;
@@ -51,6 +53,9 @@ while [ $# -gt 0 ]; do
 done
 for number in "$seconds" "$rounds" "$threads" "$in_flight"; do
     case $number in *[!0-9]* | '' | 0) usage ;; esac
+done
+for kind in $kinds; do
+    case $kind in cold.*[!0-9]* | warm.*[!0-9]* | cold.0* | warm.0*) usage ;; cold.?* | warm.?*) ;; *) usage ;; esac
 done
 [ -f "$dataset/MANIFEST" ] || fail "'$dataset' is not a dataset"
 storages=${storages:-$dataset.peers}
@@ -97,11 +102,13 @@ else
     mkdir -p "$records"
 fi
 
-# One run of subject $1 with cache $2 and $3 rows a query, in round $4.
+# One run of subject $1, of kind $2, in round $3.
 run() {
-    flags="--dataset $dataset --cache $2 --seconds $seconds --threads $threads --in-flight $in_flight --rows-per-query $3 --seed 1"
-    record=$records/$4.$2.$3.$1.json
-    echo "round $4: $1, $2, $3 rows a query" >&2
+    flags="--dataset $dataset --cache ${2%.*} --seconds $seconds --threads $threads --in-flight $in_flight --rows-per-query ${2#*.} --seed 1"
+    record=$records/$3.$2.$1.json
+    # A record of an earlier call is none of this one's.
+    rm -f "$record"
+    echo "round $3: $1, $2" >&2
     # shellcheck disable=SC2086
     case " $lance " in
         *" $1 "*) "$PEER_LANCE" run "$1" --storages "$storages" $flags --json "$record" ;;
@@ -114,10 +121,9 @@ run() {
 
 round=1
 while [ "$round" -le "$rounds" ]; do
-    for kind in 'cold 500' 'warm 500' 'warm 1'; do
+    for kind in $kinds; do
         for subject in ringtake $peers; do
-            # shellcheck disable=SC2086
-            run "$subject" $kind "$round"
+            run "$subject" "$kind" "$round"
         done
     done
     round=$((round + 1))
@@ -127,7 +133,7 @@ done
 set --
 round=1
 while [ "$round" -le "$rounds" ]; do
-    for kind in cold.500 warm.500 warm.1; do
+    for kind in $kinds; do
         for subject in ringtake $peers; do
             record=$records/$round.$kind.$subject.json
             [ -f "$record" ] && set -- "$@" "$record"
