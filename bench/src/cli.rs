@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Ceiling(CeilingArgs),
     /// One shard and two in turn, and what the second one brings.
     #[command(args_override_self = true)]
-    Scaling(ScalingArgs),
+    Scaling(RoundsArgs),
     /// Urgent takes alone and beside bulk ones in turn, and what those add to their latency.
     #[command(args_override_self = true)]
     Interference(InterferenceArgs),
@@ -246,9 +246,9 @@ impl CeilingArgs {
     }
 }
 
-/// Flags of `bench scaling`.
+/// What is measured round after round, under which load.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct ScalingArgs {
+pub(crate) struct RoundsArgs {
     /// The dataset
     #[arg(long, value_name = "DIR")]
     pub(crate) dataset: PathBuf,
@@ -256,19 +256,19 @@ pub(crate) struct ScalingArgs {
     #[arg(long, value_enum, default_value_t = Cache::Cold)]
     pub(crate) cache: Cache,
     /// How long each run takes
-    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
     pub(crate) seconds: Duration,
     /// How often each is measured
     #[arg(long, value_name = "N", default_value = "5")]
     pub(crate) rounds: NonZeroUsize,
     /// Rows of each query
-    #[arg(long, value_name = "N", default_value = "500")]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ROWS_PER_QUERY)]
     pub(crate) rows_per_query: NonZeroU64,
     /// Client threads
     #[arg(long, value_name = "T", default_value = "1")]
     pub(crate) threads: NonZeroUsize,
     /// Queries each client thread keeps in flight
-    #[arg(long, value_name = "C", default_value = "4")]
+    #[arg(long, value_name = "C", default_value_t = DEFAULT_IN_FLIGHT)]
     pub(crate) in_flight: NonZeroUsize,
     /// Columns to take [default: all]
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
@@ -276,6 +276,20 @@ pub(crate) struct ScalingArgs {
     /// Write the result and every record as JSON to this file, `-` for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+impl RoundsArgs {
+    /// One of the runs.
+    pub(crate) fn file_read(&self) -> FileReadArgs {
+        FileReadArgs {
+            seconds: Some(self.seconds),
+            threads: self.threads,
+            in_flight: self.in_flight,
+            rows_per_query: self.rows_per_query,
+            columns: self.columns.clone(),
+            ..FileReadArgs::for_dataset(self.dataset.clone(), self.cache)
+        }
+    }
 }
 
 /// Flags of `bench interference`.
@@ -316,33 +330,9 @@ pub(crate) struct InterferenceArgs {
 /// Flags of `bench ladder`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LadderArgs {
-    /// The dataset
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dataset: PathBuf,
-    /// From the drive, or from the shards' caches
-    #[arg(long, value_enum, default_value_t = Cache::Cold)]
-    pub(crate) cache: Cache,
-    /// How long each run takes
-    #[arg(long, value_name = "S", default_value = "3", value_parser = parse_seconds)]
-    pub(crate) seconds: Duration,
-    /// How often each is measured
-    #[arg(long, value_name = "N", default_value = "3")]
-    pub(crate) rounds: NonZeroUsize,
-    /// Rows of each query
-    #[arg(long, value_name = "N", default_value = "500")]
-    pub(crate) rows_per_query: NonZeroU64,
-    /// Client threads
-    #[arg(long, value_name = "T", default_value = "1")]
-    pub(crate) threads: NonZeroUsize,
-    /// Queries each client thread keeps in flight
-    #[arg(long, value_name = "C", default_value = "4")]
-    pub(crate) in_flight: NonZeroUsize,
-    /// Columns to take [default: all]
-    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
-    pub(crate) columns: Vec<String>,
-    /// Write the result and every record as JSON to this file, `-` for standard output
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
+    /// The runs.
+    #[command(flatten)]
+    pub(crate) runs: RoundsArgs,
     /// Shards of the store [default: one per CPU]
     #[arg(long, value_name = "K")]
     pub(crate) shards: Option<usize>,

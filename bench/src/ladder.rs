@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table};
 use ringtake_runtime::{ReadPathChoice, Scheduler};
 use serde::Serialize;
 
-use crate::cli::{FileReadArgs, LadderArgs};
+use crate::cli::LadderArgs;
 use crate::error::Error;
 use crate::file_read;
 use crate::record::Record;
@@ -44,15 +44,10 @@ pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Err
         .iter()
         .flat_map(|scheduler| args.read_paths.iter().map(|path| (*scheduler, *path)))
         .collect();
-    let results = in_turn(combinations.len(), args.rounds.get(), |index| {
+    let results = in_turn(combinations.len(), args.runs.rounds.get(), |index| {
         let (scheduler, read_path) = combinations[index];
-        let mut file_read = FileReadArgs::for_dataset(args.dataset.clone(), args.cache);
-        file_read.seconds = Some(args.seconds);
-        file_read.threads = args.threads;
-        file_read.in_flight = args.in_flight;
-        file_read.rows_per_query = args.rows_per_query;
+        let mut file_read = args.runs.file_read();
         file_read.shards = args.shards;
-        file_read.columns.clone_from(&args.columns);
         file_read.scheduler = scheduler;
         file_read.read_path = read_path;
         eprintln!("{read_path} ({scheduler})");
@@ -67,7 +62,7 @@ pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Err
         .zip(results)
         .map(|((scheduler, read_path), results)| Rung::of(scheduler, read_path, results))
         .collect();
-    emit(args.json.as_deref(), &text(&rungs), &rungs)
+    emit(args.runs.json.as_deref(), &text(&rungs), &rungs)
 }
 
 impl Rung {

@@ -5,10 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringtake_runtime::yardstick::ReadAt;
+use ringtake_runtime::yardstick::{MERGED_READ_BYTES_MAX, ReadAt};
 use ringtake_storage::column::ColumnShape;
 use ringtake_storage::dataset::{Dataset, Locator, Table, TableCheck};
-use ringtake_storage::layout::PAGE_BYTES;
 use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
 use ringtake_storage::plan::{Entry, ReadLimits, next_read};
 
@@ -16,9 +15,6 @@ use crate::dataset::DatasetFiles;
 use crate::error::Error;
 use crate::row_checksum::RowBytes;
 use crate::workload::Workload;
-
-/// The store's bounds of a slot, and so of a read of several rows.
-const SLOT_BYTES: std::ops::RangeInclusive<u32> = 16 << 10..=128 << 10;
 
 /// At most so many reads are planned; a longer run goes over them again.
 const READS_MAX: u64 = 1 << 22;
@@ -107,16 +103,6 @@ impl Places {
         locator.value_bytes(0).ok().map(u64::from)
     }
 
-    /// What the store gives a read that serves several rows.
-    pub(crate) fn slot_bytes(&self, align_bytes: u32) -> u32 {
-        let widest = self.dataset.locator(self.group).record_bytes().unwrap_or(0);
-        let edge = align_bytes.max(PAGE_BYTES as u32);
-        widest
-            .saturating_add(2 * edge)
-            .clamp(*SLOT_BYTES.start(), *SLOT_BYTES.end())
-            .next_power_of_two()
-    }
-
     /// Plans as many queries as a pass of the workload has, or as there is room for.
     pub(crate) fn plan(&self, workload: &Workload, cut: &Cut) -> Result<Plan, Error> {
         let mut plan = Plan {
@@ -160,7 +146,7 @@ impl Places {
         entries.sort_unstable();
         let limits = ReadLimits {
             align_bytes,
-            bytes_max: self.slot_bytes(align_bytes),
+            bytes_max: MERGED_READ_BYTES_MAX,
             gap_bytes: 0,
         };
         let mut rest = entries.as_slice();

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
-use crate::cli::{FileReadArgs, ScalingArgs};
+use crate::cli::RoundsArgs;
 use crate::error::Error;
 use crate::file_read;
 use crate::record::Record;
@@ -38,13 +38,8 @@ pub(crate) struct Scaling {
 }
 
 /// Measures and tells.
-pub(crate) fn run(args: &ScalingArgs, interrupted: &AtomicBool) -> Result<(), Error> {
-    let mut file_read = FileReadArgs::for_dataset(args.dataset.clone(), args.cache);
-    file_read.seconds = Some(args.seconds);
-    file_read.threads = args.threads;
-    file_read.in_flight = args.in_flight;
-    file_read.rows_per_query = args.rows_per_query;
-    file_read.columns.clone_from(&args.columns);
+pub(crate) fn run(args: &RoundsArgs, interrupted: &AtomicBool) -> Result<(), Error> {
+    let mut file_read = args.file_read();
     let records = in_turn(SHARDS.len(), args.rounds.get(), |index| {
         file_read.shards = Some(SHARDS[index]);
         file_read::measure(&file_read, interrupted)

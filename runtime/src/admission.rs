@@ -207,6 +207,8 @@ impl Place<'_> {
 
     fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Permit, NotAdmitted>> {
         let admission = self.admission;
+        // Dropped after the lock is.
+        let mut before = None;
         let mut ledger = admission.lock();
         let ticket = match self.ticket {
             None => {
@@ -226,11 +228,12 @@ impl Place<'_> {
                     let permit = Permit::new(admission, self.class, self.given());
                     return Poll::Ready(Ok(permit));
                 };
-                waker.clone_from(context.waker());
+                before = Some(std::mem::replace(waker, context.waker().clone()));
                 ticket
             }
         };
         drop(ledger);
+        drop(before);
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
@@ -249,16 +252,17 @@ impl Place<'_> {
     /// The deadline has passed; a permit that came in the last moment is used all the same.
     fn expire(&mut self, ticket: Ticket) -> Poll<Result<Permit, NotAdmitted>> {
         let class = self.class;
-        let mut waited = false;
+        // A waker is dropped without the lock: it may be the last to hold a task that waits here too.
+        let mut left = None;
         self.admission.settle(|ledger| {
-            waited = ledger.leave(class, ticket);
-            if waited {
+            left = ledger.leave(class, ticket);
+            if left.is_some() {
                 ledger.stats[class.index()].expired += 1;
             }
         });
         self.unset(ticket);
         self.ticket = None;
-        Poll::Ready(if waited {
+        Poll::Ready(if left.is_some() {
             Err(NotAdmitted::Expired)
         } else {
             Ok(Permit::new(self.admission, class, self.given()))
@@ -278,14 +282,17 @@ impl Drop for Place<'_> {
             return;
         };
         let (class, given) = (self.class, self.given());
+        let mut left = None;
         self.admission.settle(|ledger| {
-            if ledger.leave(class, ticket) {
+            left = ledger.leave(class, ticket);
+            if left.is_some() {
                 ledger.stats[class.index()].cancelled += 1;
             } else {
                 // Let in, and gone before it could use it.
                 ledger.release(class, given);
             }
         });
+        drop(left);
         self.unset(ticket);
     }
 }

@@ -24,8 +24,9 @@ use ringtake_storage::dataset::{BadOffsets, Dataset, Extent, Locator};
 use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::config::CacheChoice;
+use crate::prefetch;
 use crate::route::Ownership;
-use frames::{Frames, PAGE, prefetch, prefetch_line};
+use frames::{Frames, PAGE};
 use policy::S3Fifo;
 pub(crate) use policy::Use;
 
@@ -235,9 +236,9 @@ impl PageCache {
     /// Asks for the memory that `get` will look at.
     #[inline]
     pub(crate) fn prefetch(&self, found: Found) {
-        prefetch_line(self.policy.state(found.frame));
+        prefetch::line(self.policy.state(found.frame));
         let (from, bytes) = found.piece(0);
-        prefetch(self.frames.bytes(found.frame, from, bytes), PREFETCH_LINES);
+        prefetch::bytes(self.frames.bytes(found.frame, from, bytes), PREFETCH_LINES);
     }
 
     /// The bytes of a row, and whether they are known to be right.

@@ -1,34 +1,54 @@
 //! Asking the processor for memory before it is needed. A hint: it changes no result, and where
 //! the processor has none it does nothing.
 
-/// Lines asked for at once, beyond which the processor's queue of misses is full anyway.
-#[cfg(target_arch = "x86_64")]
-const LINES_MAX: usize = 64;
-#[cfg(target_arch = "x86_64")]
+/// Lines asked for at once for writing, beyond which the processor's queue of misses is full anyway.
+const WRITTEN_LINES_MAX: usize = 64;
 const LINE_BYTES: usize = 64;
 
-/// Asks for `bytes` bytes that will be written.
+/// Asks for the line at `address`, which will be read.
 #[inline]
-pub(crate) fn for_write(start: *const u8, bytes: usize) {
+pub(crate) fn line(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
-    for line in 0..bytes.div_ceil(LINE_BYTES).min(LINES_MAX) {
-        use std::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        // SAFETY: a prefetch reads and writes nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(start.wrapping_add(line * LINE_BYTES).cast()) };
+    // SAFETY: a prefetch reads and writes nothing, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, bytes);
+    let _ = address;
+}
+
+/// Asks for the line at `address`, which will be written.
+#[inline]
+fn line_for_write(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads and writes nothing, whatever the address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Asks for the first `lines_max` lines of `bytes`, which will be read.
+#[inline]
+pub(crate) fn bytes(bytes: &[u8], lines_max: usize) {
+    for chunk in bytes.chunks(LINE_BYTES).take(lines_max) {
+        line(chunk.as_ptr());
+    }
 }
 
 /// Asks for the element at `place`, which will be read, if there is one.
 #[inline]
 pub(crate) fn element<T>(of: &[T], place: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if place < of.len() {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads and writes nothing, whatever the address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(of.as_ptr().wrapping_add(place).cast()) };
+    if let Some(element) = of.get(place) {
+        line(std::ptr::from_ref(element).cast());
     }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (of, place);
+}
+
+/// Asks for `bytes` bytes that will be written.
+#[inline]
+pub(crate) fn for_write(start: *const u8, bytes: usize) {
+    for line in 0..bytes.div_ceil(LINE_BYTES).min(WRITTEN_LINES_MAX) {
+        line_for_write(start.wrapping_add(line * LINE_BYTES));
+    }
 }

@@ -6,7 +6,7 @@
 //! run, and a plain executor takes its place.
 
 mod decode;
-mod engine;
+pub(crate) mod engine;
 
 use std::future::Future;
 use std::rc::Rc;

@@ -18,18 +18,17 @@ use std::path::{Path, PathBuf};
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use memmap2::Mmap;
-
 use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::arena::{Arena, Slots};
 use crate::cpus::allowed_cpus;
 use crate::probe::{RingFeatures, RingRung};
 use crate::read_path::ring_per_shard::build_ring;
+use crate::shard::engine::{FULL_QUEUE_SHARE, LARGE_SLOT_BYTES};
 pub use direct::DirectFiles;
 
-/// A completion is waited for until so many of the ring's reads have completed, one of this many
-/// parts of its depth: what the store does.
-const BATCH_PARTS: u32 = 16;
+/// Bytes up to which the store reads neighbouring rows together.
+pub const MERGED_READ_BYTES_MAX: u32 = LARGE_SLOT_BYTES;
 
 /// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,7 +161,7 @@ impl<'a> BareRing<'a> {
             free: (0..queue_depth).rev().collect(),
             reads: vec![nowhere; queue_depth as usize],
             in_flight: 0,
-            batch: (queue_depth / BATCH_PARTS).max(1),
+            batch: (queue_depth / FULL_QUEUE_SHARE).max(1),
             counts: RingCounts {
                 reads: 0,
                 read_bytes: 0,

@@ -5,59 +5,23 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt16Array};
 use arrow::datatypes::UInt16Type;
 use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, CpuChoice, ReadPathChoice, Store};
 use ringtake_storage::write::{WriteOptions, Writer};
 
-/// The system's allocator, counting for the whole process.
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
-static PEAK_BYTES: AtomicI64 = AtomicI64::new(0);
-
-fn count(bytes: i64) {
-    let live = LIVE_BYTES.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    PEAK_BYTES.fetch_max(live, Ordering::Relaxed);
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
-        count(layout.size() as i64);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
+use counting::Since;
 
 /// Allocations while `work` runs, and the bytes held at the worst moment beyond those before.
 fn counted<T>(work: impl FnOnce() -> T) -> (T, u64, i64) {
-    let allocations = ALLOCATIONS.load(Ordering::Relaxed);
-    let live = LIVE_BYTES.load(Ordering::Relaxed);
-    PEAK_BYTES.store(live, Ordering::Relaxed);
+    let since = Since::now();
     let value = work();
-    let peak = PEAK_BYTES.load(Ordering::Relaxed) - live;
-    (
-        value,
-        ALLOCATIONS.load(Ordering::Relaxed) - allocations,
-        peak,
-    )
+    (value, since.allocations(), since.peak_bytes())
 }
 
 const ROWS: u64 = 20_000;

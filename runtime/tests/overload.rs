@@ -5,11 +5,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Waker};
 use std::thread;
@@ -23,45 +24,7 @@ use ringtake_runtime::{
 };
 use ringtake_storage::write::{WriteOptions, Writer};
 
-/// The system's allocator, counting for the whole process.
-struct Counting;
-
-static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
-static PEAK_BYTES: AtomicI64 = AtomicI64::new(0);
-
-fn count(bytes: i64) {
-    let live = LIVE_BYTES.fetch_add(bytes, Ordering::Relaxed) + bytes;
-    PEAK_BYTES.fetch_max(live, Ordering::Relaxed);
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size() as i64);
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(-(layout.size() as i64));
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// Counts from now on; the bytes held at the worst moment since are `peak`'s.
-fn start() -> i64 {
-    let live = LIVE_BYTES.load(Ordering::Relaxed);
-    PEAK_BYTES.store(live, Ordering::Relaxed);
-    live
-}
-
-fn peak(start: i64) -> i64 {
-    PEAK_BYTES.load(Ordering::Relaxed) - start
-}
+use counting::Since;
 
 type Taken = Result<RecordBatch, Error>;
 
@@ -156,7 +119,7 @@ fn takes_that_wait_hold_no_results(path: &Path, shards: usize) {
     let offers = (CLIENTS * offers_each) as i64;
     assert!(offers * result_bytes > 3 * LIMIT_BYTES as i64);
     let stopped = stopped(&store, shards);
-    let before = start();
+    let since = Since::now();
     let offered = Barrier::new(CLIENTS + 1);
     thread::scope(|scope| {
         for client in 0..CLIENTS {
@@ -181,7 +144,7 @@ fn takes_that_wait_hold_no_results(path: &Path, shards: usize) {
         offered.wait();
         // Each take has its ids twice: the caller's and its own.
         let ids_bytes = offers * 2 * (TAKE_ROWS * size_of::<u64>()) as i64;
-        let beyond_ids = peak(before) - ids_bytes;
+        let beyond_ids = since.peak_bytes() - ids_bytes;
         println!("{shards} shards: {beyond_ids} bytes with {offers} takes offered");
         assert!(beyond_ids > result_bytes, "{beyond_ids} bytes");
         let most = LIMIT_BYTES as i64 + CLIENTS as i64 * CLIENT_BYTES_MAX;
@@ -203,7 +166,7 @@ fn a_storm_of_takes_stays_within_the_limit(path: &Path, shards: usize) {
     let outcomes: [AtomicU64; 3] = Default::default();
     let ready = Barrier::new(CLIENTS + 1);
     let go = Barrier::new(CLIENTS + 1);
-    let mut before = 0;
+    let mut since = Since::now();
     thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (store, projection, outcomes) = (&store, &projection, &outcomes);
@@ -240,10 +203,10 @@ fn a_storm_of_takes_stays_within_the_limit(path: &Path, shards: usize) {
             });
         }
         ready.wait();
-        before = start();
+        since = Since::now();
         go.wait();
     });
-    let beyond = peak(before);
+    let beyond = since.peak_bytes();
     let outcomes = outcomes.map(AtomicU64::into_inner);
     println!("{shards} shards: {beyond} bytes; served, refused, expired: {outcomes:?}");
     let most = LIMIT_BYTES as i64 + CLIENTS as i64 * CLIENT_BYTES_MAX;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use ringtake_bench::{Cache as RunCache, Record, Subject};
 use ringtake_peers_harness::{Calls, Chill, Error, FlatRows, Result, RowLayout, Run, Source};
 use rocksdb::{
-    BlockBasedOptions, Cache, DB, DBCompressionType, Options, ReadOptions, WriteBatch, WriteOptions,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
+    DEFAULT_COLUMN_FAMILY_NAME as FAMILY, Options, ReadOptions, WriteBatch, WriteOptions,
 };
 
 use crate::flat_file;
@@ -41,7 +42,7 @@ pub(crate) fn prepare(source: &Source, path: &Path) -> Result<()> {
         for (id, row) in (start..).zip(encoded.chunks_exact(layout.row_bytes())) {
             rows.put(id.to_be_bytes(), row);
         }
-        db.write_opt(&rows, &write).map_err(Error::peer(PEER))?;
+        db.write_opt(rows, &write).map_err(Error::peer(PEER))?;
     }
     db.flush().map_err(Error::peer(PEER))?;
     db.compact_range::<&[u8], &[u8]>(None, None);
@@ -59,14 +60,17 @@ pub(crate) fn measure(run: &Run) -> Result<Record> {
                 blocks.disable_cache();
                 options.set_use_direct_reads(true);
             }
-            RunCache::Warm => {
+            RunCache::Warm | RunCache::Mixed => {
                 let rows_bytes = run.rows_bytes() as usize;
                 let cache_bytes = rows_bytes + rows_bytes / 2 + CACHE_SLACK_BYTES;
                 blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));
             }
         }
         options.set_block_based_table_factory(&blocks);
-        let db = DB::open_for_read_only(&options, dir.join(DATABASE), false)
+        // Only a family opened by its name has a handle, which MultiGet asks for.
+        let family = ColumnFamilyDescriptor::new(FAMILY, options.clone());
+        let path = dir.join(DATABASE);
+        let db = DB::open_cf_descriptors_read_only(&options, path, [family], false)
             .map_err(Error::peer(PEER))?;
         Ok(Rocks {
             layout: flat_file::layout(&dir)?,
@@ -98,7 +102,7 @@ impl Subject for Rocks {
     type Answer = FlatRows;
 
     async fn take(&self, row_ids: &[u64]) -> std::result::Result<FlatRows, ringtake_bench::Error> {
-        let family = self.db.cf_handle(rocksdb::DEFAULT_COLUMN_FAMILY_NAME);
+        let family = self.db.cf_handle(FAMILY);
         let family = family.ok_or_else(|| ringtake_bench::Error::subject("rocksdb: no family"))?;
         let keys: Vec<[u8; 8]> = row_ids.iter().map(|id| id.to_be_bytes()).collect();
         let options = ReadOptions::default();

@@ -240,16 +240,11 @@ impl<W> Ledger<W> {
         Some(&mut self.waiting[class.index()][place].woken_by)
     }
 
-    /// Gives a place up. Returns whether there was one: if not, its holder has been let in and
-    /// has that to give back. Others may fit now.
-    pub(crate) fn leave(&mut self, class: LatencyClass, ticket: Ticket) -> bool {
-        match self.place(class, ticket) {
-            Some(place) => {
-                self.waiting[class.index()].remove(place);
-                true
-            }
-            None => false,
-        }
+    /// Gives a place up. Returns how its holder was to be told; if there is no place, the holder
+    /// has been let in and has that to give back. Others may fit now.
+    pub(crate) fn leave(&mut self, class: LatencyClass, ticket: Ticket) -> Option<W> {
+        let place = self.place(class, ticket)?;
+        Some(self.waiting[class.index()].remove(place)?.woken_by)
     }
 
     /// Takes back what was given. Others may fit now.
@@ -432,8 +427,8 @@ mod tests {
                 }
                 Step::Leave(place) if !model.waiting.is_empty() => {
                     let left = model.waiting.remove(place % model.waiting.len());
-                    assert!(ledger.leave(left.class, left.ticket));
-                    assert!(!ledger.leave(left.class, left.ticket));
+                    assert!(ledger.leave(left.class, left.ticket).is_some());
+                    assert!(ledger.leave(left.class, left.ticket).is_none());
                 }
                 Step::Release(place) if !model.at_work.is_empty() => {
                     let done = model.at_work.swap_remove(place % model.at_work.len());

@@ -9,7 +9,6 @@ use memmap2::{Advice, MmapMut};
 use ringtake_storage::layout::PAGE_BYTES;
 
 pub(super) const PAGE: usize = PAGE_BYTES as usize;
-const CACHE_LINE: usize = 64;
 
 /// Frames of one page each. Memory is taken as frames are first written.
 #[derive(Debug)]
@@ -57,24 +56,4 @@ impl Drop for Frames {
             unsafe { ManuallyDrop::drop(&mut self.map) };
         }
     }
-}
-
-/// Asks for the first `lines_max` cache lines of `bytes`, without waiting for them.
-#[inline]
-pub(super) fn prefetch(bytes: &[u8], lines_max: usize) {
-    for line in bytes.chunks(CACHE_LINE).take(lines_max) {
-        prefetch_line(line.as_ptr());
-    }
-}
-
-/// Asks for the cache line at `address`.
-#[inline]
-pub(super) fn prefetch_line(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing that the program can see, at whatever address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
+use ringtake_storage::layout::{GroupOptions, LayoutPolicy, PAGE_BYTES};
 use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
-
-use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::files::Files;
 use crate::read_path::thread_pool::read_whole;
@@ -34,7 +32,13 @@ pub enum Faults {
     },
     /// Report in each turn that it is broken, from this many reads on.
     BreaksAfter(u32),
+    /// Once so many reads are queued on a shard, report that it is broken, but complete nothing
+    /// before that nor before `HELD` is false.
+    BreaksAndHolds(u32),
 }
+
+/// Whether devices that hold their reads do so.
+pub(crate) static HELD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
 
 struct Flight {
     read: Read,
@@ -48,6 +52,7 @@ pub(super) struct Simulated {
     files: Arc<Files>,
     flights: Vec<Flight>,
     queued: u32,
+    broken: bool,
 }
 
 /// Short reads end here, as they do on a block device.
@@ -61,6 +66,7 @@ impl Simulated {
             files,
             flights: Vec::new(),
             queued: 0,
+            broken: false,
         }
     }
 
@@ -104,6 +110,15 @@ impl ReadPath for Simulated {
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         if matches!(self.faults, Faults::BreaksAfter(reads) if self.queued >= reads) {
             return Err(io::Error::other("made up"));
+        }
+        if let Faults::BreaksAndHolds(reads) = self.faults {
+            if self.queued >= reads && !std::mem::replace(&mut self.broken, true) {
+                return Err(io::Error::other("made up"));
+            }
+            if self.broken && HELD.load(std::sync::atomic::Ordering::Acquire) {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                return Ok(());
+            }
         }
         // A turn may return early: nothing here takes real time but an idle sleep.
         if self.flights.is_empty() && wait != Wait::No {
@@ -164,7 +179,13 @@ pub(super) fn written(path: &Path) {
 mod tests {
     use std::path::Path;
 
-    use super::{Faults, ROWS, rows, written};
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch};
+    use ringtake_storage::write::{WriteOptions, Writer};
+
+    use super::{Faults, HELD, ROWS, rows, written};
     use crate::config::{Config, CpuChoice, ReadPathChoice, Scheduler};
     use crate::{Error, FaultKind, Store};
 
@@ -264,6 +285,53 @@ mod tests {
             let others: Vec<u64> = (0..ROWS).filter(|row| !needs_it(row)).collect();
             let taken = store.take(&others, &store.all_columns()).unwrap();
             assert!(taken == rows(&others), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_dies_gives_no_memory_back_that_a_drive_may_still_write() {
+        const PAGE: usize = 4096;
+        const READS: u32 = 30;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        let page_of = |id: u64| vec![id as u8; PAGE];
+        let pages = FixedSizeBinaryArray::try_from_iter((0..512).map(page_of));
+        let batch =
+            RecordBatch::try_from_iter([("page", Arc::new(pages.unwrap()) as ArrayRef)]).unwrap();
+        let options = WriteOptions {
+            block_rows: Some(256),
+            ..WriteOptions::default()
+        };
+        let mut writer = Writer::create(&path, &batch.schema(), options).unwrap();
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let config = Config {
+            shards: Some(2),
+            cpus: CpuChoice::Unpinned,
+            read_path: ReadPathChoice::Simulated {
+                seed: 1,
+                faults: Faults::BreaksAndHolds(READS),
+            },
+            ..Config::default()
+        };
+        let store = Store::open(&path, config).unwrap();
+        let columns = store.all_columns();
+        // No neighbours, which would be read together. All of these are placed, and none has come,
+        // when the first shard breaks.
+        let lost: Vec<u64> = (0..u64::from(READS)).map(|nth| nth * 3).collect();
+        assert_eq!(store.shard_of(lost[0]).0, 0);
+        assert!(matches!(store.take(&lost, &columns), Err(Error::Closed)));
+        assert_eq!(store.stats()[0].reads_placed, u64::from(READS));
+        // The other shard has fewer, even with those it tries again, so it works. Its result must
+        // have other memory.
+        let kept: Vec<u64> = (0..10).map(|nth| 300 + nth * 3).collect();
+        let taken = store.take(&kept, &columns).unwrap();
+        assert_eq!(store.stats()[1].reads_placed, kept.len() as u64);
+        HELD.store(false, Ordering::Release);
+        store.close();
+        let column = taken.column(0).as_fixed_size_binary();
+        for (place, &id) in kept.iter().enumerate() {
+            assert!(column.value(place) == page_of(id), "row {id}");
         }
     }
 

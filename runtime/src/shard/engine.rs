@@ -35,7 +35,7 @@ use sharing::{InFlightPages, Waiter};
 const VALUE_SLOT_BYTES: u32 = 8 << 10;
 const SMALL_SLOT_BYTES_MAX: u32 = 64 << 10;
 /// Neighbours are read together up to this.
-const LARGE_SLOT_BYTES: u32 = 128 << 10;
+pub(crate) const LARGE_SLOT_BYTES: u32 = 128 << 10;
 /// Large slots, one to so many of the queue depth, and their bounds. Few of them keep a drive busy.
 const LARGE_SLOTS_SHARE: u32 = 8;
 const LARGE_SLOTS_RANGE: (u32, u32) = (2, 32);
@@ -43,7 +43,7 @@ const LARGE_SLOTS_RANGE: (u32, u32) = (2, 32);
 const OVERSIZE_BYTES_MAX: usize = 32 << 20;
 /// With a full queue the shard waits until this share of it is complete: one system call then
 /// brings and sends several reads, while the device keeps the rest to work on.
-const FULL_QUEUE_SHARE: u32 = 16;
+pub(crate) const FULL_QUEUE_SHARE: u32 = 16;
 /// Reads planned before they are handed over. A device that answers at once, such as one in
 /// memory, then finds its reads decoded while they are in the processor's cache; one that does not
 /// has its queue filled in a few rounds.
@@ -58,7 +58,7 @@ const BULK_SLOTS_BESIDE_URGENT_SHARE: u32 = 8;
 /// Urgent reads are over when so many bulk ones have been planned since the last.
 const BULK_READS_SINCE_URGENT: u32 = 4096;
 /// Urgent reads planned while bulk ones wait, before one of those has its turn: bulk work keeps
-/// a seventeenth of the reads however much urgent work there is.
+/// its share of the reads however much urgent work there is.
 const URGENT_READS_IN_TURN_MAX: u32 = 16;
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
 pub(super) const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
@@ -600,11 +600,13 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// A read in flight that brings all that is planned.
+    /// A read in flight that brings all that is planned, and is no second try: if that fails, so do
+    /// all its rows.
     fn in_flight_with(&self, file: u32, planned: PlannedRead) -> Option<u32> {
         let token = self.pages.find(file, planned.offset)?;
         let flight = &self.flights[token as usize];
         let brings = !matches!(flight.target, Target::None)
+            && !flight.alone
             && flight.file == file
             && flight.offset <= planned.offset
             && flight.offset + u64::from(flight.bytes) >= planned.offset + u64::from(planned.bytes);
@@ -835,14 +837,18 @@ impl<'a> Engine<'a> {
         let group = active.part.projection.groups()[rows.group as usize].group;
         let entry = active.part.entries[rows.first_entry as usize];
         let planned = match next_read(&self.locators[group], &[entry], self.limits) {
-            Ok(planned) if planned.bytes > 0 => planned,
-            // It stores nothing, so the read that failed was not for it.
-            _ => {
-                self.context.counters.rows.add(1);
-                self.let_go(rows);
+            Ok(planned) => planned,
+            Err(_) => {
+                self.fail(rows, 0, FaultKind::Offsets);
                 return true;
             }
         };
+        if planned.bytes == 0 {
+            // It stores nothing, so the read that failed was not for it.
+            self.context.counters.rows.add(1);
+            self.let_go(rows);
+            return true;
+        }
         let file = self.context.files.index(group, planned.dir);
         match self.target(rows, planned) {
             Ok(Some(target)) => {
@@ -853,14 +859,20 @@ impl<'a> Engine<'a> {
                 self.alone.push(rows);
                 return false;
             }
-            Err(kind) => {
-                if let Some(active) = self.actives[rows.active as usize].as_ref() {
-                    fault(self.context, active, group, file, entry.row, kind);
-                }
-                self.let_go(rows);
-            }
+            Err(kind) => self.fail(rows, planned.dir, kind),
         }
         true
+    }
+
+    /// Notes the one row of `rows` as a fault.
+    fn fail(&mut self, rows: Waiter, dir: u32, kind: FaultKind) {
+        if let Some(active) = self.actives[rows.active as usize].as_ref() {
+            let group = active.part.projection.groups()[rows.group as usize].group;
+            let row = active.part.entries[rows.first_entry as usize].row;
+            let file = self.context.files.index(group, dir);
+            fault(self.context, active, group, file, row, kind);
+        }
+        self.let_go(rows);
     }
 
     /// The rows of a part have been delivered.
