@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ringtake_runtime::Config;
 use ringtake_runtime::yardstick::{MERGED_READ_BYTES_MAX, ReadAt};
 use ringtake_storage::column::ColumnShape;
 use ringtake_storage::dataset::{Dataset, Locator, Table, TableCheck};
@@ -147,7 +148,7 @@ impl Places {
         let limits = ReadLimits {
             align_bytes,
             bytes_max: MERGED_READ_BYTES_MAX,
-            gap_bytes: 0,
+            gap_bytes: Config::default().merge_gap_bytes,
         };
         let mut rest = entries.as_slice();
         while !rest.is_empty() {

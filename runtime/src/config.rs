@@ -63,7 +63,7 @@ impl Default for Config {
             scheduler: Scheduler::Batched,
             checksums: Checksums::Verify,
             alignment: Alignment::Device,
-            merge_gap_bytes: 0,
+            merge_gap_bytes: 4096,
             result_memory_bytes: 32 << 20,
             takes_in_flight_max: 1024,
             reads_in_flight_max: 1 << 22,

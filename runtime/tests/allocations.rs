@@ -53,6 +53,8 @@ fn open(path: &Path, read_path: ReadPathChoice, cache_bytes: u64) -> Store {
         cpus: CpuChoice::Unpinned,
         read_path,
         cache: CacheChoice::Bytes(cache_bytes),
+        // Many reads, so that an allocation to each would show.
+        merge_gap_bytes: 0,
         ..Config::default()
     };
     Store::open(path, config).unwrap()
