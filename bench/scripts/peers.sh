@@ -102,6 +102,14 @@ else
     mkdir -p "$records"
 fi
 
+# How the store is run for kind $1: with rows in memory also with all of them pinned.
+subjects() {
+    case $1 in
+        warm.*) echo 'ringtake ringtake-pinned' ;;
+        *) echo ringtake ;;
+    esac
+}
+
 # One run of subject $1, of kind $2, in round $3.
 run() {
     flags="--dataset $dataset --cache ${2%.*} --seconds $seconds --threads $threads --in-flight $in_flight --rows-per-query ${2#*.} --seed 1"
@@ -114,6 +122,7 @@ run() {
         *" $1 "*) "$PEER_LANCE" run "$1" --storages "$storages" $flags --json "$record" ;;
         *) case $1 in
             ringtake) "$BENCH" file-read $flags --json "$record" >/dev/null ;;
+            ringtake-pinned) "$BENCH" file-read $flags --cache-bytes pinned --json "$record" >/dev/null ;;
             *) "$PEERS" run "$1" --storages "$storages" $flags --json "$record" ;;
         esac ;;
     esac || echo "peers: $1 gave no record" >&2
@@ -122,7 +131,7 @@ run() {
 round=1
 while [ "$round" -le "$rounds" ]; do
     for kind in $kinds; do
-        for subject in ringtake $peers; do
+        for subject in $(subjects "$kind") $peers; do
             run "$subject" "$kind" "$round"
         done
     done
@@ -134,7 +143,7 @@ set --
 round=1
 while [ "$round" -le "$rounds" ]; do
     for kind in $kinds; do
-        for subject in ringtake $peers; do
+        for subject in $(subjects "$kind") $peers; do
             record=$records/$round.$kind.$subject.json
             [ -f "$record" ] && set -- "$@" "$record"
         done

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ringtake_runtime::{DepthControl, IoMode, ReadPathChoice, Scheduler};
+use ringtake_runtime::{CacheChoice, DepthControl, IoMode, ReadPathChoice, Scheduler};
 
 use crate::distribution::Distribution;
 use crate::driver::Bound;
@@ -145,9 +145,10 @@ pub(crate) struct FileReadArgs {
     /// How popular rows are: uniform, or zipf:S such as zipf:0.99
     #[arg(long, value_name = "D", default_value = "uniform")]
     pub(crate) distribution: Distribution,
-    /// Memory for the caches of a warm or mixed run [default: what the rows need]
-    #[arg(long, value_name = "BYTES")]
-    pub(crate) cache_bytes: Option<u64>,
+    /// Memory for the caches of a warm or mixed run, such as 4GiB, or `pinned` to load every row
+    /// when the store is opened [default: what the rows need]
+    #[arg(long, value_name = "SIZE", value_parser = parse_cache_bytes)]
+    pub(crate) cache_bytes: Option<CacheChoice>,
     /// Past the kernel's page cache or through it: direct, buffered
     #[arg(long, value_name = "MODE", default_value = "direct", value_parser = parse_io)]
     pub(crate) io: IoMode,
@@ -453,6 +454,13 @@ fn parse_depth_control(text: &str) -> Result<DepthControl, String> {
 
 fn parse_scheduler(text: &str) -> Result<Scheduler, String> {
     Scheduler::from_str(text).map_err(|error| error.to_string())
+}
+
+fn parse_cache_bytes(text: &str) -> Result<CacheChoice, String> {
+    match CacheChoice::from_str(text) {
+        Ok(CacheChoice::Off) => Err("a run with caches needs them; give a size or `pinned`".into()),
+        choice => choice.map_err(|error| error.to_string()),
+    }
 }
 
 fn parse_io(text: &str) -> Result<IoMode, String> {

@@ -76,9 +76,7 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
         result_memory_bytes: args.result_memory.unwrap_or(default.result_memory_bytes),
         cache: match (args.cache, args.io) {
             (Cache::Cold, _) | (_, IoMode::Buffered) => CacheChoice::Off,
-            (Cache::Warm | Cache::Mixed, IoMode::Direct) => {
-                CacheChoice::Bytes(cache_bytes(args, files, rows)?)
-            }
+            (Cache::Warm | Cache::Mixed, IoMode::Direct) => cache_choice(args, files, rows)?,
         },
         io: args.io,
         read_path: args.read_path,
@@ -94,17 +92,24 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
 
 /// What the rows need in the caches, or those of them that bring the share of hits of a mixed
 /// run, if the machine has it.
-fn cache_bytes(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<u64, Error> {
+fn cache_choice(
+    args: &FileReadArgs,
+    files: &DatasetFiles,
+    rows: u64,
+) -> Result<CacheChoice, Error> {
     let share = rows as f64 / files.rows.max(1) as f64;
     let rows_bytes = (files.bytes as f64 * share) as u64;
-    let cache_bytes = args.cache_bytes.unwrap_or_else(|| match args.cache {
-        Cache::Mixed => {
+    let cache_bytes = match (args.cache_bytes, args.cache) {
+        // The store itself refuses what does not fit.
+        (Some(choice @ (CacheChoice::Pinned | CacheChoice::Off)), _) => return Ok(choice),
+        (Some(CacheChoice::Bytes(bytes)), _) => bytes,
+        (None, Cache::Mixed) => {
             let size = CacheSize::for_hits(rows, args.distribution, MIXED_HIT_SHARE);
             // Popular rows are scattered, so each takes a page of the cache.
             (size.rows * (files.bytes / files.rows.max(1)).max(PAGE_BYTES)).min(rows_bytes)
         }
-        Cache::Cold | Cache::Warm => rows_bytes + rows_bytes / 4 + CACHE_SLACK_BYTES,
-    });
+        (None, Cache::Cold | Cache::Warm) => rows_bytes + rows_bytes / 4 + CACHE_SLACK_BYTES,
+    };
     if let Some(available_bytes) = memory_available_bytes()
         && cache_bytes > available_bytes / 100 * MEMORY_PERCENT_MAX
     {
@@ -113,7 +118,7 @@ fn cache_bytes(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<u
             available_bytes,
         });
     }
-    Ok(cache_bytes)
+    Ok(CacheChoice::Bytes(cache_bytes))
 }
 
 /// The read path as records name it: the usual scheduler goes without saying.

@@ -15,6 +15,7 @@
 
 mod frames;
 pub(crate) mod load;
+pub(crate) mod pinned;
 mod policy;
 
 use std::io;
@@ -80,6 +81,16 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// A row that begins in `page`, which is in `frame`.
+    fn at(page: u64, frame: u32, extent: Extent) -> Found {
+        Found {
+            page,
+            frame,
+            from: (extent.offset % PAGE_BYTES) as u32,
+            bytes: extent.bytes,
+        }
+    }
+
     fn pages(&self) -> u64 {
         (u64::from(self.from) + u64::from(self.bytes)).div_ceil(PAGE_BYTES)
     }
@@ -225,18 +236,23 @@ impl PageCache {
         for page in pages.start + 1..pages.end {
             self.policy.frame(page)?;
         }
-        Some(Found {
-            page: pages.start,
-            frame,
-            from: (extent.offset % PAGE_BYTES) as u32,
-            bytes: extent.bytes,
-        })
+        Some(Found::at(pages.start, frame, extent))
     }
 
     /// Asks for the memory that `get` will look at.
     #[inline]
     pub(crate) fn prefetch(&self, found: Found) {
+        self.prefetch_state(found);
+        self.prefetch_bytes(found);
+    }
+
+    #[inline]
+    fn prefetch_state(&self, found: Found) {
         prefetch::line(self.policy.state(found.frame));
+    }
+
+    #[inline]
+    fn prefetch_bytes(&self, found: Found) {
         let (from, bytes) = found.piece(0);
         prefetch::bytes(self.frames.bytes(found.frame, from, bytes), PREFETCH_LINES);
     }
@@ -309,12 +325,7 @@ impl PageCache {
         let Some(pages) = self.pages(locator, group, row, extent) else {
             return;
         };
-        let found = Found {
-            page: pages.start,
-            frame: 0,
-            from: (extent.offset % PAGE_BYTES) as u32,
-            bytes: extent.bytes,
-        };
+        let found = Found::at(pages.start, 0, extent);
         let first = extent.offset - extent.offset % PAGE_BYTES;
         for place in 0..found.pages() {
             let Some(at) = (first + place * PAGE_BYTES).checked_sub(offset) else {

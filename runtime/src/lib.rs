@@ -13,6 +13,7 @@ mod arena;
 mod cache;
 mod config;
 mod cpus;
+mod decode;
 mod doorbell;
 mod error;
 mod files;

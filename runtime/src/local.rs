@@ -11,6 +11,7 @@ use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
 
 use crate::admission::Admission;
+use crate::cache::pinned::PinnedPages;
 use crate::inbox::LocalFuture;
 use crate::part::Part;
 use crate::route::ShardId;
@@ -75,6 +76,10 @@ impl Route for &LocalShard {
 
     fn admission(&self) -> &Arc<Admission> {
         &self.context.local_admission
+    }
+
+    fn pinned(&self, _: usize) -> Option<&PinnedPages> {
+        self.context.pinned.get()
     }
 
     fn send(&self, _: usize, part: Part) {
@@ -151,6 +156,7 @@ impl LocalShard {
             ownership: self.context.ownership,
             align_bytes: self.context.align_bytes,
             results: self.context.results.as_ref(),
+            checksums: self.context.checksums,
             ids,
             projection,
             options,

@@ -5,12 +5,11 @@
 //! caller's code (`Store::run_on`) shares the thread; where io_uring is forbidden glommio cannot
 //! run, and a plain executor takes its place.
 
-mod decode;
 pub(crate) mod engine;
 
 use std::future::Future;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use serde::Serialize;
 use crate::Error;
 use crate::admission::Admission;
 use crate::arena::Arena;
+use crate::cache::pinned::PinnedPages;
 use crate::config::{CacheChoice, Checksums, DepthControl, ReadPathChoice, Scheduler};
 use crate::doorbell::Doorbell;
 use crate::files::Files;
@@ -57,6 +57,8 @@ pub(crate) struct ShardContext {
     pub(crate) depth_control: DepthControl,
     /// This shard's own share.
     pub(crate) cache: CacheChoice,
+    /// What it holds, once it is loaded, if it is pinned.
+    pub(crate) pinned: Arc<OnceLock<PinnedPages>>,
     pub(crate) checksums: Checksums,
     pub(crate) align_bytes: u32,
     pub(crate) merge_gap_bytes: u32,

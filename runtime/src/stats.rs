@@ -65,6 +65,9 @@ counters! {
     completions,
     /// Rows served from the shard's cache, counted once per column group.
     cache_hits,
+    /// Those of them that a caller's own thread copied from pinned pages. A take's rows are
+    /// counted at the shard of its first.
+    rows_in_place,
     /// Reads, of those submitted, that the kernel's page cache served at once.
     page_cache_hits,
     /// System calls made to submit reads, to fetch completions and to sleep.

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use arrow::array::RecordBatch;
@@ -19,6 +19,7 @@ use ringtake_storage::projection::{Missing, Projection};
 use serde::Serialize;
 
 use crate::admission::{Admission, AdmissionStats, LatencyClass, Need};
+use crate::cache::pinned::PinnedPages;
 use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::cpus::allowed_cpus;
 use crate::files::{self, Files};
@@ -32,7 +33,7 @@ use crate::results::ResultMemory;
 use crate::route::{Ownership, ShardId};
 use crate::shard::{self, ShardContext, ShardInfo, catch_panic};
 use crate::stats::{ShardCounters, ShardStats};
-use crate::take::{self, Flight, Inboxes, Request, TakeOptions};
+use crate::take::{self, Flight, Inboxes, Request, TakeOptions, in_place};
 use crate::{Error, Result};
 
 /// Threads per shard where io_uring is missing and nothing else was asked for.
@@ -55,6 +56,8 @@ struct Core {
     local_admissions: Vec<Arc<Admission>>,
     results: Option<Arc<ResultMemory>>,
     counters: Vec<Arc<ShardCounters>>,
+    /// Of each shard.
+    pinned: Vec<Arc<OnceLock<PinnedPages>>>,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
     config: ResolvedConfig,
@@ -191,10 +194,18 @@ impl Store {
 
     /// Counters of each shard since the store was opened.
     pub fn stats(&self) -> Vec<ShardStats> {
-        self.core
-            .counters
-            .iter()
-            .map(|counters| counters.snapshot())
+        let shards = self.core.counters.iter().zip(&self.core.pinned);
+        shards
+            .map(|(counters, pinned)| {
+                let of_shard = counters.snapshot();
+                let rows_in_place = pinned.get().map_or(0, PinnedPages::rows_in_place);
+                ShardStats {
+                    rows: of_shard.rows + rows_in_place,
+                    cache_hits: of_shard.cache_hits + rows_in_place,
+                    rows_in_place,
+                    ..of_shard
+                }
+            })
             .collect()
     }
 
@@ -304,11 +315,20 @@ impl Store {
         };
         let request = core.request(ids, projection, options);
         request.check()?;
+        let route = core.route();
+        if in_place::may_fill(&request, &route) {
+            // SAFETY: the buffers are borrowed for the whole of this function, and these outputs
+            // stay in this block.
+            let outputs = unsafe { Outputs::borrow(request.dataset, projection, ids, buffers)? };
+            if in_place::fill(&request, &route, &outputs) {
+                return Ok(());
+            }
+        }
         let drained = Drained(Flight::new(options));
         // SAFETY: the buffers are borrowed for the whole of this function, and `Drained` keeps
         // it from returning or unwinding before every shard has let go of the outputs.
         let borrow = || unsafe { Outputs::borrow(request.dataset, projection, ids, buffers) };
-        block_on(drained.0.fill(&request, core.route(), borrow)).map(drop)
+        block_on(drained.0.fill(&request, route, borrow)).map(drop)
     }
 
     /// Which of `ids` are null in `column` of the projection; `None` if none is.
@@ -410,6 +430,7 @@ impl Core {
         Inboxes {
             inboxes: &self.inboxes,
             admission: &self.admission,
+            pinned: &self.pinned,
         }
     }
 
@@ -435,6 +456,7 @@ impl Core {
             ownership: self.ownership,
             align_bytes: self.config.align_bytes,
             results: self.results.as_ref(),
+            checksums: self.config.checksums,
             ids,
             projection,
             options,
@@ -482,6 +504,7 @@ struct Plan {
 struct Started {
     inboxes: Vec<Inbox>,
     counters: Vec<Arc<ShardCounters>>,
+    pinned: Vec<Arc<OnceLock<PinnedPages>>>,
     local_admissions: Vec<Arc<Admission>>,
     threads: Vec<JoinHandle<()>>,
     shards: Vec<ShardInfo>,
@@ -513,6 +536,7 @@ impl Plan {
         let mut started = Started {
             inboxes: Vec::new(),
             counters: Vec::new(),
+            pinned: Vec::new(),
             local_admissions: Vec::new(),
             threads: Vec::new(),
             shards: Vec::new(),
@@ -551,6 +575,7 @@ impl Plan {
         };
         let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
+        let pinned = Arc::new(OnceLock::new());
         let local_limits = config.in_flight_max().share_of(config.shards as u64);
         let local_admission = Arc::new(Admission::new(local_limits));
         let context = ShardContext {
@@ -567,6 +592,7 @@ impl Plan {
             queue_depth: config.queue_depth,
             depth_control: config.depth_control,
             cache: config.cache.share(config.shards),
+            pinned: pinned.clone(),
             checksums: config.checksums,
             align_bytes: config.align_bytes,
             merge_gap_bytes: config.merge_gap_bytes,
@@ -578,6 +604,7 @@ impl Plan {
         started.threads.push(thread);
         started.inboxes.push(inbox);
         started.counters.push(counters);
+        started.pinned.push(pinned);
         started.local_admissions.push(local_admission);
         Ok(reported)
     }
@@ -601,6 +628,7 @@ impl Plan {
             local_admissions: started.local_admissions,
             results: self.results,
             counters: started.counters,
+            pinned: started.pinned,
             threads: std::sync::Mutex::new(started.threads),
             closed: AtomicBool::new(false),
             config: self.config,

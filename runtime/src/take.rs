@@ -6,8 +6,8 @@
 
 use std::future::poll_fn;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Instant;
 
@@ -18,6 +18,8 @@ use ringtake_storage::plan::Entry;
 use ringtake_storage::projection::{Missing, Projection};
 
 use crate::admission::{Admission, LatencyClass, Need, NotAdmitted, Permit, WhenFull};
+use crate::cache::pinned::PinnedPages;
+use crate::config::Checksums;
 use crate::inbox::{Inbox, Message};
 use crate::outputs::Outputs;
 use crate::part::{Part, Progress, Window};
@@ -25,6 +27,7 @@ use crate::results::ResultMemory;
 use crate::route::Ownership;
 use crate::{Error, Result};
 
+pub(crate) mod in_place;
 mod windows;
 
 use windows::Windows;
@@ -51,6 +54,7 @@ pub(crate) struct Request<'a> {
     pub(crate) ownership: Ownership,
     pub(crate) align_bytes: u32,
     pub(crate) results: Option<&'a Arc<ResultMemory>>,
+    pub(crate) checksums: Checksums,
     pub(crate) ids: &'a [u64],
     pub(crate) projection: &'a Projection,
     pub(crate) options: TakeOptions,
@@ -62,6 +66,8 @@ pub(crate) trait Route {
     fn shards(&self) -> Range<usize>;
     /// Where a window gets its permit.
     fn admission(&self) -> &Arc<Admission>;
+    /// The pages of a shard, if they are pinned.
+    fn pinned(&self, shard: usize) -> Option<&PinnedPages>;
     /// Hands a part over. One that cannot be is dropped, which fails the take.
     fn send(&self, shard: usize, part: Part);
 }
@@ -71,6 +77,7 @@ pub(crate) trait Route {
 pub(crate) struct Inboxes<'a> {
     pub(crate) inboxes: &'a [Inbox],
     pub(crate) admission: &'a Arc<Admission>,
+    pub(crate) pinned: &'a [Arc<OnceLock<PinnedPages>>],
 }
 
 impl Route for Inboxes<'_> {
@@ -80,6 +87,10 @@ impl Route for Inboxes<'_> {
 
     fn admission(&self) -> &Arc<Admission> {
         self.admission
+    }
+
+    fn pinned(&self, shard: usize) -> Option<&PinnedPages> {
+        self.pinned[shard].get()
     }
 
     fn send(&self, shard: usize, part: Part) {
@@ -98,12 +109,21 @@ pub(crate) async fn batch(request: &Request<'_>, route: impl Route) -> Result<Re
         results,
         ..
     } = *request;
-    let flight = Flight::new(options);
     let allocate = || Outputs::allocate(dataset, projection, ids, results);
-    let outputs = flight.fill(request, route, allocate).await?;
-    let outputs = Arc::into_inner(outputs).ok_or(Error::Closed)?;
-    // SAFETY: `fill` returned without error, so each entry has been delivered, and there was one
-    // for each place of an existing row; missing rows were zeroed by `allocate`.
+    let in_place = match in_place::may_fill(request, &route) {
+        true => Some(allocate()?).filter(|outputs| in_place::fill(request, &route, outputs)),
+        false => None,
+    };
+    let outputs = match in_place {
+        Some(outputs) => outputs,
+        None => {
+            let flight = Flight::new(options);
+            let outputs = flight.fill(request, route, allocate).await?;
+            Arc::into_inner(outputs).ok_or(Error::Closed)?
+        }
+    };
+    // SAFETY: either `fill` returned without complaint, so the row of each place has been
+    // delivered; missing rows were zeroed by `allocate`.
     let columns = unsafe { outputs.into_columns() };
     Ok(record_batch(
         dataset,

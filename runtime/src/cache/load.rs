@@ -8,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use ringtake_storage::dataset::{BadOffsets, Locator};
+use ringtake_storage::dataset::Locator;
 use ringtake_storage::layout::PAGE_BYTES;
 
 use super::{PAGE, PageCache, Use};
@@ -47,7 +47,15 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// Fills `cache`. Returns what is missing or wrong, in sentences.
+/// What became of a load.
+pub(crate) struct Loaded {
+    /// Every row has been found there and found right.
+    pub(crate) sound: bool,
+    /// What is missing or wrong, in sentences.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Fills `cache`.
 ///
 /// # Errors
 /// The path itself is broken.
@@ -56,7 +64,7 @@ pub(crate) async fn load(
     context: &ShardContext,
     locators: &[Locator<'_>],
     path: &mut dyn ReadPath,
-) -> io::Result<Vec<String>> {
+) -> io::Result<Loaded> {
     let mut warnings = Vec::new();
     let mut runs = runs(cache, context, locators).into_iter();
     let start = cache.frames.start();
@@ -142,10 +150,12 @@ pub(crate) async fn load(
             context.files.files[run.file as usize].path.display()
         ));
     }
-    if context.checksums == Checksums::Verify {
-        check(cache, context, locators, &mut warnings);
-    }
-    Ok(warnings)
+    let sound = context.checksums == Checksums::Verify
+        && check(cache, context, locators, &mut warnings);
+    Ok(Loaded {
+        sound,
+        warnings,
+    })
 }
 
 /// The runs of pages that hold the shard's rows. Files that must not be believed have none.
@@ -186,14 +196,15 @@ fn runs(cache: &PageCache, context: &ShardContext, locators: &[Locator<'_>]) -> 
     runs
 }
 
-/// Marks every row that is right.
+/// Marks every row that is right. Returns whether all are there and are.
 fn check(
     cache: &mut PageCache,
     context: &ShardContext,
     locators: &[Locator<'_>],
     warnings: &mut Vec<String>,
-) {
+) -> bool {
     let layout = context.dataset.layout();
+    let mut sound = true;
     for (group, locator) in locators.iter().enumerate() {
         let (mut wrong, mut first) = (0_u64, None);
         for block in context
@@ -202,8 +213,9 @@ fn check(
         {
             let from = block * u64::from(layout.block_rows);
             for row in from..layout.rows.min(from + u64::from(layout.block_rows)) {
-                let right = check_row(cache, locator, group, row);
-                if !right.unwrap_or(false) {
+                let checked = check_row(cache, locator, group, row);
+                sound &= checked == Row::Right;
+                if checked == Row::Wrong {
                     wrong += 1;
                     first = first.or(Some(row));
                 }
@@ -215,26 +227,33 @@ fn check(
             ));
         }
     }
+    sound
 }
 
-fn check_row(
-    cache: &mut PageCache,
-    locator: &Locator<'_>,
-    group: usize,
-    row: u64,
-) -> Result<bool, BadOffsets> {
-    let extent = locator.locate(row)?;
+/// What a look at a row in the cache has shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Row {
+    Right,
+    Wrong,
+    /// It could not be read, which has been told of.
+    NotHere,
+}
+
+fn check_row(cache: &mut PageCache, locator: &Locator<'_>, group: usize, row: u64) -> Row {
+    let Ok(extent) = locator.locate(row) else {
+        return Row::Wrong;
+    };
     if extent.bytes == 0 {
-        return Ok(true);
+        return Row::Right;
     }
-    // What could not be read has been told of.
     let Some(found) = cache.find(locator, group, row, extent) else {
-        return Ok(true);
+        return Row::NotHere;
     };
     let (stored, _) = cache.get(found, Use::Bulk);
-    let right = locator.matches(row, stored);
-    if right {
+    if locator.matches(row, stored) {
         cache.mark(found);
+        Row::Right
+    } else {
+        Row::Wrong
     }
-    Ok(right)
 }

@@ -5,6 +5,7 @@
 //! exception is a row larger than a slot, which gets a buffer of its own for one read.
 
 mod depth;
+mod hits;
 mod sharing;
 
 use std::collections::VecDeque;
@@ -14,21 +15,23 @@ use std::time::{Duration, Instant};
 
 use ringtake_storage::dataset::{BadOffsets, Extent, Locator};
 use ringtake_storage::layout::{Group, PAGE_BYTES};
-use ringtake_storage::plan::{Entry, PlannedRead, ReadLimits, next_read};
+use ringtake_storage::plan::{PlannedRead, ReadLimits, next_read};
 
 use super::ShardContext;
-use super::decode::{Checked, Decoder};
 use crate::admission::LatencyClass;
 use crate::arena::{Arena, Region, Slots};
-use crate::cache::load::load;
-use crate::cache::{CacheError, Found, PageCache, Refused, Use};
+use crate::cache::load::{Loaded, load};
+use crate::cache::pinned::PinnedPages;
+use crate::cache::{CacheError, PageCache, Use};
 use crate::config::Checksums;
+use crate::decode::{Checked, Decoder};
 use crate::error::{FaultKind, RowFault};
 use crate::outputs::Outputs;
 use crate::part::Part;
 use crate::prefetch;
 use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use depth::Depth;
+use hits::{HITS_IN_TURN_MAX, deliver_hits};
 use sharing::{InFlightPages, Waiter};
 
 /// Room for a value of variable width, wherever in its pages it begins.
@@ -255,12 +258,13 @@ impl<'a> Engine<'a> {
     /// # Errors
     /// The read path is broken.
     pub(super) async fn load(&mut self) -> std::io::Result<Vec<String>> {
-        match &mut self.cache {
-            Some(cache) if cache.is_pinned() => {
-                load(cache, self.context, &self.locators, &mut *self.path).await
-            }
-            _ => Ok(Vec::new()),
-        }
+        let Some(mut cache) = self.cache.take_if(|cache| cache.is_pinned()) else {
+            return Ok(Vec::new());
+        };
+        let Loaded { sound, warnings } =
+            load(&mut cache, self.context, &self.locators, &mut *self.path).await?;
+        let _ = self.context.pinned.set(PinnedPages::of(cache, sound));
+        Ok(warnings)
     }
 
     /// A read is submitted, completed and decoded on one thread.
@@ -498,9 +502,14 @@ impl<'a> Engine<'a> {
         while active.group < groups {
             let group = active.part.projection.groups()[active.group].group;
             let locator = &self.locators[group];
-            if let Some(cache) = &mut self.cache
-                && deliver_hits(self.context, active, locator, cache) == HITS_IN_TURN_MAX
-            {
+            let hits = if let Some(cache) = &mut self.cache {
+                deliver_hits(self.context, active, locator, cache)
+            } else if let Some(mut pages) = self.context.pinned.get() {
+                deliver_hits(self.context, active, locator, &mut pages)
+            } else {
+                0
+            };
+            if hits == HITS_IN_TURN_MAX {
                 return Turn::Long;
             }
             if active.next == active.part.entries.len() {
@@ -1043,94 +1052,6 @@ fn check(
     Ok(())
 }
 
-/// Rows from the cache in one turn of a part, before the shard looks for what is more urgent.
-const HITS_IN_TURN_MAX: u64 = 1024;
-/// How many rows beforehand the memory of one in the cache is asked for. Fewer leave the copy
-/// waiting, more push each other out before their turn.
-const AHEAD: usize = 4;
-
-/// What the cache has of an entry.
-#[derive(Clone, Copy)]
-enum Hit {
-    Row(Found),
-    /// The row takes no bytes.
-    Empty,
-    Miss,
-}
-
-/// Delivers entries from the cache until one is not there, or there have been many. Returns how
-/// many.
-fn deliver_hits(
-    context: &ShardContext,
-    active: &mut Active,
-    locator: &Locator<'_>,
-    cache: &mut PageCache,
-) -> u64 {
-    let group = active.part.projection.groups()[active.group].group;
-    let look = |cache: &PageCache, entries: &[Entry], place: usize| {
-        let Some(entry) = entries.get(place) else {
-            return Hit::Miss;
-        };
-        match locator.locate(entry.row) {
-            Ok(extent) if extent.bytes == 0 => Hit::Empty,
-            Ok(extent) => cache
-                .find(locator, group, entry.row, extent)
-                .map_or(Hit::Miss, Hit::Row),
-            Err(_) => Hit::Miss,
-        }
-    };
-    let mut hits = 0;
-    let mut ahead = [Hit::Miss; AHEAD];
-    // Where the cache has little, nothing is asked for beforehand.
-    let first = look(cache, &active.part.entries, active.next);
-    let mut looked_at = active.next + 1;
-    ahead[active.next % AHEAD] = first;
-    loop {
-        let hit = ahead[active.next % AHEAD];
-        if matches!(hit, Hit::Miss) || hits == HITS_IN_TURN_MAX {
-            break;
-        }
-        while looked_at < active.next + AHEAD {
-            let hit = look(cache, &active.part.entries, looked_at);
-            if let Hit::Row(found) = hit {
-                cache.prefetch(found);
-            }
-            ahead[looked_at % AHEAD] = hit;
-            looked_at += 1;
-        }
-        if let Hit::Row(found) = hit {
-            let (stored, right) = cache.get(found, active.asks);
-            let checked = if right { Checked::Yes } else { Checked::No };
-            let place = active.next;
-            let delivered = deliver(
-                context,
-                active,
-                active.group,
-                locator,
-                place,
-                stored,
-                checked,
-            );
-            match delivered {
-                Ok(()) if !right => cache.mark(found),
-                Ok(()) => {}
-                Err(_) if cache.refuse(found) == Refused::Evicted => break,
-                Err(kind) => {
-                    let row = active.part.entries[place].row;
-                    let dir = locator.locate(row).map_or(0, |extent| extent.dir);
-                    let file = context.files.index(group, dir);
-                    fault(context, active, group, file, row, kind);
-                }
-            }
-            hits += 1;
-        }
-        active.next += 1;
-    }
-    context.counters.cache_hits.add(hits);
-    context.counters.rows.add(hits);
-    hits
-}
-
 #[inline]
 fn deliver(
     context: &ShardContext,
@@ -1148,10 +1069,14 @@ fn deliver(
         locator,
         wanted: &active.part.projection.groups()[group_place],
         outputs,
-        base: active.part.base,
         checksums: context.checksums,
     };
-    decoder.deliver(active.part.entries[place], stored, checked)
+    let entry = active.part.entries[place];
+    let place = active.part.base + entry.position as usize;
+    // SAFETY: this shard owns the row, the take has one entry per place, and the entry is in a
+    // part of this shard; so no other thread writes this place. The caller reads it only after
+    // the part is finished.
+    unsafe { decoder.deliver(entry.row, place, stored, checked) }
 }
 
 /// Notes the next `entries` entries as faults, but for those that store nothing.

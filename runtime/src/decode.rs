@@ -1,7 +1,6 @@
 //! From the bytes of a row to its place in the caller's output.
 
 use ringtake_storage::dataset::Locator;
-use ringtake_storage::plan::Entry;
 use ringtake_storage::projection::GroupProjection;
 
 use crate::config::Checksums;
@@ -10,31 +9,34 @@ use crate::outputs::Outputs;
 
 /// What decoding a row of one group needs, fixed for a whole read.
 #[derive(Clone, Copy)]
-pub(super) struct Decoder<'a> {
-    pub(super) locator: &'a Locator<'a>,
-    pub(super) wanted: &'a GroupProjection,
-    pub(super) outputs: &'a Outputs,
-    pub(super) base: usize,
-    pub(super) checksums: Checksums,
+pub(crate) struct Decoder<'a> {
+    pub(crate) locator: &'a Locator<'a>,
+    pub(crate) wanted: &'a GroupProjection,
+    pub(crate) outputs: &'a Outputs,
+    pub(crate) checksums: Checksums,
 }
 
 /// Whether the row's bytes have been compared with their checksum already.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Checked {
+pub(crate) enum Checked {
     Yes,
     No,
 }
 
 impl Decoder<'_> {
-    /// Checks the stored bytes of a row and copies each wanted column to its place.
+    /// Checks the stored bytes of `row` and copies each wanted column to `place` in the output.
+    ///
+    /// # Safety
+    /// No other thread writes the same place of these columns, and nobody reads it before the
+    /// take is finished.
     #[inline]
-    pub(super) fn deliver(
+    pub(crate) unsafe fn deliver(
         &self,
-        entry: Entry,
+        row: u64,
+        place: usize,
         stored: &[u8],
         checked: Checked,
     ) -> Result<(), FaultKind> {
-        let place = self.base + entry.position as usize;
         let check = self.checksums == Checksums::Verify && checked == Checked::No;
         if check {
             // The place is on its way into the processor's cache while the row is checked.
@@ -42,7 +44,7 @@ impl Decoder<'_> {
                 self.outputs.prefetch(field.output, place);
             }
         }
-        if check && !self.locator.matches(entry.row, stored) {
+        if check && !self.locator.matches(row, stored) {
             return Err(FaultKind::Checksum);
         }
         let payload = self.locator.payload(stored);
@@ -51,9 +53,7 @@ impl Decoder<'_> {
                 Some(width) => &payload[field.offset_bytes as usize..][..width as usize],
                 None => payload,
             };
-            // SAFETY: this shard owns the row, the take has one entry per place, and the entry
-            // is in a part of this shard; so no other thread writes this place. The caller reads
-            // it only after the part is finished.
+            // SAFETY: as the caller vouches.
             unsafe { self.outputs.write(field.output, place, value) };
         }
         Ok(())
