@@ -65,11 +65,11 @@ bench_run() {
     fi >>"$work/$name"
 }
 
-# NAME DATASET: adds "reads/s - cpu/read" of fio on the dataset's largest file to NAME.
+# NAME DATASET DEPTH: adds "reads/s - cpu/read" of fio on the dataset's largest file to NAME.
 fio_run() {
     file=$(find -L "$2" -type f -name 'g*.rows' -printf '%s %p\n' | sort -rn | head -1 | cut -d' ' -f2-)
     fio --name=yardstick --filename="$file" --readonly --rw=randread --bs=4k --ioengine=io_uring \
-        --direct=1 --registerfiles --fixedbufs --iodepth=128 --time_based --runtime="$seconds" \
+        --direct=1 --registerfiles --fixedbufs --iodepth="$3" --time_based --runtime="$seconds" \
         --output-format=json | awk -F'[:,]' '
         /"total_ios"/ && !ios { ios = $2 }
         /"runtime" : [0-9]/ && !ms { ms = $2 }
@@ -104,13 +104,14 @@ report() {
 
 for round in $(seq "$rounds"); do
     echo "round $round of $rounds" >&2
-    fio_run disk_fio "$disk"
-    bench_run disk_store file-read --dataset "$disk" --shards 1 --queue-depth 128 --attempts 3
-    fio_run ram_fio "$ram"
+    fio_run disk_fio "$disk" 256
+    bench_run disk_store file-read --dataset "$disk" --shards 1 --queue-depth 256 --attempts 3
+    fio_run ram_fio "$ram" 128
     bench_run ram_ring ceiling --dataset "$ram" --queue-depth 128
     bench_run ram_store file-read --dataset "$ram" --shards 1 --queue-depth 128
     bench_run ram_mmap ceiling --dataset "$ram" --by mmap
     bench_run ram_warm file-read --dataset "$ram" --shards 1 --cache warm
+    bench_run ram_pinned file-read --dataset "$ram" --shards 1 --cache warm --cache-bytes pinned
 done
 
 echo "| what | median | range | floor | goal |"
@@ -120,6 +121,7 @@ ratio "cold, RAM device: CPU per row over the bare ring's per read" ram_store 3 
 ratio "the same over fio's" ram_store 3 ram_fio 3 1.0 0.7
 ratio "cold, RAM device: rows/s of one shard over fio's reads/s of one job" ram_store 1 ram_fio 1 - -
 figure "cold, drive: device reads per row" disk_store 6 1.00 1.00
-ratio "warm: rows/s per core over the mmap loop's" ram_warm 2 ram_mmap 2 0.80 1.05
+ratio "warm, pinned: rows/s per core over the mmap loop's" ram_pinned 2 ram_mmap 2 0.80 1.05
+ratio "warm, S3-FIFO: rows/s per core over the mmap loop's" ram_warm 2 ram_mmap 2 0.80 1.05
 figure "cold, RAM device: context switches per row" ram_store 5 0.01 0.001
 figure "cold, drive: context switches per row" disk_store 5 0.01 0.001

@@ -227,9 +227,10 @@ impl<S: Subject> Shared<'_, S> {
     /// One query after another, until a bound is met.
     async fn client_loop(&self, client: &RefCell<Client>) {
         let mut rows = Vec::new();
+        // The clock may cost a system call, as much as a row: it is read twice a query.
+        let mut now = Instant::now();
         loop {
-            let asked = Instant::now();
-            if client.borrow().deadline.is_some_and(|end| asked >= end) {
+            if client.borrow().deadline.is_some_and(|end| now >= end) {
                 return;
             }
             let Some(query) = self.next_query() else {
@@ -238,7 +239,8 @@ impl<S: Subject> Shared<'_, S> {
             self.workload.query(query, &mut rows);
             let asked = Instant::now();
             let answer = self.subject.take(&rows).await;
-            client.borrow_mut().came(asked, rows.len(), answer);
+            now = Instant::now();
+            client.borrow_mut().came(asked, now, rows.len(), answer);
             if self.stop_on_error(&client.borrow()) {
                 return;
             }
@@ -300,15 +302,20 @@ impl Client {
         }
     }
 
-    fn came(&mut self, asked: Instant, rows_asked: usize, answer: Result<impl Answer, Error>) {
+    fn came(
+        &mut self,
+        asked: Instant,
+        now: Instant,
+        rows_asked: usize,
+        answer: Result<impl Answer, Error>,
+    ) {
         match answer {
-            Ok(answer) => self.answered(asked, rows_asked, &answer),
+            Ok(answer) => self.answered(asked, now, rows_asked, &answer),
             Err(error) => self.error = self.error.take().or(Some(error)),
         }
     }
 
-    fn answered(&mut self, asked: Instant, rows_asked: usize, answer: &impl Answer) {
-        let now = Instant::now();
+    fn answered(&mut self, asked: Instant, now: Instant, rows_asked: usize, answer: &impl Answer) {
         if answer.rows() != rows_asked {
             self.error = Some(Error::RowsLost {
                 asked: rows_asked,

@@ -1,6 +1,7 @@
 //! `bench file-read`: the store as a subject, opened as the flags say.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use arrow::array::RecordBatch;
@@ -9,6 +10,7 @@ use ringtake_runtime::{
     Scheduler, ShardStats, Store, TakeOptions, allowed_cpus,
 };
 use ringtake_storage::layout::PAGE_BYTES;
+use thread_local::ThreadLocal;
 
 use crate::cli::FileReadArgs;
 use crate::clocks::Clocks;
@@ -133,7 +135,8 @@ fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
 #[derive(Clone)]
 pub(crate) struct StoreSubject {
     store: Store,
-    projection: Projection,
+    /// Each client thread has its own: see [`Projection`].
+    projections: Arc<ThreadLocal<Projection>>,
     dataset: PathBuf,
     columns: Vec<String>,
     class: LatencyClass,
@@ -165,18 +168,23 @@ impl StoreSubject {
             DatasetFiles::of(&args.dataset, &args.columns)?.drop_from_page_cache();
         }
         let store = Store::open(&args.dataset, config)?;
-        let projection = if args.columns.is_empty() {
-            store.all_columns()
-        } else {
-            store.projection(&args.columns)?
-        };
+        let projections = Arc::new(ThreadLocal::new());
+        projections.get_or_try(|| columns_of(&store, &args.columns))?;
         Ok(StoreSubject {
             store,
-            projection,
+            projections,
             dataset: args.dataset.clone(),
             columns: args.columns.clone(),
             class: LatencyClass::default(),
         })
+    }
+}
+
+/// The columns named, or all if none is.
+fn columns_of(store: &Store, names: &[String]) -> Result<Projection, Error> {
+    match names {
+        [] => Ok(store.all_columns()),
+        names => Ok(store.projection(names)?),
     }
 }
 
@@ -188,8 +196,12 @@ impl Subject for StoreSubject {
             class: self.class,
             ..TakeOptions::default()
         };
-        let take = self.store.take_async(row_ids, &self.projection, options);
-        async move { Ok(take.await?) }
+        async move {
+            let columns = || columns_of(&self.store, &self.columns);
+            let projection = self.projections.get_or_try(columns)?;
+            let take = self.store.take_borrowed(row_ids, projection, options);
+            Ok(take.await?)
+        }
     }
 
     fn read_path(&self) -> String {

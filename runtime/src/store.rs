@@ -280,6 +280,20 @@ impl Store {
         }
     }
 
+    /// [`Store::take_async`] for code that keeps the ids and the projection while it waits:
+    /// nothing is cloned. The ids of [`Error::Overloaded`] are empty, since the caller has them.
+    ///
+    /// # Errors
+    /// As [`Store::take_with`].
+    pub async fn take_borrowed(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        options: TakeOptions,
+    ) -> Result<RecordBatch> {
+        self.core.take(ids, projection, options).await
+    }
+
     /// Takes rows into the caller's own buffers, one for each column of the projection, and
     /// waits for them. Missing rows are not allowed.
     ///

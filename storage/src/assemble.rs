@@ -3,7 +3,11 @@
 //! Validity comes from the tables in memory, so nulls cost no read. Arrow validates what it is
 //! given (UTF-8 included): bytes from a drive never become a string unchecked.
 
-use arrow::array::{ArrayData, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayData, ArrayRef, FixedSizeListArray, RecordBatch, RecordBatchOptions, make_array,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Field};
 
@@ -62,17 +66,16 @@ fn array(
 ) -> Result<ArrayRef> {
     let rows = dataset.rows();
     let column = &dataset.columns()[column];
-    let builder = ArrayData::builder(field.data_type().clone())
-        .len(ids.len())
-        .nulls(nulls(column, rows, missing, ids));
+    let nulls = nulls(column, rows, missing, ids);
+    let builder = || ArrayData::builder(field.data_type().clone()).len(ids.len());
     let built = match (column.shape, bytes) {
         (ColumnShape::Boolean, ColumnBytes::Fixed(values)) => {
             let values = values.as_slice();
             let bits = BooleanBuffer::collect_bool(ids.len(), |place| values[place] != 0);
-            builder.add_buffer(bits.into_inner())
+            builder().add_buffer(bits.into_inner())
         }
         (ColumnShape::List { items, .. }, ColumnBytes::Fixed(values)) => {
-            let DataType::FixedSizeList(item, _) = field.data_type() else {
+            let DataType::FixedSizeList(item, size) = field.data_type() else {
                 return Err(wrong_bytes(field));
             };
             let item_values = ArrayData::builder(item.data_type().clone())
@@ -80,15 +83,21 @@ fn array(
                 .add_buffer(values)
                 .nulls(item_nulls(column, rows, items, ids))
                 .build()?;
-            builder.add_child_data(item_values)
+            if *size > 0 {
+                let values = make_array(item_values);
+                let lists = FixedSizeListArray::try_new(item.clone(), *size, values, nulls)?;
+                return Ok(Arc::new(lists));
+            }
+            // Only the length given says how many lists of nothing there are.
+            builder().add_child_data(item_values)
         }
-        (ColumnShape::Plain { .. }, ColumnBytes::Fixed(values)) => builder.add_buffer(values),
+        (ColumnShape::Plain { .. }, ColumnBytes::Fixed(values)) => builder().add_buffer(values),
         (ColumnShape::Variable { .. }, ColumnBytes::Variable { offsets, values }) => {
-            builder.add_buffer(offsets).add_buffer(values)
+            builder().add_buffer(offsets).add_buffer(values)
         }
         _ => return Err(wrong_bytes(field)),
     };
-    Ok(make_array(built.build()?))
+    Ok(make_array(built.nulls(nulls).build()?))
 }
 
 fn wrong_bytes(field: &Field) -> Error {

@@ -222,7 +222,9 @@ impl<'a, S: Subject> Generator<'a, '_, S> {
             let mut rows = Vec::new();
             shared.workload.query(query, &mut rows);
             let answer = shared.subject.take(&rows).await;
-            client.borrow_mut().came(planned, rows.len(), answer);
+            client
+                .borrow_mut()
+                .came(planned, Instant::now(), rows.len(), answer);
             shared.stop_on_error(&client.borrow());
             in_flight.set(in_flight.get() - 1);
         };

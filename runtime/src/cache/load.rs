@@ -150,12 +150,9 @@ pub(crate) async fn load(
             context.files.files[run.file as usize].path.display()
         ));
     }
-    let sound = context.checksums == Checksums::Verify
-        && check(cache, context, locators, &mut warnings);
-    Ok(Loaded {
-        sound,
-        warnings,
-    })
+    let sound =
+        context.checksums == Checksums::Verify && check(cache, context, locators, &mut warnings);
+    Ok(Loaded { sound, warnings })
 }
 
 /// The runs of pages that hold the shard's rows. Files that must not be believed have none.

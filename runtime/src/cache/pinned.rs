@@ -1,7 +1,7 @@
 //! A pinned cache once it is loaded. Nothing in it changes any more, so any thread may read it: a
 //! take of few rows copies them itself (`take/in_place.rs`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use ringtake_storage::dataset::{Extent, Locator};
 
@@ -16,10 +16,33 @@ pub(crate) struct PinnedPages {
     rows_in_place: InPlace,
 }
 
-/// Written by callers while they read what is beside it, so it has its cache lines for itself.
+/// A sum to which many threads add: each adds to a part that it shares with few others.
+#[derive(Debug, Default)]
+struct InPlace([Stripe; STRIPES]);
+
+const STRIPES: usize = 16;
+
+/// On cache lines of its own, and on those a processor fetches along with them.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct InPlace(AtomicU64);
+struct Stripe(AtomicU64);
+
+impl InPlace {
+    fn add(&self, by: u64) {
+        static THREADS: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static THREAD: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+        }
+        // A thread that is ending may have no number any more.
+        let thread = THREAD.try_with(|thread| *thread).unwrap_or_default();
+        self.0[thread % STRIPES].0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    fn sum(&self) -> u64 {
+        let parts = self.0.iter();
+        parts.map(|part| part.0.load(Ordering::Relaxed)).sum()
+    }
+}
 
 impl PinnedPages {
     /// The pages of `cache`, which is pinned and has been loaded, and whether it is `sound`.
@@ -73,11 +96,11 @@ impl PinnedPages {
 
     /// Notes that a caller has copied `rows` rows itself.
     pub(crate) fn count_in_place(&self, rows: u64) {
-        self.rows_in_place.0.fetch_add(rows, Ordering::Relaxed);
+        self.rows_in_place.add(rows);
     }
 
     /// Rows that callers have copied themselves.
     pub(crate) fn rows_in_place(&self) -> u64 {
-        self.rows_in_place.0.load(Ordering::Relaxed)
+        self.rows_in_place.sum()
     }
 }

@@ -47,6 +47,9 @@ const OVERSIZE_BYTES_MAX: usize = 32 << 20;
 /// With a full queue the shard waits until this share of it is complete: one system call then
 /// brings and sends several reads, while the device keeps the rest to work on.
 pub(crate) const FULL_QUEUE_SHARE: u32 = 16;
+/// So many reads keep a drive busy: a deeper queue that is full to the last token is fetched and
+/// replaced down to them in one go, so that the shard sleeps and wakes less often for each read.
+const BUSY_DRIVE_READS: u32 = 128;
 /// Reads planned before they are handed over. A device that answers at once, such as one in
 /// memory, then finds its reads decoded while they are in the processor's cache; one that does not
 /// has its queue filled in a few rounds.
@@ -387,9 +390,14 @@ impl<'a> Engine<'a> {
         // Nothing but completions and the time ends this wait, so it is for a queue that is full of
         // reads; whoever has fewer lies down and can be woken.
         let full = self.has_entries() && self.in_flight() >= FULL_QUEUE_SHARE && !self.can_plan();
+        // Where tokens are left, they are for urgent reads that may come any time.
+        let surplus = match self.tokens_free.is_empty() {
+            true => self.in_flight().saturating_sub(BUSY_DRIVE_READS),
+            false => 0,
+        };
         let wait = if full {
             Wait::For {
-                completions: self.in_flight() / FULL_QUEUE_SHARE,
+                completions: (self.in_flight() / FULL_QUEUE_SHARE).max(surplus),
                 timeout: patience,
             }
         } else {
