@@ -51,7 +51,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 
 # NAME COMMAND...: runs the bench and adds "rows/s rows/s/core cpu/row clients' cpu/row
-# switches/row reads/row" to NAME, or "invalid" if nothing proves the run.
+# switches/row reads/row [goodput]" to NAME, or "invalid" if nothing proves the run.
 bench_run() {
     name=$1
     shift
@@ -59,7 +59,7 @@ bench_run() {
         fail "$(tail -1 "$work/said")"
     field() { sed -n "s/^  \"$1\": \(.*[^,]\),\{0,1\}\$/\1/p" "$work/record"; }
     if [ "$(field valid)" = true ]; then
-        echo "$(field rows_per_s) $(field rows_per_s_per_core) $(field cpu_us_per_row) $(field client_cpu_us_per_row) $(field context_switches_per_row) $(field device_reads_per_row)"
+        echo "$(field rows_per_s) $(field rows_per_s_per_core) $(field cpu_us_per_row) $(field client_cpu_us_per_row) $(field context_switches_per_row) $(field device_reads_per_row) $(sed -n 's/^ *"goodput": \(.*\)$/\1/p' "$work/record")"
     else
         echo invalid
     fi >>"$work/$name"
@@ -109,6 +109,7 @@ for round in $(seq "$rounds"); do
     fio_run ram_fio "$ram" 128
     bench_run ram_ring ceiling --dataset "$ram" --queue-depth 128
     bench_run ram_store file-read --dataset "$ram" --shards 1 --queue-depth 128
+    bench_run ram_overload file-read --dataset "$ram" --shards 1 --rate 150% --deadline 20
     bench_run ram_mmap ceiling --dataset "$ram" --by mmap
     bench_run ram_warm file-read --dataset "$ram" --shards 1 --cache warm
     bench_run ram_pinned file-read --dataset "$ram" --shards 1 --cache warm --cache-bytes pinned
@@ -124,4 +125,5 @@ figure "cold, drive: device reads per row" disk_store 6 1.00 1.00
 ratio "warm, pinned: rows/s per core over the mmap loop's" ram_pinned 2 ram_mmap 2 0.80 1.05
 ratio "warm, S3-FIFO: rows/s per core over the mmap loop's" ram_warm 2 ram_mmap 2 0.80 1.05
 figure "cold, RAM device: context switches per row" ram_store 5 0.01 0.001
+figure "cold, RAM device: queries answered within 20 ms at 150% of the capacity, over the capacity" ram_overload 7 0.95 0.98
 figure "cold, drive: context switches per row" disk_store 5 0.01 0.001

@@ -141,7 +141,8 @@ fn coarse_clocks(record: &Record) -> Option<String> {
 }
 
 fn overloaded(record: &Record) -> Option<String> {
-    let open_loop = record.open_loop?;
+    // With a deadline, an overload is what is looked at.
+    let open_loop = record.open_loop.filter(|run| run.deadline_ms.is_none())?;
     let too_slow = open_loop.rate_achieved_per_s < open_loop.rate_asked_per_s * ACHIEVED_SHARE_MIN;
     (too_slow || open_loop.never_started > 0).then(|| {
         format!(
@@ -222,6 +223,11 @@ mod tests {
                 ..record.latency_us
             },
             never_started: 0,
+            refused: 0,
+            expired: 0,
+            deadline_ms: None,
+            in_time_per_s: None,
+            goodput: None,
         });
         assert_eq!(said(&record, FACTS), "");
         let open_loop = record.open_loop.as_mut().unwrap();

@@ -116,6 +116,16 @@ pub(crate) struct FileReadArgs {
     /// such as 70%, and count latency from the arrival; --in-flight then only serves to find the capacity
     #[arg(long, value_name = "R", value_parser = parse_rate)]
     pub(crate) rate: Option<Rate>,
+    /// Give a query up when so many milliseconds have passed since it arrived, and count those
+    /// answered in time
+    #[arg(long, value_name = "MS", value_parser = parse_milliseconds, requires = "rate")]
+    pub(crate) deadline: Option<Duration>,
+    /// Have the store refuse a query when it is at its limits, instead of keeping it waiting
+    #[arg(long, requires = "rate")]
+    pub(crate) refuse: bool,
+    /// Takes the store lets in at once [default: the store's]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) takes_in_flight_max: Option<u32>,
     /// Shards of the store [default: one per CPU]
     #[arg(long, value_name = "K")]
     pub(crate) shards: Option<usize>,
@@ -387,6 +397,9 @@ impl FileReadArgs {
             threads: NonZeroUsize::MIN,
             in_flight: DEFAULT_IN_FLIGHT,
             rate: None,
+            deadline: None,
+            refuse: false,
+            takes_in_flight_max: None,
             shards: None,
             read_path: ReadPathChoice::Auto,
             scheduler: Scheduler::Batched,
@@ -429,6 +442,13 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
             "give seconds above 0 and up to {SECONDS_MAX}, such as 10 or 0.5"
         )),
     }
+}
+
+fn parse_milliseconds(text: &str) -> Result<Duration, String> {
+    positive(text)
+        .filter(|milliseconds| milliseconds / 1e3 <= SECONDS_MAX)
+        .map(|milliseconds| Duration::from_secs_f64(milliseconds / 1e3))
+        .ok_or_else(|| "give milliseconds above 0, such as 20".to_owned())
 }
 
 fn positive(number: &str) -> Option<f64> {

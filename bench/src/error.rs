@@ -154,3 +154,20 @@ impl Error {
         }
     }
 }
+/// Why a query of an overload was not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shed {
+    Refused,
+    Expired,
+}
+
+impl Error {
+    /// Whether it only says that there was too much to do.
+    pub(crate) fn shed(&self) -> Option<Shed> {
+        match self {
+            Error::Store(ringtake_runtime::Error::Overloaded { .. }) => Some(Shed::Refused),
+            Error::Store(ringtake_runtime::Error::DeadlineExceeded { .. }) => Some(Shed::Expired),
+            _ => None,
+        }
+    }
+}

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use ringtake_runtime::{
     CacheChoice, Checksums, Config, CpuChoice, IoMode, LatencyClass, Projection, ReadPathChoice,
-    Scheduler, ShardStats, Store, TakeOptions, allowed_cpus,
+    Scheduler, ShardStats, Store, TakeOptions, WhenFull, allowed_cpus,
 };
 use ringtake_storage::layout::PAGE_BYTES;
 use thread_local::ThreadLocal;
@@ -52,6 +53,7 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
             bound: args.bound(),
         },
         rate: args.rate,
+        deadline: args.deadline,
         dataset_rows: files.rows,
         rows,
         rows_per_query: args.rows_per_query.get(),
@@ -75,6 +77,9 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
         queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
         depth_control: args.depth_control,
         merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
+        takes_in_flight_max: args
+            .takes_in_flight_max
+            .map_or(default.takes_in_flight_max, |takes| takes as usize),
         result_memory_bytes: args.result_memory.unwrap_or(default.result_memory_bytes),
         cache: match (args.cache, args.io) {
             (Cache::Cold, _) | (_, IoMode::Buffered) => CacheChoice::Off,
@@ -140,6 +145,8 @@ pub(crate) struct StoreSubject {
     dataset: PathBuf,
     columns: Vec<String>,
     class: LatencyClass,
+    deadline: Option<Duration>,
+    when_full: WhenFull,
 }
 
 impl StoreSubject {
@@ -162,6 +169,13 @@ impl StoreSubject {
         self.store.row_count()
     }
 
+    async fn take_with(&self, row_ids: &[u64], options: TakeOptions) -> Result<RecordBatch, Error> {
+        let columns = || columns_of(&self.store, &self.columns);
+        let projection = self.projections.get_or_try(columns)?;
+        let take = self.store.take_borrowed(row_ids, projection, options);
+        Ok(take.await?)
+    }
+
     fn open(args: &FileReadArgs, config: Config) -> Result<StoreSubject, Error> {
         if args.cache == Cache::Cold && args.io == IoMode::Buffered {
             // The warm-up that follows asks for other rows.
@@ -176,6 +190,11 @@ impl StoreSubject {
             dataset: args.dataset.clone(),
             columns: args.columns.clone(),
             class: LatencyClass::default(),
+            deadline: args.deadline,
+            when_full: match args.refuse {
+                true => WhenFull::Refuse,
+                false => WhenFull::Wait,
+            },
         })
     }
 }
@@ -196,12 +215,21 @@ impl Subject for StoreSubject {
             class: self.class,
             ..TakeOptions::default()
         };
-        async move {
-            let columns = || columns_of(&self.store, &self.columns);
-            let projection = self.projections.get_or_try(columns)?;
-            let take = self.store.take_borrowed(row_ids, projection, options);
-            Ok(take.await?)
-        }
+        self.take_with(row_ids, options)
+    }
+
+    fn take_due(
+        &self,
+        row_ids: &[u64],
+        due: Instant,
+    ) -> impl Future<Output = Result<RecordBatch, Error>> {
+        let options = TakeOptions {
+            class: self.class,
+            when_full: self.when_full,
+            deadline: self.deadline.and_then(|limit| due.checked_add(limit)),
+            ..TakeOptions::default()
+        };
+        self.take_with(row_ids, options)
     }
 
     fn read_path(&self) -> String {

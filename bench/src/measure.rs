@@ -64,6 +64,8 @@ pub struct Options {
     pub load: Load,
     /// The rate of an open loop; `None` is a closed loop.
     pub rate: Option<Rate>,
+    /// In an open loop, when an answer is of no more use, counted from the arrival.
+    pub deadline: Option<Duration>,
     /// Rows of the dataset.
     pub dataset_rows: u64,
     /// Only the first of them are used; at most `dataset_rows`.
@@ -95,6 +97,7 @@ impl Default for Options {
                 bound: Bound::Time(Duration::from_secs(10)),
             },
             rate: None,
+            deadline: None,
             dataset_rows: 0,
             rows: 0,
             rows_per_query: 500,
@@ -161,7 +164,7 @@ pub fn measure<S: Subject>(
         environment,
         configuration(options, &subject),
     );
-    record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s);
+    record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s, options.deadline);
     record.warnings = subject.warnings();
     record.warnings.extend(advice(&record, subject.facts()));
     Ok(record)

@@ -12,7 +12,7 @@ use ringtake_runtime::ShardStats;
 use serde::Serialize;
 
 use crate::device::{DeviceReads, NoDevice};
-use crate::driver::{Pace, Run};
+use crate::driver::{Pace, Run, nanoseconds};
 use crate::environment::Environment;
 use crate::process::Spent;
 use crate::proof::{self, Cache, Issued, NotProven};
@@ -107,16 +107,35 @@ pub(crate) struct OpenLoop {
     pub(crate) start_late_us: LatencyUs,
     /// Queries planned that were not started before the run was over.
     pub(crate) never_started: u64,
+    /// Queries that the store refused, since it was at its limits.
+    pub(crate) refused: u64,
+    /// Queries whose deadline came before their rows.
+    pub(crate) expired: u64,
+    /// From the planned arrival.
+    pub(crate) deadline_ms: Option<f64>,
+    /// Queries per second that were answered before their deadline: the goodput.
+    pub(crate) in_time_per_s: Option<f64>,
+    /// That over the capacity.
+    pub(crate) goodput: Option<f64>,
 }
 
 impl OpenLoop {
     /// `None` for a closed loop.
-    pub(crate) fn of(run: &Run, pace: Pace, capacity_per_s: Option<f64>) -> Option<OpenLoop> {
+    pub(crate) fn of(
+        run: &Run,
+        pace: Pace,
+        capacity_per_s: Option<f64>,
+        deadline: Option<Duration>,
+    ) -> Option<OpenLoop> {
         let Pace::Open { rate_per_s, .. } = pace else {
             return None;
         };
         let arrivals = run.arrivals.as_ref()?;
         let seconds = run.duration.as_secs_f64();
+        let in_time_per_s = deadline.map(|deadline| {
+            let in_time = run.latency_ns.count_between(0, nanoseconds(deadline));
+            in_time as f64 / seconds.max(f64::MIN_POSITIVE)
+        });
         Some(OpenLoop {
             rate_asked_per_s: rate_per_s,
             rate_achieved_per_s: if seconds > 0.0 {
@@ -129,6 +148,13 @@ impl OpenLoop {
             late_starts: arrivals.late,
             start_late_us: LatencyUs::of(&arrivals.start_late_ns),
             never_started: arrivals.never_started,
+            refused: arrivals.refused,
+            expired: arrivals.expired,
+            deadline_ms: deadline.map(|deadline| deadline.as_secs_f64() * 1e3),
+            in_time_per_s,
+            goodput: in_time_per_s
+                .zip(capacity_per_s)
+                .map(|(in_time, capacity)| in_time / capacity),
         })
     }
 }

@@ -68,6 +68,17 @@ pub trait Subject: Sync {
     /// Takes the rows in the order of `row_ids`, none of which is named twice.
     fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<Self::Answer, Error>>;
 
+    /// The same for a query that was to come at `due`: a subject with deadlines counts them from
+    /// there, and may refuse.
+    fn take_due(
+        &self,
+        row_ids: &[u64],
+        due: Instant,
+    ) -> impl Future<Output = Result<Self::Answer, Error>> {
+        let _ = due;
+        self.take(row_ids)
+    }
+
     /// The name of the way the rows are read, as the record shows it.
     fn read_path(&self) -> String;
 

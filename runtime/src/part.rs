@@ -60,6 +60,11 @@ impl Progress {
         self.rows_expired.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Whether some rows have not been read because of that.
+    pub(crate) fn is_late(&self) -> bool {
+        self.rows_expired.load(Ordering::Relaxed) > 0
+    }
+
     pub(crate) fn windows_done(&self) -> usize {
         self.windows_done.load(Ordering::Acquire)
     }

@@ -19,6 +19,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Bound, Client, Shared, latency_histogram, nanoseconds};
+use crate::error::{Error, Shed};
 use crate::permutation::mix;
 use crate::subject::{Alarm, Subject};
 
@@ -46,6 +47,10 @@ pub(crate) struct Arrivals {
     pub(crate) late: u64,
     /// Queries planned that were not started before the run was over.
     pub(crate) never_started: u64,
+    /// Queries that the subject refused, since it had too much to do.
+    pub(crate) refused: u64,
+    /// Queries whose deadline came before their rows.
+    pub(crate) expired: u64,
 }
 
 impl Arrivals {
@@ -55,6 +60,8 @@ impl Arrivals {
             start_late_ns: latency_histogram(),
             late: 0,
             never_started: 0,
+            refused: 0,
+            expired: 0,
         }
     }
 
@@ -63,6 +70,8 @@ impl Arrivals {
         self.start_late_ns += other.start_late_ns;
         self.late += other.late;
         self.never_started += other.never_started;
+        self.refused += other.refused;
+        self.expired += other.expired;
     }
 
     fn started(&mut self, late: Duration) {
@@ -221,10 +230,15 @@ impl<'a, S: Subject> Generator<'a, '_, S> {
         let one = async move {
             let mut rows = Vec::new();
             shared.workload.query(query, &mut rows);
-            let answer = shared.subject.take(&rows).await;
-            client
-                .borrow_mut()
-                .came(planned, Instant::now(), rows.len(), answer);
+            let answer = shared.subject.take_due(&rows, planned).await;
+            match answer.as_ref().err().and_then(Error::shed) {
+                Some(Shed::Refused) => client.borrow_mut().arrivals.refused += 1,
+                Some(Shed::Expired) => client.borrow_mut().arrivals.expired += 1,
+                None => {
+                    let now = Instant::now();
+                    client.borrow_mut().came(planned, now, rows.len(), answer);
+                }
+            }
             shared.stop_on_error(&client.borrow());
             in_flight.set(in_flight.get() - 1);
         };
@@ -239,7 +253,6 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use crate::driver::{Load, Pace, run};
-    use crate::error::Error;
     use crate::subject::tests::{Fake, echo};
     use crate::workload::Workload;
 
@@ -372,5 +385,42 @@ mod tests {
             || (),
         );
         assert!(matches!(refused, Err(Error::Interrupted)));
+    }
+
+    #[test]
+    fn queries_that_are_shed_are_counted_and_end_nothing() {
+        let workload = Workload::new(10_000, 10, 1).unwrap();
+        let asked = AtomicU64::new(0);
+        let subject = Fake(|rows: &[u64]| {
+            let batch = echo(rows);
+            let nth = asked.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match nth % 4 {
+                    0 => Err(Error::Store(ringtake_runtime::Error::Overloaded {
+                        ids: Vec::new(),
+                    })),
+                    1 => Err(Error::Store(ringtake_runtime::Error::DeadlineExceeded {
+                        rows_unread: 1,
+                        rows: 10,
+                    })),
+                    _ => Ok(batch),
+                }
+            }
+        });
+        let bound = load(Bound::Queries(40));
+        let run = run(
+            bound,
+            FAST,
+            &workload,
+            &AtomicBool::new(false),
+            &subject,
+            || (),
+        )
+        .unwrap();
+        let arrivals = run.arrivals.unwrap();
+        assert_eq!(
+            (arrivals.refused, arrivals.expired, run.queries),
+            (10, 10, 20)
+        );
     }
 }

@@ -27,7 +27,7 @@ use crate::config::Checksums;
 use crate::decode::{Checked, Decoder};
 use crate::error::{FaultKind, RowFault};
 use crate::outputs::Outputs;
-use crate::part::Part;
+use crate::part::{Part, Progress};
 use crate::prefetch;
 use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use depth::Depth;
@@ -66,6 +66,9 @@ const BULK_READS_SINCE_URGENT: u32 = 4096;
 /// Urgent reads planned while bulk ones wait, before one of those has its turn: bulk work keeps
 /// its share of the reads however much urgent work there is.
 const URGENT_READS_IN_TURN_MAX: u32 = 16;
+/// How many times as long as others took a part is given, before it is found to come too late: a
+/// part that is begun in vain costs the reads of another.
+const SERVICE_MARGIN: f64 = 2.0;
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
 pub(super) const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 
@@ -101,6 +104,9 @@ struct Active {
     in_flight: u32,
     /// How the cache counts its use of pages.
     asks: Use,
+    /// Where it has a deadline and has not had a turn yet: since when it waits, and the rows the
+    /// shard had delivered by then.
+    waits: Option<(Instant, u64)>,
 }
 
 impl Active {
@@ -114,6 +120,27 @@ impl Active {
         };
         self.group = groups;
         rows as u64
+    }
+}
+
+/// What a part has seen of the shard before its first turn.
+#[derive(Clone, Copy)]
+struct Queued {
+    waited: Duration,
+    /// Rows that the shard has delivered meanwhile.
+    served: u64,
+}
+
+impl Queued {
+    /// Whether `rows` rows, behind `reads_before` reads in flight, would probably take longer than
+    /// `left`.
+    fn cannot_end_in(self, left: Duration, rows: u64, reads_before: u32) -> bool {
+        // Who has waited for few others knows nothing of the rate.
+        if self.served < rows.max(1) {
+            return false;
+        }
+        let ahead = (rows + u64::from(reads_before)) as f64 / self.served as f64;
+        self.waited.mul_f64(ahead * SERVICE_MARGIN) > left
     }
 }
 
@@ -295,7 +322,11 @@ impl<'a> Engine<'a> {
             0 => Use::By(self.parts_seen),
             _ => Use::Bulk,
         };
+        let waits = part
+            .deadline()
+            .map(|_| (Instant::now(), self.context.counters.rows.get()));
         let active = Active {
+            waits,
             part,
             group: 0,
             next: 0,
@@ -466,11 +497,7 @@ impl<'a> Engine<'a> {
                 };
                 match active.part.deadline() {
                     Some(deadline) if deadline <= now => {
-                        let rows = active.give_up();
-                        self.context.counters.rows_expired.add(rows);
-                        if let Some(progress) = active.part.progress() {
-                            progress.expire(rows);
-                        }
+                        self.give_up_late(id);
                         self.finish_if_done(id);
                         false
                     }
@@ -486,6 +513,49 @@ impl<'a> Engine<'a> {
         }
         self.held_back = [false; LatencyClass::COUNT];
         true
+    }
+
+    /// Plans no more reads of a part that comes too late.
+    fn give_up_late(&mut self, id: u32) {
+        let Some(active) = self.actives[id as usize].as_mut() else {
+            return;
+        };
+        let rows = active.give_up();
+        self.context.counters.rows_expired.add(rows);
+        if let Some(progress) = active.part.progress() {
+            progress.expire(rows);
+        }
+    }
+
+    /// Whether the rows of a part would come too late: another part of its take does, or it has
+    /// its first turn now and, at the rate at which the shard has served others while it waited,
+    /// could not end before its deadline. Reading what cannot be in time would make what comes
+    /// after it late too, and so on for as long as more is asked for than the drive can give.
+    fn is_hopeless(&mut self, id: u32) -> bool {
+        let reads_before = self.in_flight();
+        let Some(active) = self.actives[id as usize].as_mut() else {
+            return false;
+        };
+        let Some(deadline) = active.part.deadline() else {
+            return false;
+        };
+        if active.part.progress().is_some_and(Progress::is_late) {
+            return true;
+        }
+        let Some((since, delivered)) = active.waits.take() else {
+            return false;
+        };
+        let rows = active.part.entries.len() * active.part.projection.groups().len();
+        let now = Instant::now();
+        let queued = Queued {
+            waited: now - since,
+            served: self.context.counters.rows.get() - delivered,
+        };
+        queued.cannot_end_in(
+            deadline.saturating_duration_since(now),
+            rows as u64,
+            reads_before,
+        )
     }
 
     /// Plans up to one read of the oldest part of `class`: rows in the cache are delivered on the
@@ -506,7 +576,12 @@ impl<'a> Engine<'a> {
         if cancelled {
             let rows = active.give_up();
             self.context.counters.rows_cancelled.add(rows);
+        } else if self.is_hopeless(id) {
+            self.give_up_late(id);
         }
+        let Some(active) = self.actives[id as usize].as_mut() else {
+            return Turn::Short;
+        };
         while active.group < groups {
             let group = active.part.projection.groups()[active.group].group;
             let locator = &self.locators[group];
@@ -1174,5 +1249,39 @@ impl Drop for Engine<'_> {
             }
             std::mem::forget(results);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_begun_if_at_the_rate_of_those_before_it_it_ends_in_time() {
+        // A thousand rows each ten milliseconds.
+        let queued = Queued {
+            waited: Duration::from_millis(50),
+            served: 5_000,
+        };
+        let milliseconds = Duration::from_millis;
+        assert!(!queued.cannot_end_in(milliseconds(10), 400, 100));
+        assert!(queued.cannot_end_in(milliseconds(9), 400, 100));
+        // The reads in flight come first.
+        assert!(queued.cannot_end_in(milliseconds(10), 400, 101));
+        assert!(!queued.cannot_end_in(milliseconds(1), 0, 0));
+    }
+
+    #[test]
+    fn a_part_that_has_seen_few_others_is_begun() {
+        let queued = Queued {
+            waited: Duration::from_secs(1),
+            served: 99,
+        };
+        assert!(!queued.cannot_end_in(Duration::ZERO, 100, 10));
+        let idle = Queued {
+            waited: Duration::from_secs(1),
+            served: 0,
+        };
+        assert!(!idle.cannot_end_in(Duration::ZERO, 0, 0));
     }
 }

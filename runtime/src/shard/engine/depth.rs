@@ -7,19 +7,22 @@
 //! neither. A level deeper has to bring [`GAIN_MIN`], a level shallower may cost [`LOSS_MAX`].
 //!
 //! Only epochs with rows waiting from end to end count, since otherwise it is the callers who set
-//! the rate. The clock is read once per epoch.
+//! the rate. The clock is read twice per epoch.
 
 use std::time::Instant;
 
 use crate::config::DepthControl;
 
 /// What a level deeper has to add to the rate to be worth its waits.
-const GAIN_MIN: f64 = 0.02;
+const GAIN_MIN: f64 = 0.025;
 /// What a level shallower may take from the rate.
-const LOSS_MAX: f64 = 0.01;
+const LOSS_MAX: f64 = 0.025;
 /// Reads of an epoch, and at least this many times the depth.
 const EPOCH_READS_MIN: u64 = 512;
 const EPOCH_DEPTHS: u64 = 16;
+/// About how long an epoch is at least: drives that are held to a rate serve in bursts, which have
+/// to cancel out.
+const EPOCH_SECONDS_MIN: f64 = 0.1;
 
 /// See the module.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(super) struct Depth {
     epoch: Option<Epoch>,
     /// Reads to let pass, which were sent at another depth.
     settling: u64,
+    /// Of the last epoch, in reads per second.
+    rate: f64,
 }
 
 /// Where in a trial it is: at its own level, away, or back again.
@@ -73,6 +78,7 @@ impl Depth {
             stage: Stage::Before,
             epoch: None,
             settling: 0,
+            rate: 0.0,
         }
     }
 
@@ -109,14 +115,18 @@ impl Depth {
             return;
         }
         if !saturated {
+            // What was measured before a pause says nothing of what comes after it.
             self.epoch = None;
+            self.stage = Stage::Before;
             return;
         }
         if self.settling > 0 {
             self.settling = self.settling.saturating_sub(reads);
             return;
         }
-        let length = EPOCH_READS_MIN.max(EPOCH_DEPTHS * u64::from(self.now()));
+        let length = EPOCH_READS_MIN
+            .max(EPOCH_DEPTHS * u64::from(self.now()))
+            .max((self.rate * EPOCH_SECONDS_MIN) as u64);
         match &mut self.epoch {
             None => {
                 self.epoch = Some(Epoch {
@@ -130,6 +140,7 @@ impl Depth {
                     let seconds = (clock() - epoch.started).as_secs_f64();
                     let rate = epoch.reads as f64 / seconds.max(1e-9);
                     self.epoch = None;
+                    self.rate = rate;
                     self.next_stage(rate);
                 }
             }
