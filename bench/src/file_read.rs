@@ -63,6 +63,7 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
         dataset: args.dataset.clone(),
         columns: files.columns.clone(),
         row_bytes: files.row_bytes,
+        device_row_bytes: None,
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Options {
     pub columns: Vec<String>,
     /// Bytes of those columns in one row, where every one is of fixed width.
     pub row_bytes: Option<u64>,
+    /// What the drive has to move at least for such a row, where that is more, as in a page cache.
+    /// Proves a cold run of a subject that does not count its reads.
+    pub device_row_bytes: Option<u64>,
 }
 
 impl Default for Options {
@@ -107,6 +110,7 @@ impl Default for Options {
             dataset: PathBuf::new(),
             columns: Vec::new(),
             row_bytes: None,
+            device_row_bytes: None,
         }
     }
 }
@@ -288,7 +292,7 @@ impl<S: Subject> Session<'_, S> {
             cache: self.options.cache,
             attempt: 1,
             unique_rows: self.workload.unique_rows(run.queries),
-            row_bytes: self.options.row_bytes,
+            row_bytes: self.options.device_row_bytes.or(self.options.row_bytes),
             checksum: RowsChecksum::default(),
             spent: after.spent.since(before.spent),
             store: after.store.zip(before.store).map(|(after, b)| after - b),

@@ -29,7 +29,7 @@ pub(crate) struct Measurement {
     pub(crate) device: Result<DeviceReads, NoDevice>,
     pub(crate) system_calls: Result<u64, String>,
     pub(crate) unique_rows: u64,
-    /// Bytes of a row, where all its columns are of fixed width.
+    /// Bytes that the drive moves for a row at least, where all its columns are of fixed width.
     pub(crate) row_bytes: Option<u64>,
     /// Which try this is, counted from 1.
     pub(crate) attempt: u32,

@@ -13,13 +13,14 @@ mod timer;
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::Error;
+use crate::lock::lock;
 
 pub use ledger::ClassStats;
 pub(crate) use ledger::Need;
@@ -135,7 +136,7 @@ impl Admission {
     }
 
     fn lock(&self) -> MutexGuard<'_, Ledger<Waker>> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 
     pub(crate) fn stats(&self) -> AdmissionStats {

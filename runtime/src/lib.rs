@@ -19,6 +19,7 @@ mod error;
 mod files;
 mod inbox;
 mod local;
+mod lock;
 mod memory;
 mod outputs;
 mod part;
@@ -41,6 +42,9 @@ pub use config::{
 pub use cpus::{AllowedCpus, allowed_cpus};
 pub use error::{ConfigError, Error, FaultKind, RowFault};
 pub use local::LocalShard;
+#[cfg(debug_assertions)]
+#[doc(hidden)]
+pub use lock::locks_taken;
 pub use outputs::ColumnBuffer;
 pub use ringtake_storage::projection::{Missing, Projection};
 pub use route::ShardId;

@@ -2,7 +2,7 @@
 //! news that it has.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
@@ -12,6 +12,7 @@ use ringtake_storage::projection::Projection;
 use crate::Error;
 use crate::admission::{LatencyClass, Permit};
 use crate::error::{FAULTS_MAX, RowFault};
+use crate::lock::lock;
 use crate::outputs::Outputs;
 
 /// The state of a take that its shards and its caller share.
@@ -83,7 +84,7 @@ impl Progress {
 
     /// Notes a row that could not be read.
     pub(crate) fn fault(&self, fault: RowFault) {
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = lock(&self.faults);
         faults.rows += 1;
         if faults.first.len() < FAULTS_MAX {
             faults.first.push(fault);
@@ -102,7 +103,7 @@ impl Progress {
                 rows: rows as u64,
             });
         }
-        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut faults = lock(&self.faults);
         if faults.rows == 0 {
             return Ok(());
         }

@@ -12,9 +12,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::arena::Region;
+use crate::lock::lock;
 use crate::read_path::Span;
 
 /// A column of fewer bytes comes from the heap: small memory there is warm as it is.
@@ -59,7 +60,7 @@ impl ResultMemory {
     }
 
     fn free(&self) -> std::sync::MutexGuard<'_, FreeRuns> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.free)
     }
 }
 

@@ -25,6 +25,7 @@ use crate::cpus::allowed_cpus;
 use crate::files::{self, Files};
 use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
+use crate::lock::lock;
 use crate::memory;
 use crate::outputs::{ColumnBuffer, Outputs};
 use crate::probe::{NoRing, probe_ring};
@@ -485,12 +486,7 @@ impl Core {
             // A shard that has ended already needs no word.
             let _ = inbox.send(Message::Stop);
         }
-        let threads = std::mem::take(
-            &mut *self
-                .threads
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        );
+        let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             // The last handle may be dropped by code that runs on a shard.
             if thread.thread().id() != std::thread::current().id() {

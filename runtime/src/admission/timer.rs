@@ -5,6 +5,8 @@
 //! used, and a reactor with a thread behind it would be the same thread with a poller inside.
 
 use std::collections::BTreeMap;
+
+use crate::lock::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
@@ -34,7 +36,7 @@ pub(super) struct Timer {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Alarms> {
-        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.alarms)
     }
 
     fn run(&self) {
@@ -74,7 +76,7 @@ impl Timer {
     /// The thread cannot be started.
     pub(super) fn set(&self, key: Key, waker: Waker) -> std::io::Result<()> {
         {
-            let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut thread = lock(&self.thread);
             if thread.is_none() {
                 let shared = self.shared.clone();
                 let spawned = std::thread::Builder::new()

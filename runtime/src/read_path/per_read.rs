@@ -12,12 +12,13 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::io;
 use std::sync::atomic::{self, AtomicBool};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
 use crate::doorbell::Doorbell;
+use crate::lock::lock;
 use crate::probe::RingFeatures;
 use crate::read_path::parts::Parts;
 use crate::read_path::returns::Returns;
@@ -79,7 +80,7 @@ struct Queue {
 
 impl Queue {
     fn tasks(&self) -> MutexGuard<'_, BinaryHeap<Box<Task>>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tasks)
     }
 }
 

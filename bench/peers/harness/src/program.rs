@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use ringtake_bench::{Bound, Cache, Load, Options, Record, Subject};
+use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::cold::{self, Keeper};
 use crate::error::{Error, Result};
@@ -178,6 +179,11 @@ impl Run {
         let mut options = self.options.clone();
         let mut keeper = None;
         if options.cache == Cache::Cold {
+            if chill != Chill::Direct {
+                // A page cache reads whole pages.
+                let page_bytes = |bytes: u64| bytes.next_multiple_of(PAGE_BYTES);
+                options.device_row_bytes = options.row_bytes.map(page_bytes);
+            }
             cold::evict(files)?;
             match chill {
                 Chill::Direct => {}

@@ -1,5 +1,6 @@
-//! What a take allocates, counted over all threads by the allocator: no memory beyond the
-//! result and a bounded window, and nothing per row.
+//! What a take costs, counted over all threads: allocations, by the allocator, with no memory
+//! beyond the result and a bounded window; locks, by builds with debug assertions; system calls, by
+//! the shards. None of them per row.
 //!
 //! One test, since the counts are the whole process's.
 
@@ -12,7 +13,9 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt16Array};
 use arrow::datatypes::UInt16Type;
-use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, CpuChoice, ReadPathChoice, Store};
+use ringtake_runtime::{
+    CacheChoice, ColumnBuffer, Config, CpuChoice, ReadPathChoice, ShardStats, Store,
+};
 use ringtake_storage::write::{WriteOptions, Writer};
 
 use counting::Since;
@@ -48,11 +51,15 @@ fn write(path: &Path) {
 }
 
 fn open(path: &Path, read_path: ReadPathChoice, cache_bytes: u64) -> Store {
+    open_with(path, read_path, CacheChoice::Bytes(cache_bytes))
+}
+
+fn open_with(path: &Path, read_path: ReadPathChoice, cache: CacheChoice) -> Store {
     let config = Config {
         shards: Some(2),
         cpus: CpuChoice::Unpinned,
         read_path,
-        cache: CacheChoice::Bytes(cache_bytes),
+        cache,
         // Many reads, so that an allocation to each would show.
         merge_gap_bytes: 0,
         ..Config::default()
@@ -115,12 +122,86 @@ fn allocations_and_reads(store: &Store, rows: usize) -> (u64, u64) {
     ((0..4).map(|_| counted(&mut take).1).min().unwrap(), reads)
 }
 
+/// What takes of a store have counted so far.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    locks: u64,
+    system_calls: u64,
+    messages: u64,
+    reads: u64,
+}
+
+impl Counts {
+    fn of(store: &Store) -> Counts {
+        let sum = |count: fn(&ShardStats) -> u64| store.stats().iter().map(count).sum();
+        Counts {
+            #[cfg(debug_assertions)]
+            locks: ringtake_runtime::locks_taken(),
+            #[cfg(not(debug_assertions))]
+            locks: 0,
+            system_calls: sum(|stats| stats.system_calls),
+            messages: sum(|stats| stats.parts),
+            reads: sum(|stats| stats.reads),
+        }
+    }
+
+    fn since(self, before: Counts) -> Counts {
+        Counts {
+            locks: self.locks - before.locks,
+            system_calls: self.system_calls - before.system_calls,
+            messages: self.messages - before.messages,
+            reads: self.reads - before.reads,
+        }
+    }
+}
+
+/// What a take of `rows` wide rows counts, the least of several.
+fn of_a_take(store: &Store, rows: usize) -> Counts {
+    let projection = store.projection(&["wide"]).unwrap();
+    let ids = ids(rows);
+    store.take(&ids, &projection).unwrap();
+    let counted = (0..4).map(|_| {
+        let before = Counts::of(store);
+        store.take(&ids, &projection).unwrap();
+        Counts::of(store).since(before)
+    });
+    counted.min_by_key(|counts| counts.system_calls).unwrap()
+}
+
+fn locks_and_system_calls_are_of_takes_and_batches_and_not_of_rows(path: &Path) {
+    const MANY: u64 = 10_000;
+    let cold = open(path, ReadPathChoice::Auto, 0);
+    let (few, many) = (of_a_take(&cold, 100), of_a_take(&cold, MANY as usize));
+    println!("cold: {few:?} for 100 rows, {many:?} for 10,000");
+    assert!(many.reads > MANY / 10, "{many:?}");
+    assert_eq!(many.locks, few.locks, "{few:?} {many:?}");
+    // A full queue is fetched and sent a sixteenth of its 128 reads at a time.
+    assert!(many.system_calls < many.reads / 2, "{many:?}");
+
+    let cached = open(path, ReadPathChoice::Auto, 1 << 30);
+    let (few, many) = (of_a_take(&cached, 100), of_a_take(&cached, MANY as usize));
+    println!("cached: {few:?} for 100 rows, {many:?} for 10,000");
+    assert_eq!((many.reads, many.locks), (0, few.locks), "{few:?} {many:?}");
+    // To each of two shards a message, for which it wakes and sleeps again; those of the thread's
+    // executor come beside.
+    assert_eq!(many.messages, 2, "{many:?}");
+    assert!(many.system_calls < 100, "{many:?}");
+
+    let pinned = open_with(path, ReadPathChoice::Auto, CacheChoice::Pinned);
+    let few = of_a_take(&pinned, 100);
+    println!("pinned: {few:?} for 100 rows");
+    assert_eq!((few.reads, few.messages), (0, 0), "{few:?}");
+    // The result's memory is leased and given back.
+    assert_eq!(few.locks, if cfg!(debug_assertions) { 2 } else { 0 });
+}
+
 #[test]
-fn a_take_allocates_neither_per_row_nor_beyond_a_window() {
+fn a_take_allocates_locks_and_calls_neither_per_row_nor_beyond_a_window() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("dataset");
     write(&path);
     a_take_of_millions_needs_a_window_beside_its_result(&path);
+    locks_and_system_calls_are_of_takes_and_batches_and_not_of_rows(&path);
     for (read_path, cache_bytes) in [
         (ReadPathChoice::Auto, 0),
         (ReadPathChoice::Auto, 1 << 20),
