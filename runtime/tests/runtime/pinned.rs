@@ -2,8 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
+use std::time::Instant;
 
-use ringtake_runtime::{CacheChoice, Config, Error, FaultKind, ShardStats, Store};
+use arrow::array::Array;
+use futures_lite::future::block_on;
+use ringtake_runtime::{
+    CacheChoice, ColumnBuffer, Config, Error, FaultKind, Missing, ShardStats, Store, TakeOptions,
+};
 use ringtake_storage::layout::LayoutPolicy;
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -147,4 +152,100 @@ fn a_file_cut_short_leaves_its_last_rows_out_of_a_pinned_cache() {
         Error::Rows { faults, .. } => assert_eq!(faults[0].kind, FaultKind::CutShort),
         error => panic!("{error}"),
     }
+}
+
+fn rows_in_place(store: &Store) -> u64 {
+    let stats = store.stats().into_iter();
+    stats.map(|stats| stats.rows_in_place).sum()
+}
+
+fn messages(store: &Store) -> u64 {
+    store.stats().into_iter().map(|stats| stats.parts).sum()
+}
+
+#[test]
+fn few_pinned_rows_are_copied_by_the_caller_and_many_by_the_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dataset");
+    dataset::write(&path, &Shape::of(3_000));
+    let store = Store::open(&path, pinned(3)).unwrap();
+    let columns = store.all_columns();
+    let groups = columns.groups().len() as u64;
+    let few = draw(&mut seeded(41), 3_000, 1_024);
+    for ids in [&few[..1], &few[..2], &few[..7], &few] {
+        let before = rows_in_place(&store);
+        let taken = store.take(ids, &columns).unwrap();
+        assert_eq!(taken, dataset::expected(ids, &COLUMNS));
+        assert_eq!(rows_in_place(&store) - before, ids.len() as u64 * groups);
+    }
+    assert_eq!(messages(&store), 0);
+    let before = rows_in_place(&store);
+    let many = draw(&mut seeded(42), 3_000, 1_025);
+    assert_eq!(
+        store.take(&many, &columns).unwrap(),
+        dataset::expected(&many, &COLUMNS)
+    );
+    assert_eq!((rows_in_place(&store), messages(&store)), (before, 3));
+}
+
+#[test]
+fn a_take_of_pinned_rows_keeps_to_its_options() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dataset");
+    dataset::write(&path, &Shape::of(500));
+    let store = Store::open(&path, pinned(2)).unwrap();
+    let columns = store.projection(&["vector"]).unwrap();
+    let late = TakeOptions {
+        deadline: Some(Instant::now()),
+        ..TakeOptions::default()
+    };
+    match store.take_with(&[1, 2], &columns, late).unwrap_err() {
+        Error::DeadlineExceeded { rows: 2, .. } => {}
+        error => panic!("{error}"),
+    }
+    match store.take(&[1, 500], &columns).unwrap_err() {
+        Error::NoSuchRow { id: 500, rows: 500 } => {}
+        error => panic!("{error}"),
+    }
+    let nulls = TakeOptions {
+        missing: Missing::Null,
+        ..TakeOptions::default()
+    };
+    let before = rows_in_place(&store);
+    let taken = store.take_with(&[900, 7, 500, 7], &columns, nulls).unwrap();
+    assert_eq!(rows_in_place(&store) - before, 4);
+    assert_eq!(taken.column(0).null_count(), 2);
+    let seven = dataset::expected(&[7], &["vector"]);
+    for place in [1, 3] {
+        assert_eq!(
+            taken.column(0).slice(place, 1).to_data().child_data()[0],
+            seven.column(0).to_data().child_data()[0]
+        );
+    }
+    store.close();
+    assert!(matches!(store.take(&[1], &columns), Err(Error::Closed)));
+}
+
+#[test]
+fn code_on_a_shard_and_callers_with_buffers_copy_pinned_rows_themselves() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dataset");
+    dataset::write(&path, &Shape::of(500));
+    let store = Store::open(&path, pinned(2)).unwrap();
+    let columns = store.projection(&["vector"]).unwrap();
+    let expected = dataset::expected(&[400, 9], &["vector"]);
+    let expected = expected.column(0).to_data().child_data()[0].buffers()[0].clone();
+    let mut bytes = vec![0; expected.len()];
+    store
+        .take_into(&[400, 9], &columns, &mut [ColumnBuffer::Fixed(&mut bytes)])
+        .unwrap();
+    assert_eq!(bytes, expected.as_slice());
+    assert_eq!((rows_in_place(&store), messages(&store)), (2, 0));
+    let own = block_on(store.run_on(store.shard_of(9), |shard| async move {
+        let columns = shard.projection(&["vector"]).unwrap();
+        shard.take(&[9, 9], &columns).await.unwrap()
+    }))
+    .unwrap();
+    assert_eq!(own, dataset::expected(&[9, 9], &["vector"]));
+    assert_eq!((rows_in_place(&store), messages(&store)), (4, 0));
 }
