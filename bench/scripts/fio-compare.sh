@@ -60,7 +60,7 @@ fi
 # What fio says on one line.
 fio_terse() {
     fio --name=yardstick --filename="$file" --readonly --rw=randread --bs=4k \
-        --ioengine=io_uring --direct=1 --registerfiles --fixedbufs \
+        --ioengine=io_uring --direct=1 --registerfiles --fixedbufs --clocksource=clock_gettime \
         --iodepth="$depth" --numjobs="$shards" --group_reporting \
         --time_based --runtime="$seconds" --output-format=terse "$@" |
         awk -F';' 'NF > 8 && !found { print; found = 1 }'

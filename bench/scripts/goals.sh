@@ -69,7 +69,7 @@ bench_run() {
 fio_run() {
     file=$(find -L "$2" -type f -name 'g*.rows' -printf '%s %p\n' | sort -rn | head -1 | cut -d' ' -f2-)
     fio --name=yardstick --filename="$file" --readonly --rw=randread --bs=4k --ioengine=io_uring \
-        --direct=1 --registerfiles --fixedbufs --iodepth="$3" --time_based --runtime="$seconds" \
+        --direct=1 --registerfiles --fixedbufs --clocksource=clock_gettime --iodepth="$3" --time_based --runtime="$seconds" \
         --output-format=json | awk -F'[:,]' '
         /"total_ios"/ && !ios { ios = $2 }
         /"runtime" : [0-9]/ && !ms { ms = $2 }

@@ -123,6 +123,10 @@ pub(crate) struct FileReadArgs {
     /// Have the store refuse a query when it is at its limits, instead of keeping it waiting
     #[arg(long, requires = "rate")]
     pub(crate) refuse: bool,
+    /// How many microseconds idle shards, and in an open loop the clients, look for work before
+    /// they sleep [default: the store's, which is 0]
+    #[arg(long, value_name = "US", value_parser = parse_microseconds)]
+    pub(crate) spin: Option<Duration>,
     /// Takes the store lets in at once [default: the store's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) takes_in_flight_max: Option<u32>,
@@ -399,6 +403,7 @@ impl FileReadArgs {
             rate: None,
             deadline: None,
             refuse: false,
+            spin: None,
             takes_in_flight_max: None,
             shards: None,
             read_path: ReadPathChoice::Auto,
@@ -449,6 +454,12 @@ fn parse_milliseconds(text: &str) -> Result<Duration, String> {
         .filter(|milliseconds| milliseconds / 1e3 <= SECONDS_MAX)
         .map(|milliseconds| Duration::from_secs_f64(milliseconds / 1e3))
         .ok_or_else(|| "give milliseconds above 0, such as 20".to_owned())
+}
+
+fn parse_microseconds(text: &str) -> Result<Duration, String> {
+    text.parse::<u32>()
+        .map(|microseconds| Duration::from_micros(microseconds.into()))
+        .map_err(|_| "give whole microseconds, such as 50".to_owned())
 }
 
 fn positive(number: &str) -> Option<f64> {

@@ -78,6 +78,7 @@ fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<
         queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
         depth_control: args.depth_control,
         merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
+        spin_before_park: args.spin.unwrap_or(default.spin_before_park),
         takes_in_flight_max: args
             .takes_in_flight_max
             .map_or(default.takes_in_flight_max, |takes| takes as usize),
@@ -250,6 +251,10 @@ impl Subject for StoreSubject {
                 .into_iter()
                 .fold(ShardStats::default(), |sum, shard| sum + shard),
         )
+    }
+
+    fn spin(&self) -> Duration {
+        self.store.config().spin_before_park
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -79,10 +79,8 @@ impl Rung {
                 Err(reason) => refused = Some(reason),
             }
         }
-        // A map is a yardstick out of the page cache: no run of it is ever proven cold.
-        let proven = |record: &&Record| record.valid || read_path == ReadPathChoice::Mmap;
         let over = |of: fn(&Record) -> Option<f64>| {
-            Spread::of(records.iter().filter(proven).filter_map(of))
+            Spread::of(records.iter().filter(|record| record.valid).filter_map(of))
         };
         Rung {
             scheduler: scheduler.to_string(),

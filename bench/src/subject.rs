@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use ringtake_runtime::ShardStats;
@@ -100,6 +100,11 @@ pub trait Subject: Sync {
         alarm.drive(client)
     }
 
+    /// How long a client thread looks for an answer before it sleeps.
+    fn spin(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// What must be said about the numbers, one sentence each.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
@@ -124,16 +129,27 @@ pub trait Subject: Sync {
 /// When a client must be polled although nothing has woken it: the next query is due. Written
 /// by the client, in its poll.
 #[derive(Debug, Default)]
-pub struct Alarm(Cell<Option<Instant>>);
+pub struct Alarm {
+    at: Cell<Option<Instant>>,
+    spin: Duration,
+}
 
 impl Alarm {
+    /// One whose thread looks for what wakes it for so long before it sleeps.
+    pub(crate) fn spinning(spin: Duration) -> Alarm {
+        Alarm {
+            at: Cell::default(),
+            spin,
+        }
+    }
+
     /// The next time, if there is one; it may change with each poll.
     pub fn next(&self) -> Option<Instant> {
-        self.0.get()
+        self.at.get()
     }
 
     pub(crate) fn set(&self, at: Option<Instant>) {
-        self.0.set(at);
+        self.at.set(at);
     }
 
     /// Polls `client` on this thread, which sleeps in between.
@@ -149,7 +165,18 @@ impl Alarm {
             if let Poll::Ready(output) = client.as_mut().poll(&mut context) {
                 return output;
             }
+            let spin_until = (!self.spin.is_zero()).then(|| Instant::now() + self.spin);
             while !bell.rung.swap(false, Ordering::Acquire) {
+                if let Some(until) = spin_until {
+                    let now = Instant::now();
+                    if self.next().is_some_and(|at| at <= now) {
+                        break;
+                    }
+                    if now < until {
+                        std::hint::spin_loop();
+                        continue;
+                    }
+                }
                 match self.next() {
                     None => std::thread::park(),
                     Some(at) => {

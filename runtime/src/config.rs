@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -48,6 +49,10 @@ pub struct Config {
     /// Bytes that those windows may need together: for their rows' ids, their reads as aligned,
     /// and their part of the output. A single row that needs more is read with nothing beside it.
     pub bytes_in_flight_max: u64,
+    /// How long a shard that has nothing to do looks for work before it sleeps. Waking it takes
+    /// tens of microseconds on some machines; looking takes its CPU. 0 to sleep at once, at most a
+    /// second.
+    pub spin_before_park: Duration,
 }
 
 impl Default for Config {
@@ -68,6 +73,7 @@ impl Default for Config {
             takes_in_flight_max: 1024,
             reads_in_flight_max: 1 << 22,
             bytes_in_flight_max: 4 << 30,
+            spin_before_park: Duration::ZERO,
         }
     }
 }
@@ -445,6 +451,8 @@ pub struct ResolvedConfig {
     pub reads_in_flight_max: u64,
     /// Bytes that what is at work at once may need.
     pub bytes_in_flight_max: u64,
+    /// How long an idle shard looks for work before it sleeps.
+    pub spin_before_park: Duration,
 }
 
 impl fmt::Display for ResolvedConfig {
@@ -463,7 +471,8 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "result_memory_bytes = {}", self.result_memory_bytes)?;
         writeln!(f, "takes_in_flight_max = {}", self.takes_in_flight_max)?;
         writeln!(f, "reads_in_flight_max = {}", self.reads_in_flight_max)?;
-        write!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)
+        writeln!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)?;
+        write!(f, "spin_before_park = {:?}", self.spin_before_park)
     }
 }
 
@@ -479,6 +488,7 @@ impl ResolvedConfig {
 }
 
 const TAKES_IN_FLIGHT_MAX: usize = 1 << 20;
+const SPIN_MAX: Duration = Duration::from_secs(1);
 /// What io_uring_register(2) accepts as one buffer.
 const RESULT_MEMORY_BYTES_MAX: u64 = 1 << 30;
 const SHARDS_MAX: usize = 1024;
@@ -512,6 +522,13 @@ impl Config {
                 "queue_depth",
                 self.queue_depth,
                 format!("it must be 1 to {QUEUE_DEPTH_MAX}"),
+            );
+        }
+        if self.spin_before_park > SPIN_MAX {
+            return refuse(
+                "spin_before_park",
+                format!("{:?}", self.spin_before_park),
+                format!("a shard would never sleep; it must be 0 to {SPIN_MAX:?}"),
             );
         }
         if self.takes_in_flight_max > TAKES_IN_FLIGHT_MAX {

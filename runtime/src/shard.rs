@@ -11,7 +11,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use futures_lite::FutureExt as _;
@@ -62,6 +62,7 @@ pub(crate) struct ShardContext {
     pub(crate) checksums: Checksums,
     pub(crate) align_bytes: u32,
     pub(crate) merge_gap_bytes: u32,
+    pub(crate) spin_before_park: Duration,
     pub(crate) results: Option<Arc<ResultMemory>>,
     /// What code on this shard may have at work: limits of its own, so that no other shard is
     /// waited for.
@@ -305,6 +306,7 @@ async fn run(
     // does not go back to it.
     let mut shares_executor = parts.read_path == ReadPathChoice::Glommio;
     let mut stopping = false;
+    let mut idle_since: Option<Instant> = None;
     loop {
         let mut worked = false;
         for message in messages.try_iter() {
@@ -338,7 +340,17 @@ async fn run(
             host.yield_if_needed().await;
         }
         if worked || engine.can_plan() || !local.is_empty() {
+            idle_since = None;
             continue;
+        }
+        if !context.spin_before_park.is_zero() {
+            // Awake, it hears of messages and completions without a system call of theirs.
+            let since = *idle_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < context.spin_before_park {
+                std::hint::spin_loop();
+                continue;
+            }
+            idle_since = None;
         }
         context.doorbell.lie_down();
         if messages.is_empty() {

@@ -137,6 +137,7 @@ impl Store {
                 takes_in_flight_max: config.takes_in_flight_max,
                 reads_in_flight_max: config.reads_in_flight_max,
                 bytes_in_flight_max: config.bytes_in_flight_max,
+                spin_before_park: config.spin_before_park,
             },
             under_glommio: ring.is_ok(),
             dataset: Arc::new(dataset),
@@ -606,6 +607,7 @@ impl Plan {
             checksums: config.checksums,
             align_bytes: config.align_bytes,
             merge_gap_bytes: config.merge_gap_bytes,
+            spin_before_park: config.spin_before_park,
             results: self.results.clone(),
             local_admission: local_admission.clone(),
         };

@@ -125,7 +125,7 @@ impl<S: Subject> Shared<'_, S> {
         // The kernel delays timers by 50 microseconds to wake less often. Where it does not
         // take the wish, starts are late, which is measured.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        let alarm = Alarm::default();
+        let alarm = Alarm::spinning(self.subject.spin());
         let in_flight = Cell::new(0);
         let executor = LocalExecutor::new();
         let mut running = pin!(executor.run(std::future::pending::<()>()));

@@ -1,6 +1,7 @@
 //! A configuration works as it says, says what it came to, or is refused.
 
 use std::path::Path;
+use std::time::Duration;
 
 use ringtake_runtime::{
     Alignment, CacheChoice, Checksums, Config, CpuChoice, Error, ReadPathChoice, Scheduler, Store,
@@ -81,6 +82,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         takes_in_flight_max: 77,
         reads_in_flight_max: 888,
         bytes_in_flight_max: 9_999_999,
+        spin_before_park: Duration::from_micros(50),
         ..config(3, ReadPathChoice::ThreadPool { threads: 5 })
     };
     let store = assert_works(&path, config);
@@ -101,6 +103,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         "takes_in_flight_max = 77".to_owned(),
         "reads_in_flight_max = 888".to_owned(),
         "bytes_in_flight_max = 9999999".to_owned(),
+        "spin_before_park = 50µs".to_owned(),
     ] {
         assert!(
             printed.lines().any(|printed| printed == line),
@@ -191,6 +194,13 @@ fn a_configuration_that_cannot_work_is_refused_with_field_and_reason() {
                 ..base()
             },
             "reads_in_flight_max",
+        ),
+        (
+            Config {
+                spin_before_park: Duration::from_secs(2),
+                ..base()
+            },
+            "spin_before_park",
         ),
         (
             Config {
