@@ -21,7 +21,7 @@ use hdrhistogram::Histogram;
 pub(crate) use open_loop::Arrivals;
 
 use crate::clocks::Clocks;
-use crate::error::Error;
+use crate::error::{Error, Shed};
 use crate::process::Spent;
 use crate::subject::{Alarm, Answer, Subject};
 use crate::workload::Workload;
@@ -276,6 +276,7 @@ impl<S: Subject> Shared<'_, S> {
 struct Client {
     started: Option<Instant>,
     deadline: Option<Instant>,
+    /// When the last query was answered, or found to be given up.
     last_answer: Option<Instant>,
     queries: u64,
     rows: u64,
@@ -299,6 +300,15 @@ impl Client {
             touched: 0,
             arrivals: Arrivals::new(),
             error: None,
+        }
+    }
+
+    fn shed(&mut self, now: Instant, shed: Shed) {
+        // Time in which nothing is answered counts.
+        self.last_answer = Some(now);
+        match shed {
+            Shed::Refused => self.arrivals.refused += 1,
+            Shed::Expired => self.arrivals.expired += 1,
         }
     }
 

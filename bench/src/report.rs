@@ -158,6 +158,20 @@ pub fn report(records: &[Record]) -> String {
             latency(open_loop.start_late_us.p99),
             latency(open_loop.start_late_us.max),
         );
+        if let (Some(deadline_ms), Some(in_time)) = (open_loop.deadline_ms, open_loop.in_time_per_s)
+        {
+            let of_capacity = open_loop.goodput.map_or_else(String::new, |goodput| {
+                format!(", {goodput:.3} of the capacity")
+            });
+            let _ = writeln!(
+                text,
+                "within {deadline_ms} ms: {} queries per second{of_capacity}; {} refused and {} expired of {}, which no latency above counts",
+                rounded(in_time),
+                whole(open_loop.refused),
+                whole(open_loop.expired),
+                whole(open_loop.planned),
+            );
+        }
     }
     for (prefix, words) in words(records) {
         let _ = writeln!(text, "{prefix}: {words}");

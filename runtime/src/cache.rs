@@ -299,9 +299,6 @@ impl PageCache {
     /// The row's bytes here are wrong.
     #[cold]
     pub(crate) fn refuse(&mut self, found: Found) -> Refused {
-        if self.pinned {
-            return Refused::Stays;
-        }
         for place in 0..found.pages() {
             self.policy.drop_page(found.page + place);
         }
@@ -346,11 +343,7 @@ impl PageCache {
                     frame
                 }
                 None => {
-                    let frame = if self.pinned {
-                        self.policy.settle(page)
-                    } else {
-                        self.policy.admit(page, by)
-                    };
+                    let frame = self.policy.admit(page, by);
                     self.frames
                         .bytes_mut(frame, 0, PAGE)
                         .copy_from_slice(source);

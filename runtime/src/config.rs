@@ -286,7 +286,9 @@ pub enum CacheChoice {
     /// more for each page kept and 4 for each page of the dataset.
     Bytes(u64),
     /// Every row, read and checked when the store is opened, so that takes read nothing. What
-    /// cannot be read then is asked of the drive again when it is taken.
+    /// cannot be read then is asked of the drive again each time it is taken. A take of up to
+    /// 1,024 rows and 4 MiB is copied by the thread that asks for it, at once: limits of what is
+    /// at work do not count it.
     Pinned,
 }
 

@@ -83,9 +83,11 @@ pub enum Error {
         /// them.
         ids: Vec<u64>,
     },
-    /// A deadline that passed before all rows had been read. No row is read after that.
+    /// A deadline that passed before all rows had been read, or would have: a take that could not
+    /// end before it, at the rate at which those before it were served, is not begun. No row is
+    /// read after this.
     #[error(
-        "the deadline passed with {rows_unread} of {rows} rows not read; allow more time, or ask for fewer rows at once"
+        "{rows_unread} of {rows} rows were not read, since they would have come after the deadline; allow more time, or ask for fewer rows at once"
     )]
     DeadlineExceeded {
         /// Rows that had not been read from every column group.

@@ -24,7 +24,12 @@ use crate::{Error, Result};
 pub(crate) struct LocalQueue {
     parts: RefCell<VecDeque<Part>>,
     tasks: Cell<usize>,
+    /// Pinned rows that such code has copied itself since it last let others run.
+    rows_in_place: Cell<u64>,
 }
+
+/// So many of those, and it lets others run.
+const ROWS_IN_TURN_MAX: u64 = 1024;
 
 impl LocalQueue {
     pub(crate) fn push(&self, part: Part) {
@@ -37,6 +42,15 @@ impl LocalQueue {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.borrow().is_empty()
+    }
+
+    /// Whether code that has just copied `rows` rows itself should let others run: it has kept the
+    /// thread for long.
+    fn turn_is_over(&self, rows: u64) -> bool {
+        let copied = self.rows_in_place.get() + rows.max(1);
+        let over = copied >= ROWS_IN_TURN_MAX;
+        self.rows_in_place.set(if over { 0 } else { copied });
+        over
     }
 
     pub(crate) fn tasks(&self) -> usize {
@@ -161,6 +175,11 @@ impl LocalShard {
             projection,
             options,
         };
-        take::batch(&request, self).await
+        let outcome = take::batch(&request, self).await;
+        // A take of pinned rows ends without waiting for anything.
+        if self.context.pinned.get().is_some() && self.queue.turn_is_over(ids.len() as u64) {
+            futures_lite::future::yield_now().await;
+        }
+        outcome
     }
 }

@@ -165,6 +165,17 @@ impl Outputs {
         Ok(Outputs { columns, owned })
     }
 
+    /// Bytes of all values.
+    pub(crate) fn value_bytes(&self) -> usize {
+        let bytes = |column: &OutputColumn| match column {
+            OutputColumn::Fixed {
+                width_bytes, rows, ..
+            } => width_bytes * rows,
+            OutputColumn::Variable { value_bytes, .. } => *value_bytes,
+        };
+        self.columns.iter().map(bytes).sum()
+    }
+
     /// The caller's own buffers.
     ///
     /// # Safety

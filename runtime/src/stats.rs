@@ -76,7 +76,7 @@ counters! {
     sleeps,
     /// Rows that could not be read.
     faults,
-    /// Rows not read since their take's deadline had passed.
+    /// Rows not read since their take's deadline had passed, or would have before they came.
     rows_expired,
     /// Rows not read since their take was dropped.
     rows_cancelled,

@@ -175,8 +175,11 @@ fn locks_and_system_calls_are_of_takes_and_batches_and_not_of_rows(path: &Path) 
     println!("cold: {few:?} for 100 rows, {many:?} for 10,000");
     assert!(many.reads > MANY / 10, "{many:?}");
     assert_eq!(many.locks, few.locks, "{few:?} {many:?}");
-    // A full queue is fetched and sent a sixteenth of its 128 reads at a time.
-    assert!(many.system_calls < many.reads / 2, "{many:?}");
+    // A full queue is fetched and sent a sixteenth of its 128 reads at a time; as it fills and
+    // empties, fewer.
+    if cold.info().read_path == ReadPathChoice::RingPerShard {
+        assert!(many.system_calls < many.reads / 8 + 64, "{many:?}");
+    }
 
     let cached = open(path, ReadPathChoice::Auto, 1 << 30);
     let (few, many) = (of_a_take(&cached, 100), of_a_take(&cached, MANY as usize));

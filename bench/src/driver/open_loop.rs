@@ -19,7 +19,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Bound, Client, Shared, latency_histogram, nanoseconds};
-use crate::error::{Error, Shed};
+use crate::error::Error;
 use crate::permutation::mix;
 use crate::subject::{Alarm, Subject};
 
@@ -231,13 +231,10 @@ impl<'a, S: Subject> Generator<'a, '_, S> {
             let mut rows = Vec::new();
             shared.workload.query(query, &mut rows);
             let answer = shared.subject.take_due(&rows, planned).await;
+            let now = Instant::now();
             match answer.as_ref().err().and_then(Error::shed) {
-                Some(Shed::Refused) => client.borrow_mut().arrivals.refused += 1,
-                Some(Shed::Expired) => client.borrow_mut().arrivals.expired += 1,
-                None => {
-                    let now = Instant::now();
-                    client.borrow_mut().came(planned, now, rows.len(), answer);
-                }
+                Some(shed) => client.borrow_mut().shed(now, shed),
+                None => client.borrow_mut().came(planned, now, rows.len(), answer),
             }
             shared.stop_on_error(&client.borrow());
             in_flight.set(in_flight.get() - 1);

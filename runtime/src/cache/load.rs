@@ -32,6 +32,25 @@ struct Run {
     pages: u64,
 }
 
+impl Run {
+    fn halves(self) -> [Run; 2] {
+        let first = self.pages / 2;
+        let second = Run {
+            offset: self.offset + first * PAGE_BYTES,
+            page: self.page + first,
+            pages: self.pages - first,
+            ..self
+        };
+        [
+            Run {
+                pages: first,
+                ..self
+            },
+            second,
+        ]
+    }
+}
+
 /// Reads in flight. Whatever ends the load early, the kernel may still write their frames.
 struct Lent<'c> {
     cache: &'c mut PageCache,
@@ -118,6 +137,8 @@ pub(crate) async fn load(
             context.counters.completions.add(1);
             match completion.result {
                 Err(libc::EAGAIN | libc::EINTR) => again.push(run),
+                // One bad sector costs its own page, and none that fails once.
+                Err(_) if run.pages > 1 => again.extend(run.halves()),
                 Err(errno) => unread.push((run, io::Error::from_raw_os_error(errno).to_string())),
                 Ok(bytes) => {
                     let got = u64::from(bytes) / PAGE_BYTES;

@@ -48,8 +48,11 @@ const OVERSIZE_BYTES_MAX: usize = 32 << 20;
 /// brings and sends several reads, while the device keeps the rest to work on.
 pub(crate) const FULL_QUEUE_SHARE: u32 = 16;
 /// So many reads keep a drive busy: a deeper queue that is full to the last token is fetched and
-/// replaced down to them in one go, so that the shard sleeps and wakes less often for each read.
+/// replaced down to them in one go, at most half of it, so that the shard sleeps and wakes less
+/// often for each read.
 const BUSY_DRIVE_READS: u32 = 128;
+/// The longest wait for more than the usual share.
+const SURPLUS_WAIT: Duration = Duration::from_millis(3);
 /// Reads planned before they are handed over. A device that answers at once, such as one in
 /// memory, then finds its reads decoded while they are in the processor's cache; one that does not
 /// has its queue filled in a few rounds.
@@ -69,6 +72,8 @@ const URGENT_READS_IN_TURN_MAX: u32 = 16;
 /// How many times as long as others took a part is given, before it is found to come too late: a
 /// part that is begun in vain costs the reads of another.
 const SERVICE_MARGIN: f64 = 2.0;
+/// So many rows at least must have been served for that: drives serve in bursts.
+const SERVED_MIN: u64 = 256;
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
 pub(super) const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 
@@ -104,8 +109,8 @@ struct Active {
     in_flight: u32,
     /// How the cache counts its use of pages.
     asks: Use,
-    /// Where it has a deadline and has not had a turn yet: since when it waits, and the rows the
-    /// shard had delivered by then.
+    /// Where it has a deadline and no read of it has been planned yet: since when it waits, and
+    /// the rows the shard had delivered by then.
     waits: Option<(Instant, u64)>,
 }
 
@@ -121,9 +126,39 @@ impl Active {
         self.group = groups;
         rows as u64
     }
+
+    /// Whether its first read is about to be planned in vain: at the rate at which the shard has
+    /// served others while it waited, it could not end before its deadline. Reading what cannot be
+    /// in time would make what comes after it late too, and so on for as long as more is asked
+    /// for than the drive can give.
+    fn is_hopeless(&mut self, reads_before: u32, delivered_now: u64) -> bool {
+        let Some((since, delivered)) = self.waits.take() else {
+            return false;
+        };
+        let Some(deadline) = self.part.deadline() else {
+            return false;
+        };
+        let groups_left = self.part.projection.groups().len() - self.group;
+        let rows = self.part.entries.len() * groups_left - self.next;
+        let now = Instant::now();
+        let queued = Queued {
+            waited: now - since,
+            served: delivered_now - delivered,
+        };
+        let left = deadline.saturating_duration_since(now);
+        queued.cannot_end_in(left, rows as u64, reads_before)
+    }
 }
 
-/// What a part has seen of the shard before its first turn.
+/// Notes rows that are not read since they would come too late.
+fn note_late(context: &ShardContext, active: &Active, rows: u64) {
+    context.counters.rows_expired.add(rows);
+    if let Some(progress) = active.part.progress() {
+        progress.expire(rows);
+    }
+}
+
+/// What a part has seen of the shard before its first read.
 #[derive(Clone, Copy)]
 struct Queued {
     waited: Duration,
@@ -135,11 +170,12 @@ impl Queued {
     /// Whether `rows` rows, behind `reads_before` reads in flight, would probably take longer than
     /// `left`.
     fn cannot_end_in(self, left: Duration, rows: u64, reads_before: u32) -> bool {
+        let ahead = rows + u64::from(reads_before);
         // Who has waited for few others knows nothing of the rate.
-        if self.served < rows.max(1) {
+        if self.served < ahead.max(SERVED_MIN) {
             return false;
         }
-        let ahead = (rows + u64::from(reads_before)) as f64 / self.served as f64;
+        let ahead = ahead as f64 / self.served as f64;
         self.waited.mul_f64(ahead * SERVICE_MARGIN) > left
     }
 }
@@ -322,8 +358,10 @@ impl<'a> Engine<'a> {
             0 => Use::By(self.parts_seen),
             _ => Use::Bulk,
         };
+        // Of a take's later windows something has been read already.
         let waits = part
             .deadline()
+            .filter(|_| part.base == 0)
             .map(|_| (Instant::now(), self.context.counters.rows.get()));
         let active = Active {
             waits,
@@ -421,15 +459,22 @@ impl<'a> Engine<'a> {
         // Nothing but completions and the time ends this wait, so it is for a queue that is full of
         // reads; whoever has fewer lies down and can be woken.
         let full = self.has_entries() && self.in_flight() >= FULL_QUEUE_SHARE && !self.can_plan();
-        // Where tokens are left, they are for urgent reads that may come any time.
-        let surplus = match self.tokens_free.is_empty() {
+        // Where tokens are left, they are for urgent reads that may come any time, and a deadline
+        // may be about to pass.
+        let deep = self.tokens_free.is_empty() && self.next_deadline.is_none();
+        let surplus = match deep {
             true => self.in_flight().saturating_sub(BUSY_DRIVE_READS),
             false => 0,
         };
+        let surplus = surplus.min(self.in_flight() / 2);
+        let share = self.in_flight() / FULL_QUEUE_SHARE;
         let wait = if full {
             Wait::For {
-                completions: (self.in_flight() / FULL_QUEUE_SHARE).max(surplus),
-                timeout: patience,
+                completions: share.max(surplus),
+                timeout: match surplus > share {
+                    true => patience.min(SURPLUS_WAIT),
+                    false => patience,
+                },
             }
         } else {
             Wait::No
@@ -521,41 +566,7 @@ impl<'a> Engine<'a> {
             return;
         };
         let rows = active.give_up();
-        self.context.counters.rows_expired.add(rows);
-        if let Some(progress) = active.part.progress() {
-            progress.expire(rows);
-        }
-    }
-
-    /// Whether the rows of a part would come too late: another part of its take does, or it has
-    /// its first turn now and, at the rate at which the shard has served others while it waited,
-    /// could not end before its deadline. Reading what cannot be in time would make what comes
-    /// after it late too, and so on for as long as more is asked for than the drive can give.
-    fn is_hopeless(&mut self, id: u32) -> bool {
-        let reads_before = self.in_flight();
-        let Some(active) = self.actives[id as usize].as_mut() else {
-            return false;
-        };
-        let Some(deadline) = active.part.deadline() else {
-            return false;
-        };
-        if active.part.progress().is_some_and(Progress::is_late) {
-            return true;
-        }
-        let Some((since, delivered)) = active.waits.take() else {
-            return false;
-        };
-        let rows = active.part.entries.len() * active.part.projection.groups().len();
-        let now = Instant::now();
-        let queued = Queued {
-            waited: now - since,
-            served: self.context.counters.rows.get() - delivered,
-        };
-        queued.cannot_end_in(
-            deadline.saturating_duration_since(now),
-            rows as u64,
-            reads_before,
-        )
+        note_late(self.context, active, rows);
     }
 
     /// Plans up to one read of the oldest part of `class`: rows in the cache are delivered on the
@@ -576,9 +587,11 @@ impl<'a> Engine<'a> {
         if cancelled {
             let rows = active.give_up();
             self.context.counters.rows_cancelled.add(rows);
-        } else if self.is_hopeless(id) {
+        } else if active.part.progress().is_some_and(Progress::is_late) {
+            // Another part of the same take comes too late.
             self.give_up_late(id);
         }
+        let reads_before = self.in_flight();
         let Some(active) = self.actives[id as usize].as_mut() else {
             return Turn::Short;
         };
@@ -598,6 +611,11 @@ impl<'a> Engine<'a> {
             if active.next == active.part.entries.len() {
                 active.group += 1;
                 active.next = 0;
+                continue;
+            }
+            if active.is_hopeless(reads_before, self.context.counters.rows.get()) {
+                let rows = active.give_up();
+                note_late(self.context, active, rows);
                 continue;
             }
             let mut limits = self.limits;
@@ -1273,11 +1291,13 @@ mod tests {
 
     #[test]
     fn a_part_that_has_seen_few_others_is_begun() {
-        let queued = Queued {
-            waited: Duration::from_secs(1),
-            served: 99,
-        };
-        assert!(!queued.cannot_end_in(Duration::ZERO, 100, 10));
+        for (served, rows) in [(1_009, 1_000), (255, 1)] {
+            let queued = Queued {
+                waited: Duration::from_secs(1),
+                served,
+            };
+            assert!(!queued.cannot_end_in(Duration::ZERO, rows, 10));
+        }
         let idle = Queued {
             waited: Duration::from_secs(1),
             served: 0,

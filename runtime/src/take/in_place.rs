@@ -11,8 +11,9 @@ use crate::outputs::Outputs;
 
 use super::{Request, Route};
 
-/// More rows are spread over the shards, which copy them side by side.
+/// More rows, or more bytes, are spread over the shards, which copy them side by side.
 const ROWS_MAX: usize = 1024;
+const BYTES_MAX: usize = 4 << 20;
 /// How many rows beforehand the memory of one is asked for.
 const AHEAD: usize = 4;
 
@@ -35,6 +36,9 @@ pub(crate) fn may_fill(request: &Request<'_>, route: &impl Route) -> bool {
 /// Copies every row to its place in `outputs`, which nobody else has. Returns whether it could;
 /// if not, some places may have been written.
 pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &Outputs) -> bool {
+    if outputs.value_bytes() > BYTES_MAX {
+        return false;
+    }
     let (ids, rows) = (request.ids, request.dataset.rows());
     let groups = request.projection.groups();
     for wanted in groups {
@@ -81,10 +85,11 @@ pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &Outputs)
             }
         }
     }
-    if let Some(&first) = ids.iter().find(|row| **row < rows)
+    let mut there = ids.iter().filter(|row| **row < rows);
+    if let Some(&first) = there.next()
         && let Some(pages) = route.pinned(request.ownership.owner(first))
     {
-        pages.count_in_place((ids.len() * groups.len()) as u64);
+        pages.count_in_place(((1 + there.count()) * groups.len()) as u64);
     }
     true
 }

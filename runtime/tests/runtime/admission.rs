@@ -236,6 +236,53 @@ fn rows_that_expire_in_a_shard_are_not_read() {
 }
 
 #[test]
+fn a_take_that_could_not_end_before_its_deadline_is_not_begun() {
+    let (_dir, path) = written();
+    let store = Store::open(
+        &path,
+        Config {
+            queue_depth: 1,
+            merge_gap_bytes: 0,
+            ..config(1, READ_PATHS[0])
+        },
+    )
+    .unwrap();
+    let columns = store.projection(&["vector"]).unwrap();
+    let ids: Vec<u64> = (0..ROWS).step_by(2).collect();
+    let reads = || store.stats()[0].reads;
+    let take = |options| Box::pin(store.take_async(&ids, &columns, options));
+    // How long a take of these rows lasts alone, and how many reads it is.
+    let mut alone = Vec::new();
+    for _ in 0..3 {
+        let (started, before) = (Instant::now(), reads());
+        future::block_on(take(TakeOptions::default())).unwrap();
+        alone.push((started.elapsed(), reads() - before));
+    }
+    let (time, reads_alone) = alone.into_iter().min().unwrap();
+    let before = reads();
+    let mut first = take(TakeOptions::default());
+    assert!(poll_once(first.as_mut()).is_none());
+    // It has its turn in time, and needs as long again as the one before it.
+    let mut second = take(within(time + time / 2));
+    assert!(poll_once(second.as_mut()).is_none());
+    future::block_on(first).unwrap();
+    match future::block_on(second).unwrap_err() {
+        Error::DeadlineExceeded { rows_unread, rows } => {
+            assert_eq!((rows_unread, rows), (ROWS / 2, ROWS / 2));
+        }
+        error => panic!("{error}"),
+    }
+    assert_eq!(reads() - before, reads_alone);
+    // One that has time enough is served.
+    let mut first = take(TakeOptions::default());
+    assert!(poll_once(first.as_mut()).is_none());
+    let mut second = take(within(Duration::from_secs(3600)));
+    assert!(poll_once(second.as_mut()).is_none());
+    future::block_on(first).unwrap();
+    future::block_on(second).unwrap();
+}
+
+#[test]
 fn takes_larger_than_every_limit_are_served_window_by_window() {
     let (_dir, path) = written();
     for read_path in READ_PATHS {

@@ -1,14 +1,15 @@
 //! Code of callers inside a shard.
 
 use std::future::Future;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
 
 use futures_lite::future::{block_on, yield_now};
-use ringtake_runtime::{Error, ReadPathChoice, ShardId, Store, TakeOptions};
+use ringtake_runtime::{CacheChoice, Config, Error, ReadPathChoice, ShardId, Store, TakeOptions};
 
-use crate::dataset::{self, Shape};
-use crate::opened::{READ_PATHS, open, without_hanging};
+use crate::dataset::{self, COLUMNS, Shape};
+use crate::opened::{READ_PATHS, config, open, without_hanging};
 
 const ROWS: u64 = 2_000;
 const SHARDS: usize = 2;
@@ -183,4 +184,40 @@ fn the_last_handle_may_go_on_a_shard() {
         go.try_send(()).unwrap();
         without_hanging(move || heard.recv().unwrap());
     }
+}
+
+#[test]
+fn code_that_takes_pinned_rows_without_end_lets_others_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dataset");
+    dataset::write(&path, &Shape::of(3_000));
+    without_hanging(move || {
+        let config = Config {
+            cache: CacheChoice::Pinned,
+            ..config(1, ReadPathChoice::Auto)
+        };
+        let store = Store::open(&path, config).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let without_end = store.run_on(ShardId(0), |shard| async move {
+            let columns = shard.projection(&["short"]).unwrap();
+            let mut takes = 0_u64;
+            while !stopped.load(Ordering::Relaxed) {
+                shard.take(&[7], &columns).await.unwrap();
+                takes += 1;
+            }
+            takes
+        });
+        let others = async {
+            // Too many rows for the caller to copy them itself.
+            let ids: Vec<u64> = (0..3_000).collect();
+            let taken = store
+                .take_borrowed(&ids, &store.all_columns(), TakeOptions::default())
+                .await;
+            assert_eq!(taken.unwrap(), dataset::expected(&ids, &COLUMNS));
+            stop.store(true, Ordering::Relaxed);
+        };
+        let (takes, ()) = block_on(futures_lite::future::zip(without_end, others));
+        assert!(takes.unwrap() > 0);
+    });
 }

@@ -24,10 +24,7 @@ impl Source {
     /// # Errors
     /// What [`Store::open`] returns.
     pub fn open(path: &Path) -> Result<Source> {
-        let store = Store::open(
-            path,
-            Config::default(),
-        )?;
+        let store = Store::open(path, Config::default())?;
         Ok(Source {
             projection: store.all_columns(),
             store,

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::error::{Error, Result};
 
 const RINGTAKE: &str = "Ringtake";
+const PINNED: &str = "Ringtake, pinned";
 const NONE: &str = "n/a";
 
 /// What the table needs of a record.
@@ -44,12 +45,23 @@ struct Latency {
 #[derive(Debug, Clone, Deserialize)]
 struct Config {
     rows_per_query: u64,
+    #[serde(default)]
+    store: serde_json::Value,
 }
 
 impl Row {
     fn subject(&self) -> String {
         match self.workload.as_str() {
             "peer" => self.read_path.clone(),
+            _ if self
+                .config
+                .store
+                .get("cache")
+                .and_then(|cache| cache.as_str())
+                == Some("pinned") =>
+            {
+                PINNED.to_owned()
+            }
             _ => RINGTAKE.to_owned(),
         }
     }
@@ -82,7 +94,19 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     let mut text = String::new();
     for ((cache, per_query), subjects) in &kinds {
         let _ = writeln!(text, "{cache}, {per_query} rows a query\n");
-        let _ = writeln!(text, "{}\n", table(subjects));
+        let ours = [RINGTAKE, PINNED];
+        let measured = ours
+            .iter()
+            .filter(|ours| subjects.iter().any(|(name, _)| name == *ours));
+        // Without a run of ours there are no ratios.
+        let references: Vec<&str> = measured.copied().collect();
+        for reference in if references.is_empty() {
+            &ours[..1]
+        } else {
+            &references
+        } {
+            let _ = writeln!(text, "{}\n", table(subjects, reference));
+        }
         for reason in reasons(subjects) {
             let _ = writeln!(text, "- {reason}");
         }
@@ -108,10 +132,11 @@ fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
     &mut list[at].1
 }
 
-fn table(subjects: &[(String, Rounds)]) -> Table {
+/// All subjects, and their ratios to the one named `reference`.
+fn table(subjects: &[(String, Rounds)], reference: &str) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
+    let own = [
         "",
         "valid",
         "rows/s",
@@ -120,21 +145,20 @@ fn table(subjects: &[(String, Rounds)]) -> Table {
         "reads/row",
         "bytes/row",
         "p99 ms",
-        "Ringtake: rows/s ÷",
-        "Ringtake: CPU/row ÷",
-        "Ringtake: rows/s/core ÷",
-    ]);
+    ];
+    let ratios = ["rows/s", "CPU/row", "rows/s/core"].map(|what| format!("{reference}: {what} ÷"));
+    table.set_header(own.map(str::to_owned).into_iter().chain(ratios));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    let ringtake = subjects.iter().find(|(name, _)| name == RINGTAKE);
+    let reference = subjects.iter().find(|(name, _)| name == reference);
     for (name, rounds) in subjects {
         let of = |value: fn(&Row) -> Option<f64>, digits: usize| {
             let valid = rounds.iter().filter(|row| row.valid);
             print(median(valid.filter_map(value).collect()), digits)
         };
         let ratio = |value: fn(&Row) -> Option<f64>| {
-            let ours = ringtake.map(|(_, rounds)| rounds.as_slice());
+            let ours = reference.map(|(_, rounds)| rounds.as_slice());
             ratio(ours.unwrap_or_default(), rounds, value)
         };
         table.add_row([
@@ -261,5 +285,29 @@ mod tests {
             write(dir.path(), 1, "x", 50.0, true, "b"),
         ];
         assert!(matches!(of(&paths), Err(Error::DifferentRows { .. })));
+    }
+
+    #[test]
+    fn pinned_runs_are_a_subject_of_their_own_with_ratios_of_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let pinned = write(dir.path(), 1, RINGTAKE, 300.0, true, "a");
+        let record = std::fs::read_to_string(&pinned).unwrap();
+        let record = record.replace(
+            r#""rows_per_query":500"#,
+            r#""rows_per_query":500,"store":{"cache":"pinned"}"#,
+        );
+        std::fs::write(&pinned, record).unwrap();
+        let paths = [
+            write(dir.path(), 0, RINGTAKE, 100.0, true, "a"),
+            pinned,
+            write(dir.path(), 2, "x", 50.0, true, "a"),
+        ];
+        let text = of(&paths).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("| x")).collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(
+            lines[0].contains(" 2.00 ") && lines[1].contains(" 6.00 "),
+            "{text}"
+        );
     }
 }

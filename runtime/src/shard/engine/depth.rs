@@ -9,7 +9,7 @@
 //! Only epochs with rows waiting from end to end count, since otherwise it is the callers who set
 //! the rate. The clock is read twice per epoch.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::config::DepthControl;
 
@@ -23,6 +23,8 @@ const EPOCH_DEPTHS: u64 = 16;
 /// About how long an epoch is at least: drives that are held to a rate serve in bursts, which have
 /// to cancel out.
 const EPOCH_SECONDS_MIN: f64 = 0.1;
+/// The longest time between epochs of one trial.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -38,6 +40,8 @@ pub(super) struct Depth {
     settling: u64,
     /// Of the last epoch, in reads per second.
     rate: f64,
+    /// When the last epoch ended.
+    ended: Option<Instant>,
 }
 
 /// Where in a trial it is: at its own level, away, or back again.
@@ -79,6 +83,7 @@ impl Depth {
             epoch: None,
             settling: 0,
             rate: 0.0,
+            ended: None,
         }
     }
 
@@ -115,9 +120,7 @@ impl Depth {
             return;
         }
         if !saturated {
-            // What was measured before a pause says nothing of what comes after it.
             self.epoch = None;
-            self.stage = Stage::Before;
             return;
         }
         if self.settling > 0 {
@@ -129,15 +132,20 @@ impl Depth {
             .max((self.rate * EPOCH_SECONDS_MIN) as u64);
         match &mut self.epoch {
             None => {
-                self.epoch = Some(Epoch {
-                    started: clock(),
-                    reads: 0,
-                })
+                let started = clock();
+                let paused = self.ended.map(|ended| started.duration_since(ended));
+                if paused.is_some_and(|pause| pause > PAUSE_MAX) {
+                    self.start_over();
+                    return;
+                }
+                self.epoch = Some(Epoch { started, reads: 0 });
             }
             Some(epoch) => {
                 epoch.reads += reads;
                 if epoch.reads >= length {
-                    let seconds = (clock() - epoch.started).as_secs_f64();
+                    let ended = clock();
+                    let seconds = (ended - epoch.started).as_secs_f64();
+                    self.ended = Some(ended);
                     let rate = epoch.reads as f64 / seconds.max(1e-9);
                     self.epoch = None;
                     self.rate = rate;
@@ -145,6 +153,15 @@ impl Depth {
                 }
             }
         }
+    }
+
+    /// What was measured before a long pause says nothing of what comes after it.
+    fn start_over(&mut self) {
+        self.ended = None;
+        if matches!(self.stage, Stage::Trial { .. }) {
+            self.settling = u64::from(self.now());
+        }
+        self.stage = Stage::Before;
     }
 
     fn next_stage(&mut self, rate: f64) {
@@ -189,7 +206,6 @@ impl Depth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     /// A drive that serves `channels` reads at once in `base_s` each, with noise.
     struct Drive {
@@ -286,5 +302,42 @@ mod tests {
         }
         assert_eq!(idle.now(), 100);
         assert_eq!(Depth::new(DepthControl::Knee, 1).now(), 1);
+    }
+
+    #[test]
+    fn an_epoch_lasts_until_bursts_of_a_drive_cancel_out() {
+        let mut depth = Depth::new(DepthControl::Knee, 64);
+        let mut clock = Instant::now();
+        let mut epochs = 0;
+        // 100,000 reads/s for a second.
+        for _ in 0..10_000 {
+            clock += Duration::from_micros(100);
+            let ended = depth.ended;
+            depth.completed(10, true, || clock);
+            epochs += u32::from(depth.ended != ended);
+        }
+        // But for the first, whose rate nobody knew.
+        assert!((8..=12).contains(&epochs), "{epochs}");
+    }
+
+    #[test]
+    fn a_trial_goes_on_after_a_short_pause_and_starts_over_after_a_long_one() {
+        let in_trial = |pause: Duration| {
+            let mut depth = Depth::new(DepthControl::Knee, 64);
+            let mut clock = Instant::now();
+            while !matches!(depth.stage, Stage::Trial { .. }) {
+                clock += Duration::from_micros(100);
+                depth.completed(10, true, || clock);
+            }
+            depth.completed(10, false, || clock);
+            clock += pause;
+            for _ in 0..20 {
+                clock += Duration::from_micros(100);
+                depth.completed(10, true, || clock);
+            }
+            matches!(depth.stage, Stage::Trial { .. })
+        };
+        assert!(in_trial(Duration::from_millis(500)));
+        assert!(!in_trial(Duration::from_secs(2)));
     }
 }
