@@ -251,28 +251,32 @@ fn a_take_that_could_not_end_before_its_deadline_is_not_begun() {
     let ids: Vec<u64> = (0..ROWS).step_by(2).collect();
     let reads = || store.stats()[0].reads;
     let take = |options| Box::pin(store.take_async(&ids, &columns, options));
-    // How long a take of these rows lasts alone, and how many reads it is.
-    let mut alone = Vec::new();
-    for _ in 0..3 {
+    // Alone, and so again and again until one is refused before its deadline, which nothing else
+    // can do: if the machine is busy elsewhere it passes first, or the turn comes early.
+    let refused_early = (0..50).any(|_| {
         let (started, before) = (Instant::now(), reads());
         future::block_on(take(TakeOptions::default())).unwrap();
-        alone.push((started.elapsed(), reads() - before));
-    }
-    let (time, reads_alone) = alone.into_iter().min().unwrap();
-    let before = reads();
-    let mut first = take(TakeOptions::default());
-    assert!(poll_once(first.as_mut()).is_none());
-    // It has its turn in time, and needs as long again as the one before it.
-    let mut second = take(within(time + time / 2));
-    assert!(poll_once(second.as_mut()).is_none());
-    future::block_on(first).unwrap();
-    match future::block_on(second).unwrap_err() {
-        Error::DeadlineExceeded { rows_unread, rows } => {
-            assert_eq!((rows_unread, rows), (ROWS / 2, ROWS / 2));
+        let (time, reads_alone) = (started.elapsed(), reads() - before);
+        let before = reads();
+        let mut first = take(TakeOptions::default());
+        assert!(poll_once(first.as_mut()).is_none());
+        // It has its turn in time, and needs as long again as the one before it.
+        let options = within(2 * time);
+        let mut second = take(options);
+        assert!(poll_once(second.as_mut()).is_none());
+        future::block_on(first).unwrap();
+        let second = future::block_on(second);
+        let early = Instant::now() < options.deadline.unwrap();
+        match second {
+            Err(Error::DeadlineExceeded { rows_unread, rows }) if early => {
+                assert_eq!((rows_unread, rows), (ROWS / 2, ROWS / 2));
+                assert_eq!(reads() - before, reads_alone);
+                true
+            }
+            _ => false,
         }
-        error => panic!("{error}"),
-    }
-    assert_eq!(reads() - before, reads_alone);
+    });
+    assert!(refused_early);
     // One that has time enough is served.
     let mut first = take(TakeOptions::default());
     assert!(poll_once(first.as_mut()).is_none());

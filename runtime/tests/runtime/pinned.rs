@@ -186,6 +186,14 @@ fn few_pinned_rows_are_copied_by_the_caller_and_many_by_the_shards() {
         dataset::expected(&many, &COLUMNS)
     );
     assert_eq!((rows_in_place(&store), messages(&store)), (before, 3));
+    // Few rows of many bytes: each of these has 300,000.
+    let blobs = store.projection(&["blob"]).unwrap();
+    let large = [5; 20];
+    assert_eq!(
+        store.take(&large, &blobs).unwrap(),
+        dataset::expected(&large, &["blob"])
+    );
+    assert_eq!((rows_in_place(&store), messages(&store)), (before, 4));
 }
 
 #[test]
