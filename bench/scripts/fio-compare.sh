@@ -7,7 +7,7 @@
 # after the bench; the ratio printed is rows/s over the mean of the two. It says something
 # about the store where a row is one read, such as a vector of up to 4 KiB.
 # With --rate, R reads/s arrive at random at both, one row to a query, and the ratios are
-# those of p99 and p99.9. fio counts from the submission of a read and the bench from the
+# those of p50, p99 and p99.9. fio counts from the submission of a read and the bench from the
 # planned arrival of its query, so the bench is charged for more.
 # Needs fio with io_uring. BENCH names a bench binary; without it one is built.
 set -eu
@@ -71,14 +71,15 @@ reads_per_s() {
     fio_terse | cut -d';' -f8
 }
 
-# Reads per second, p99 and p99.9 in microseconds; the percentiles of reads come first.
+# Reads per second, p50, p99 and p99.9 in microseconds; the percentiles of reads come first.
 latencies() {
     fio_terse --rate_iops="$((rate / shards))" --rate_process=poisson | awk -F';' '{
         for (i = 1; i <= NF; i++) {
+            if (!p50 && $i ~ /^50\.000000%=/) { split($i, part, "="); p50 = part[2] }
             if (!p99 && $i ~ /^99\.000000%=/) { split($i, part, "="); p99 = part[2] }
             if (!p999 && $i ~ /^99\.900000%=/) { split($i, part, "="); p999 = part[2] }
         }
-        print $8, p99, p999
+        print $8, p50, p99, p999
     }'
 }
 
@@ -98,13 +99,13 @@ if [ -n "$rate" ]; then
     "$BENCH" file-read --dataset "$dataset" --cache cold --shards "$shards" --queue-depth "$depth" \
         --seconds "$seconds" --rows-per-query 1 --rate "$rate" --json "$record" "$@"
     after=$(latencies)
-    echo "$before $after $(field queries_per_s) $(latency p99) $(latency p999) $(field valid)" | awk '
-    NF != 10 { print "fio-compare: a number is missing: " $0; exit 1 }
+    echo "$before $after $(field queries_per_s) $(latency p50) $(latency p99) $(latency p999) $(field valid)" | awk '
+    NF != 13 { print "fio-compare: a number is missing: " $0; exit 1 }
     {
-        p99 = ($2 + $5) / 2; p999 = ($3 + $6) / 2
-        printf "\nfio    %d and %d reads/s, p99 %d and %d us, p99.9 %d and %d us\n", $1, $4, $2, $5, $3, $6
-        printf "bench  %d queries/s, p99 %d us, p99.9 %d us (valid: %s)\n", $7, $8, $9, $10
-        printf "p99 over fio: %.2f, p99.9 over fio: %.2f\n", $8 / p99, $9 / p999
+        p50 = ($2 + $6) / 2; p99 = ($3 + $7) / 2; p999 = ($4 + $8) / 2
+        printf "\nfio    %d and %d reads/s, p50 %d and %d us, p99 %d and %d us, p99.9 %d and %d us\n", $1, $5, $2, $6, $3, $7, $4, $8
+        printf "bench  %d queries/s, p50 %d us, p99 %d us, p99.9 %d us (valid: %s)\n", $9, $10, $11, $12, $13
+        printf "over fio: p50 %.2f, p99 %.2f, p99.9 %.2f\n", $10 / p50, $11 / p99, $12 / p999
     }'
     exit
 fi

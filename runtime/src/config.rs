@@ -51,7 +51,7 @@ pub struct Config {
     pub bytes_in_flight_max: u64,
     /// How long a shard that has nothing to do looks for work before it sleeps. Waking it takes
     /// tens of microseconds on some machines; looking takes its CPU. 0 to sleep at once, at most a
-    /// second.
+    /// second. The read path `glommio` always sleeps at once.
     pub spin_before_park: Duration,
 }
 

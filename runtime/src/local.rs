@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use ringtake_storage::dataset::Dataset;
+use ringtake_storage::layout::PAGE_BYTES;
 use ringtake_storage::projection::Projection;
 
 use crate::admission::Admission;
@@ -24,12 +25,13 @@ use crate::{Error, Result};
 pub(crate) struct LocalQueue {
     parts: RefCell<VecDeque<Part>>,
     tasks: Cell<usize>,
-    /// Pinned rows that such code has copied itself since it last let others run.
-    rows_in_place: Cell<u64>,
+    /// Rows, and pages of them, that such code has copied itself out of pinned memory since it
+    /// last let others run.
+    copied: Cell<u64>,
 }
 
 /// So many of those, and it lets others run.
-const ROWS_IN_TURN_MAX: u64 = 1024;
+const COPIED_IN_TURN_MAX: u64 = 1024;
 
 impl LocalQueue {
     pub(crate) fn push(&self, part: Part) {
@@ -44,12 +46,12 @@ impl LocalQueue {
         self.parts.borrow().is_empty()
     }
 
-    /// Whether code that has just copied `rows` rows itself should let others run: it has kept the
-    /// thread for long.
-    fn turn_is_over(&self, rows: u64) -> bool {
-        let copied = self.rows_in_place.get() + rows.max(1);
-        let over = copied >= ROWS_IN_TURN_MAX;
-        self.rows_in_place.set(if over { 0 } else { copied });
+    /// Whether code that has just copied `rows` rows of `bytes` bytes itself should let others
+    /// run: it has kept the thread for long.
+    fn turn_is_over(&self, rows: u64, bytes: u64) -> bool {
+        let copied = self.copied.get() + rows.max(1) + bytes / PAGE_BYTES;
+        let over = copied >= COPIED_IN_TURN_MAX;
+        self.copied.set(if over { 0 } else { copied });
         over
     }
 
@@ -177,8 +179,13 @@ impl LocalShard {
         };
         let outcome = take::batch(&request, self).await;
         // A take of pinned rows ends without waiting for anything.
-        if self.context.pinned.get().is_some() && self.queue.turn_is_over(ids.len() as u64) {
-            futures_lite::future::yield_now().await;
+        if self.context.pinned.get().is_some() {
+            let bytes = outcome
+                .as_ref()
+                .map_or(0, RecordBatch::get_array_memory_size);
+            if self.queue.turn_is_over(ids.len() as u64, bytes as u64) {
+                futures_lite::future::yield_now().await;
+            }
         }
         outcome
     }

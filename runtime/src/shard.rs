@@ -343,8 +343,9 @@ async fn run(
             idle_since = None;
             continue;
         }
-        if !context.spin_before_park.is_zero() {
-            // Awake, it hears of messages and completions without a system call of theirs.
+        // Awake, it hears of messages and completions without a system call of theirs. (Glommio's
+        // own reads move only while the loop rests.)
+        if !context.spin_before_park.is_zero() && parts.read_path != ReadPathChoice::Glommio {
             let since = *idle_since.get_or_insert_with(Instant::now);
             if since.elapsed() < context.spin_before_park {
                 std::hint::spin_loop();

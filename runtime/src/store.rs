@@ -283,7 +283,7 @@ impl Store {
     }
 
     /// [`Store::take_async`] for code that keeps the ids and the projection while it waits, so
-    /// that neither they nor the handle are cloned first. Dropping it does the same. The ids of
+    /// that neither they nor the handle are cloned first. Dropping it gives up and cancels as there. The ids of
     /// [`Error::Overloaded`] are empty, since the caller has them.
     ///
     /// # Errors
@@ -418,9 +418,9 @@ impl Store {
         }
     }
 
-    /// Ends the shards and waits for them. Pinned rows stay in memory until the last handle is
-    /// gone. What they have been handed already is finished
+    /// Ends the shards and waits for them. What they have been handed already is finished
     /// first; a take that has more to send, and every later one, fails with [`Error::Closed`].
+    /// Pinned rows stay in memory until the last handle is gone.
     pub fn close(&self) {
         self.core.close();
     }

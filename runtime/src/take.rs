@@ -39,9 +39,9 @@ pub struct TakeOptions {
     pub missing: Missing,
     /// What to do when the store is at its limits.
     pub when_full: WhenFull,
-    /// When the rows are of no more use: from then on none is read. A take that could not end
-    /// before, at the rate at which the store serves those that were there first, is not begun and
-    /// fails at once, since what it read would be in vain.
+    /// When the rows are of no more use: from then on none is read. Where others are served
+    /// first, each shard decides before the first read whether its rows will probably come in time,
+    /// and keeps half of the time left in hand; if not they are not read and the take fails.
     pub deadline: Option<Instant>,
     /// Whose reads go first.
     pub class: LatencyClass,

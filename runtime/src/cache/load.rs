@@ -18,6 +18,9 @@ use crate::shard::ShardContext;
 
 /// Bytes of a read. Drives reach their rate with less; more keeps a frame waiting.
 const READ_BYTES_MAX: u64 = 256 << 10;
+/// So many places that cannot be read, and no more are looked for within a run that fails: the
+/// drive is dying, and each attempt may take seconds.
+const UNREAD_MAX: usize = 64;
 /// Reads in flight, if the queue is that deep.
 const READS_MAX: u32 = 16;
 const WAIT: Duration = Duration::from_millis(100);
@@ -41,12 +44,13 @@ impl Run {
             pages: self.pages - first,
             ..self
         };
+        // On a stack the first one comes off first.
         [
+            second,
             Run {
                 pages: first,
                 ..self
             },
-            second,
         ]
     }
 }
@@ -138,7 +142,7 @@ pub(crate) async fn load(
             match completion.result {
                 Err(libc::EAGAIN | libc::EINTR) => again.push(run),
                 // One bad sector costs its own page, and none that fails once.
-                Err(_) if run.pages > 1 => again.extend(run.halves()),
+                Err(_) if run.pages > 1 && unread.len() < UNREAD_MAX => again.extend(run.halves()),
                 Err(errno) => unread.push((run, io::Error::from_raw_os_error(errno).to_string())),
                 Ok(bytes) => {
                     let got = u64::from(bytes) / PAGE_BYTES;
@@ -163,7 +167,8 @@ pub(crate) async fn load(
         futures_lite::future::yield_now().await;
     }
     drop(lent);
-    if let Some((run, reason)) = unread.first() {
+    let first = unread.iter().min_by_key(|(run, _)| (run.file, run.offset));
+    if let Some((run, reason)) = first {
         let pages: u64 = unread.iter().map(|(run, _)| run.pages).sum();
         warnings.push(format!(
             "{pages} pages are not in the cache, the first of them at byte {} of {}: {reason}",

@@ -461,7 +461,8 @@ impl<'a> Engine<'a> {
         let full = self.has_entries() && self.in_flight() >= FULL_QUEUE_SHARE && !self.can_plan();
         // Where tokens are left, they are for urgent reads that may come any time, and a deadline
         // may be about to pass.
-        let deep = self.tokens_free.is_empty() && self.next_deadline.is_none();
+        let calm = |deadline: Instant| deadline > Instant::now() + SURPLUS_WAIT;
+        let deep = self.tokens_free.is_empty() && self.next_deadline.is_none_or(calm);
         let surplus = match deep {
             true => self.in_flight().saturating_sub(BUSY_DRIVE_READS),
             false => 0,
@@ -529,6 +530,10 @@ impl<'a> Engine<'a> {
         let Some(next) = self.next_deadline else {
             return false;
         };
+        if !self.has_entries() {
+            self.next_deadline = None;
+            return false;
+        }
         let now = Instant::now();
         if now < next {
             return false;

@@ -28,7 +28,12 @@ enum Source<'a> {
 
 /// Whether it may be tried.
 pub(crate) fn may_fill(request: &Request<'_>, route: &impl Route) -> bool {
+    let widths = request.projection.columns().iter().map(|&column| {
+        let width = request.dataset.columns()[column].shape.width_bytes();
+        width.unwrap_or_default() as usize
+    });
     request.ids.len() <= ROWS_MAX
+        && widths.sum::<usize>() * request.ids.len() <= BYTES_MAX
         && route.pinned(route.shards().start).is_some()
         && !request.is_late()
 }

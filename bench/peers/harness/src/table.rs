@@ -94,18 +94,11 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     let mut text = String::new();
     for ((cache, per_query), subjects) in &kinds {
         let _ = writeln!(text, "{cache}, {per_query} rows a query\n");
-        let ours = [RINGTAKE, PINNED];
-        let measured = ours
-            .iter()
-            .filter(|ours| subjects.iter().any(|(name, _)| name == *ours));
-        // Without a run of ours there are no ratios.
-        let references: Vec<&str> = measured.copied().collect();
-        for reference in if references.is_empty() {
-            &ours[..1]
-        } else {
-            &references
-        } {
-            let _ = writeln!(text, "{}\n", table(subjects, reference));
+        let _ = writeln!(text, "{}\n", figures(subjects));
+        for ours in [RINGTAKE, PINNED] {
+            if let Some((_, rounds)) = subjects.iter().find(|(name, _)| name == ours) {
+                let _ = writeln!(text, "{}\n", ratios(subjects, ours, rounds));
+            }
         }
         for reason in reasons(subjects) {
             let _ = writeln!(text, "- {reason}");
@@ -132,11 +125,20 @@ fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
     &mut list[at].1
 }
 
-/// All subjects, and their ratios to the one named `reference`.
-fn table(subjects: &[(String, Rounds)], reference: &str) -> Table {
+/// A table with `header`.
+fn empty_table(header: impl IntoIterator<Item = String>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
-    let own = [
+    table.set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// Medians of each subject.
+fn figures(subjects: &[(String, Rounds)]) -> Table {
+    let header = [
         "",
         "valid",
         "rows/s",
@@ -146,20 +148,11 @@ fn table(subjects: &[(String, Rounds)], reference: &str) -> Table {
         "bytes/row",
         "p99 ms",
     ];
-    let ratios = ["rows/s", "CPU/row", "rows/s/core"].map(|what| format!("{reference}: {what} ÷"));
-    table.set_header(own.map(str::to_owned).into_iter().chain(ratios));
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let reference = subjects.iter().find(|(name, _)| name == reference);
+    let mut table = empty_table(header.map(str::to_owned));
     for (name, rounds) in subjects {
         let of = |value: fn(&Row) -> Option<f64>, digits: usize| {
             let valid = rounds.iter().filter(|row| row.valid);
             print(median(valid.filter_map(value).collect()), digits)
-        };
-        let ratio = |value: fn(&Row) -> Option<f64>| {
-            let ours = reference.map(|(_, rounds)| rounds.as_slice());
-            ratio(ours.unwrap_or_default(), rounds, value)
         };
         table.add_row([
             name.clone(),
@@ -174,9 +167,21 @@ fn table(subjects: &[(String, Rounds)], reference: &str) -> Table {
             of(|row| row.device_reads_per_row, 2),
             of(|row| row.device_bytes_per_row, 0),
             of(|row| Some(row.latency_us.p99 / 1e3), 2),
-            ratio(|row| Some(row.rows_per_s)),
-            ratio(|row| row.cpu_us_per_row),
-            ratio(|row| row.rows_per_s_per_core),
+        ]);
+    }
+    table
+}
+
+/// The subject named `ours`, measured in `rounds`, over each other.
+fn ratios(subjects: &[(String, Rounds)], ours: &str, rounds: &[Row]) -> Table {
+    let header = ["rows/s", "CPU/row", "rows/s/core"].map(str::to_owned);
+    let mut table = empty_table([format!("{ours} ÷")].into_iter().chain(header));
+    for (name, theirs) in subjects.iter().filter(|(name, _)| name != ours) {
+        table.add_row([
+            name.clone(),
+            ratio(rounds, theirs, |row| Some(row.rows_per_s)),
+            ratio(rounds, theirs, |row| row.cpu_us_per_row),
+            ratio(rounds, theirs, |row| row.rows_per_s_per_core),
         ]);
     }
     table
@@ -265,10 +270,10 @@ mod tests {
             write(dir.path(), 3, "x", 9_999.0, false, "a"),
         ];
         let text = of(&paths).unwrap();
-        let line = text.lines().find(|line| line.contains("| x")).unwrap();
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("| x")).collect();
         assert!(
-            line.contains("1/2") && line.contains(" 50 ") && line.contains("2.00"),
-            "{line}"
+            lines[0].contains("1/2") && lines[0].contains(" 50 ") && lines[1].contains("2.00"),
+            "{text}"
         );
         assert!(!text.contains("9999"), "{text}");
         assert!(
@@ -304,9 +309,9 @@ mod tests {
         ];
         let text = of(&paths).unwrap();
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("| x")).collect();
-        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines.len(), 3, "{text}");
         assert!(
-            lines[0].contains(" 2.00 ") && lines[1].contains(" 6.00 "),
+            lines[1].contains(" 2.00 ") && lines[2].contains(" 6.00 "),
             "{text}"
         );
     }

@@ -42,6 +42,8 @@ pub(super) struct Depth {
     rate: f64,
     /// When the last epoch ended.
     ended: Option<Instant>,
+    /// Rows have not been waiting all the time since.
+    paused: bool,
 }
 
 /// Where in a trial it is: at its own level, away, or back again.
@@ -84,6 +86,7 @@ impl Depth {
             settling: 0,
             rate: 0.0,
             ended: None,
+            paused: false,
         }
     }
 
@@ -121,6 +124,7 @@ impl Depth {
         }
         if !saturated {
             self.epoch = None;
+            self.paused = true;
             return;
         }
         if self.settling > 0 {
@@ -133,8 +137,10 @@ impl Depth {
         match &mut self.epoch {
             None => {
                 let started = clock();
-                let paused = self.ended.map(|ended| started.duration_since(ended));
-                if paused.is_some_and(|pause| pause > PAUSE_MAX) {
+                // A slow drive alone may take that long to settle.
+                let paused = std::mem::take(&mut self.paused);
+                let since = self.ended.map(|ended| started.duration_since(ended));
+                if paused && since.is_some_and(|since| since > PAUSE_MAX) {
                     self.start_over();
                     return;
                 }
@@ -339,5 +345,17 @@ mod tests {
         };
         assert!(in_trial(Duration::from_millis(500)));
         assert!(!in_trial(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_slow_drive_is_tried_too() {
+        let mut depth = Depth::new(DepthControl::Knee, 64);
+        let mut clock = Instant::now();
+        // 50 reads/s at every depth: one at a time is as good.
+        for _ in 0..2_000_000 {
+            clock += Duration::from_millis(20);
+            depth.completed(1, true, || clock);
+        }
+        assert_eq!(settled(&depth), 1);
     }
 }
