@@ -119,8 +119,18 @@ const LATE_SHARE_MAX: f64 = 0.1;
 const ACHIEVED_SHARE_MIN: f64 = 0.95;
 
 fn late_generator(record: &Record) -> Option<String> {
-    let late_us = record.open_loop?.start_late_us.p99;
+    let open_loop = record.open_loop?;
+    let late_us = open_loop.start_late_us.p99;
     let latency_us = record.latency_us.p99;
+    if let Some(deadline_ms) = open_loop.deadline_ms
+        && late_us > deadline_ms * 1e3 / 2.0
+    {
+        return Some(format!(
+            "the generator was late: one query of 100 started {late_us:.0} µs or more after its time, \
+             of {deadline_ms} ms it had, so the clients were the limit and not the store; \
+             give them more --threads, or a lower --rate"
+        ));
+    }
     (late_us > latency_us * LATE_SHARE_MAX).then(|| {
         format!(
             "the generator was late: one query of 100 started {late_us:.0} µs or more after its time, \
@@ -234,6 +244,10 @@ mod tests {
         let open_loop = record.open_loop.as_mut().unwrap();
         open_loop.start_late_us.p99 *= 3.0;
         assert!(said(&record, FACTS).contains("generator was late"));
+        let mut overload = record.clone();
+        let open_loop = overload.open_loop.as_mut().unwrap();
+        open_loop.deadline_ms = Some(open_loop.start_late_us.p99 / 1e3);
+        assert!(said(&overload, FACTS).contains("the clients were the limit"));
         let open_loop = record.open_loop.as_mut().unwrap();
         open_loop.start_late_us.p99 = 0.0;
         open_loop.rate_achieved_per_s = 94.0;

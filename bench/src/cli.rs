@@ -489,8 +489,8 @@ fn parse_scheduler(text: &str) -> Result<Scheduler, String> {
 
 fn parse_cache_bytes(text: &str) -> Result<CacheChoice, String> {
     match CacheChoice::from_str(text) {
-        Ok(CacheChoice::Off) => Err("a run with caches needs them; give a size or `pinned`".into()),
-        choice => choice.map_err(|error| error.to_string()),
+        Ok(choice @ (CacheChoice::Bytes(_) | CacheChoice::Pinned)) => Ok(choice),
+        _ => Err("give a size such as 4GiB, or `pinned`; `--cache cold` runs without".to_owned()),
     }
 }
 

@@ -15,6 +15,9 @@ pub enum Error {
     /// What is measured has a sentence of its own.
     #[error(transparent)]
     Subject(Box<dyn std::error::Error + Send + Sync>),
+    /// A cache for a run that has none.
+    #[error("a cold run has no cache; give `--cache-bytes` with `--cache warm` or `--cache mixed`")]
+    ColdCache,
     /// A directory that is not there, or holds no manifest.
     #[error(
         "`{path}` is not a dataset; give a directory that `ringtake import` or `ringtake generate` has made"

@@ -69,6 +69,9 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
 
 fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<Config, Error> {
     let default = Config::default();
+    if args.cache == Cache::Cold && args.cache_bytes.is_some() {
+        return Err(Error::ColdCache);
+    }
     Ok(Config {
         shards: Some(args.shards.unwrap_or_else(|| allowed_cpus().usable())),
         cpus: match Clocks::of_this_machine().cpus_for_shards() {

@@ -96,7 +96,7 @@ pub(crate) fn run(args: &QuickArgs, interrupted: &AtomicBool) -> Result<(), Erro
 
 fn tell(json: Option<&Path>, records: &[Record]) -> Result<(), Error> {
     let text = report(records)
-        + "\nMeasure your own data: `ringtake import SOURCE DATASET`, then `bench file-read --dataset DATASET`.\n";
+        + "\nMeasure your own data: `ringtake import SOURCE DATASET`, then `cargo run --release --bin bench -- file-read --dataset DATASET`.\n";
     emit(json, &text, &records)
 }
 

@@ -226,6 +226,10 @@ fn what_cannot_be_measured_is_refused_in_one_sentence_with_status_one() {
         ),
         (&["--dataset", dataset, "--shards", "0"], "shards"),
         (
+            &["--dataset", dataset, "--cache-bytes", "pinned"],
+            "a cold run has no cache",
+        ),
+        (
             &[
                 "--dataset",
                 dataset,

@@ -30,6 +30,7 @@ use crate::outputs::Outputs;
 use crate::part::{Part, Progress};
 use crate::prefetch;
 use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
+use crate::stats::ShardCounters;
 use depth::Depth;
 use hits::{HITS_IN_TURN_MAX, deliver_hits};
 use sharing::{InFlightPages, Waiter};
@@ -110,8 +111,16 @@ struct Active {
     /// How the cache counts its use of pages.
     asks: Use,
     /// Where it has a deadline and no read of it has been planned yet: since when it waits, and
-    /// the rows the shard had delivered by then.
-    waits: Option<(Instant, u64)>,
+    /// what the shard had delivered by then.
+    waits: Option<Waits>,
+}
+
+/// What a part saw when it began to wait.
+#[derive(Clone, Copy)]
+struct Waits {
+    since: Instant,
+    rows: u64,
+    cache_hits: u64,
 }
 
 impl Active {
@@ -131,10 +140,21 @@ impl Active {
     /// served others while it waited, it could not end before its deadline. Reading what cannot be
     /// in time would make what comes after it late too, and so on for as long as more is asked
     /// for than the drive can give.
-    fn is_hopeless(&mut self, reads_before: u32, delivered_now: u64) -> bool {
-        let Some((since, delivered)) = self.waits.take() else {
-            return false;
-        };
+    fn is_hopeless(&mut self, reads_before: u32, counters: &ShardCounters) -> bool {
+        let waits = self.waits.take();
+        waits.is_some_and(|waits| self.comes_too_late(waits, reads_before, counters))
+    }
+
+    /// The same before the cache is asked, where all that was served meanwhile came from there:
+    /// the rate is the memory's then.
+    fn is_hopeless_in_memory(&self, counters: &ShardCounters) -> bool {
+        self.waits.is_some_and(|waits| {
+            counters.rows.get() - waits.rows == counters.cache_hits.get() - waits.cache_hits
+                && self.comes_too_late(waits, 0, counters)
+        })
+    }
+
+    fn comes_too_late(&self, waits: Waits, reads_before: u32, counters: &ShardCounters) -> bool {
         let Some(deadline) = self.part.deadline() else {
             return false;
         };
@@ -142,8 +162,8 @@ impl Active {
         let rows = self.part.entries.len() * groups_left - self.next;
         let now = Instant::now();
         let queued = Queued {
-            waited: now - since,
-            served: delivered_now - delivered,
+            waited: now - waits.since,
+            served: counters.rows.get() - waits.rows,
         };
         let left = deadline.saturating_duration_since(now);
         queued.cannot_end_in(left, rows as u64, reads_before)
@@ -359,10 +379,11 @@ impl<'a> Engine<'a> {
             _ => Use::Bulk,
         };
         // Of a take's later windows something has been read already.
-        let waits = part
-            .deadline()
-            .filter(|_| part.base == 0)
-            .map(|_| (Instant::now(), self.context.counters.rows.get()));
+        let waits = part.deadline().filter(|_| part.base == 0).map(|_| Waits {
+            since: Instant::now(),
+            rows: self.context.counters.rows.get(),
+            cache_hits: self.context.counters.cache_hits.get(),
+        });
         let active = Active {
             waits,
             part,
@@ -595,6 +616,8 @@ impl<'a> Engine<'a> {
         } else if active.part.progress().is_some_and(Progress::is_late) {
             // Another part of the same take comes too late.
             self.give_up_late(id);
+        } else if active.is_hopeless_in_memory(&self.context.counters) {
+            self.give_up_late(id);
         }
         let reads_before = self.in_flight();
         let Some(active) = self.actives[id as usize].as_mut() else {
@@ -618,7 +641,7 @@ impl<'a> Engine<'a> {
                 active.next = 0;
                 continue;
             }
-            if active.is_hopeless(reads_before, self.context.counters.rows.get()) {
+            if active.is_hopeless(reads_before, &self.context.counters) {
                 let rows = active.give_up();
                 note_late(self.context, active, rows);
                 continue;
