@@ -59,30 +59,35 @@ pub(crate) fn prepare(source: &Source, path: &Path) -> Result<()> {
 pub(crate) fn measure(run: &Run) -> Result<Record> {
     let dir = run.storage(STORAGE)?;
     let path = dir.join(FILE);
-    run.measure(Calls::Blocking, Chill::Once, &[path.clone()], || {
-        let bytes = fs::metadata(&path)
-            .map_err(Error::io("look at", &path))?
-            .len();
-        let env = open(&dir, bytes as usize, EnvFlags::NO_READ_AHEAD)?;
-        let txn = env.clone().static_read_txn().map_err(Error::peer(PEER))?;
-        let rows: Rows = env
-            .open_database(&txn, None)
-            .map_err(Error::peer(PEER))?
-            .ok_or_else(|| Error::NotPrepared {
-                path: dir.clone(),
-                storage: STORAGE,
-            })?;
-        if run.cache() == Cache::Cold {
-            load_tree(&rows, &txn)?;
-        }
-        drop(txn);
-        Ok(Lmdb {
-            layout: flat_file::layout(&dir)?,
-            path,
-            env,
-            rows,
-        })
-    })
+    run.measure(
+        Calls::Blocking,
+        Chill::Once,
+        std::slice::from_ref(&path),
+        || {
+            let bytes = fs::metadata(&path)
+                .map_err(Error::io("look at", &path))?
+                .len();
+            let env = open(&dir, bytes as usize, EnvFlags::NO_READ_AHEAD)?;
+            let txn = env.clone().static_read_txn().map_err(Error::peer(PEER))?;
+            let rows: Rows = env
+                .open_database(&txn, None)
+                .map_err(Error::peer(PEER))?
+                .ok_or_else(|| Error::NotPrepared {
+                    path: dir.clone(),
+                    storage: STORAGE,
+                })?;
+            if run.cache() == Cache::Cold {
+                load_tree(&rows, &txn)?;
+            }
+            drop(txn);
+            Ok(Lmdb {
+                layout: flat_file::layout(&dir)?,
+                path: path.clone(),
+                env,
+                rows,
+            })
+        },
+    )
 }
 
 /// Walks the keys, so that the tree is in memory and the rows are not: so it is in a program

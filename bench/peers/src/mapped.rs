@@ -15,20 +15,25 @@ pub(crate) const PEER: &str = "mmap";
 pub(crate) fn measure(run: &Run) -> Result<Record> {
     let dir = run.storage(flat_file::STORAGE)?;
     let path = dir.join(flat_file::ROWS);
-    run.measure(Calls::Blocking, Chill::Once, &[path.clone()], || {
-        let layout = flat_file::layout(&dir)?;
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        // SAFETY: nothing writes a storage once it has its name, and this program only reads.
-        let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
-        map.advise(Advice::Random)
-            .map_err(Error::io("map", &path))?;
-        Ok(Mapped {
-            stride_bytes: flat_file::stride_bytes(&layout),
-            path,
-            layout,
-            map,
-        })
-    })
+    run.measure(
+        Calls::Blocking,
+        Chill::Once,
+        std::slice::from_ref(&path),
+        || {
+            let layout = flat_file::layout(&dir)?;
+            let file = File::open(&path).map_err(Error::io("open", &path))?;
+            // SAFETY: nothing writes a storage once it has its name, and this program only reads.
+            let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", &path))?;
+            map.advise(Advice::Random)
+                .map_err(Error::io("map", &path))?;
+            Ok(Mapped {
+                stride_bytes: flat_file::stride_bytes(&layout),
+                path: path.clone(),
+                layout,
+                map,
+            })
+        },
+    )
 }
 
 struct Mapped {

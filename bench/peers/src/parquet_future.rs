@@ -25,16 +25,21 @@ pub(crate) const PEER: &str = "parquet-async";
 
 pub(crate) fn measure(run: &Run) -> Result<Record> {
     let path = run.storage(parquet_file::STORAGE)?;
-    run.measure(Calls::Futures, Chill::Direct, &[path.clone()], || {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(run.threads().get())
-            .build()
-            .map_err(Error::io("start", "tokio"))?;
-        Ok(ParquetFuture {
-            opened: Opened::at(&path, run.cache())?,
-            runtime,
-        })
-    })
+    run.measure(
+        Calls::Futures,
+        Chill::Direct,
+        std::slice::from_ref(&path),
+        || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(run.threads().get())
+                .build()
+                .map_err(Error::io("start", "tokio"))?;
+            Ok(ParquetFuture {
+                opened: Opened::at(&path, run.cache())?,
+                runtime,
+            })
+        },
+    )
 }
 
 struct ParquetFuture {

@@ -13,9 +13,12 @@ pub(crate) const PEER: &str = "parquet-sync";
 
 pub(crate) fn measure(run: &Run) -> Result<Record> {
     let path = run.storage(parquet_file::STORAGE)?;
-    run.measure(Calls::Blocking, Chill::Direct, &[path.clone()], || {
-        Ok(ParquetSync(Opened::at(&path, run.cache())?))
-    })
+    run.measure(
+        Calls::Blocking,
+        Chill::Direct,
+        std::slice::from_ref(&path),
+        || Ok(ParquetSync(Opened::at(&path, run.cache())?)),
+    )
 }
 
 struct ParquetSync(Opened);

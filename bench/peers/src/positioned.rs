@@ -16,19 +16,24 @@ pub(crate) const PEER: &str = "pread";
 pub(crate) fn measure(run: &Run) -> Result<Record> {
     let dir = run.storage(flat_file::STORAGE)?;
     let path = dir.join(flat_file::ROWS);
-    run.measure(Calls::Blocking, Chill::Emptied, &[path.clone()], || {
-        let layout = flat_file::layout(&dir)?;
-        let file = File::open(&path).map_err(Error::io("open", &path))?;
-        // No reading ahead: the next row asked for is somewhere else.
-        fadvise(&file, 0, None, Advice::Random)
-            .map_err(|error| Error::io("advise on", &path)(error.into()))?;
-        Ok(Positioned {
-            stride_bytes: flat_file::stride_bytes(&layout),
-            path,
-            layout,
-            file,
-        })
-    })
+    run.measure(
+        Calls::Blocking,
+        Chill::Emptied,
+        std::slice::from_ref(&path),
+        || {
+            let layout = flat_file::layout(&dir)?;
+            let file = File::open(&path).map_err(Error::io("open", &path))?;
+            // No reading ahead: the next row asked for is somewhere else.
+            fadvise(&file, 0, None, Advice::Random)
+                .map_err(|error| Error::io("advise on", &path)(error.into()))?;
+            Ok(Positioned {
+                stride_bytes: flat_file::stride_bytes(&layout),
+                path: path.clone(),
+                layout,
+                file,
+            })
+        },
+    )
 }
 
 struct Positioned {

@@ -1,5 +1,7 @@
 //! Futures of a store need no runtime, so they work under tokio too.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};

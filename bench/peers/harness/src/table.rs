@@ -70,11 +70,14 @@ impl Row {
 /// All rounds of one subject in one kind of run.
 type Rounds = Vec<Row>;
 
+/// The cache of a kind of run and the rows of its queries.
+type Kind = (String, u64);
+
 /// The table of the records in `paths`.
 pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     let mut checksums = BTreeMap::new();
     // In the order of their first record.
-    let mut kinds: Vec<((String, u64), Vec<(String, Rounds)>)> = Vec::new();
+    let mut kinds: Vec<(Kind, Vec<(String, Rounds)>)> = Vec::new();
     for path in paths {
         let row = read(path)?;
         let per_query = row.config.rows_per_query;
