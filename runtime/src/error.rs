@@ -83,8 +83,8 @@ pub enum Error {
         /// them.
         ids: Vec<u64>,
     },
-    /// A deadline that passed before all rows had been read, or probably
-    /// would have, at the rate at which those before it were served. No row is read after this.
+    /// A deadline that passed before all rows had been read, or probably would have, at the rate
+    /// at which those before it were served. No row is read after this.
     #[error(
         "{rows_unread} of {rows} rows were not read, since they would have come after the deadline; allow more time, or ask for fewer rows at once"
     )]

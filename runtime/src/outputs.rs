@@ -2,7 +2,8 @@
 //!
 //! Soundness rests on one invariant: **each (column, place) is written by one shard only**. A
 //! take makes exactly one [`Entry`](ringtake_storage::plan::Entry) per place and hands it to
-//! exactly one part (`take.rs`), and a part belongs to one shard. Everything else — bounds,
+//! exactly one part (`take.rs`), and a part belongs to one shard; or its caller fills every place
+//! itself, before anybody else has the outputs (`take/in_place.rs`). Everything else — bounds,
 //! widths, lifetimes of owned memory — is checked or owned here.
 
 use std::ptr::NonNull;

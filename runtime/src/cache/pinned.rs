@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crossbeam_utils::CachePadded;
 use ringtake_storage::dataset::{Extent, Locator};
 
 use super::{Found, PageCache, bit};
@@ -18,14 +19,9 @@ pub(crate) struct PinnedPages {
 
 /// A sum to which many threads add: each adds to a part that it shares with few others.
 #[derive(Debug, Default)]
-struct InPlace([Stripe; STRIPES]);
+struct InPlace([CachePadded<AtomicU64>; STRIPES]);
 
 const STRIPES: usize = 16;
-
-/// On cache lines of its own, and on those a processor fetches along with them.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Stripe(AtomicU64);
 
 impl InPlace {
     fn add(&self, by: u64) {
@@ -35,12 +31,12 @@ impl InPlace {
         }
         // A thread that is ending may have no number any more.
         let thread = THREAD.try_with(|thread| *thread).unwrap_or_default();
-        self.0[thread % STRIPES].0.fetch_add(by, Ordering::Relaxed);
+        self.0[thread % STRIPES].fetch_add(by, Ordering::Relaxed);
     }
 
     fn sum(&self) -> u64 {
         let parts = self.0.iter();
-        parts.map(|part| part.0.load(Ordering::Relaxed)).sum()
+        parts.map(|part| part.load(Ordering::Relaxed)).sum()
     }
 }
 

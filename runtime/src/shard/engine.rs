@@ -613,10 +613,10 @@ impl<'a> Engine<'a> {
         if cancelled {
             let rows = active.give_up();
             self.context.counters.rows_cancelled.add(rows);
-        } else if active.part.progress().is_some_and(Progress::is_late) {
-            // Another part of the same take comes too late.
-            self.give_up_late(id);
-        } else if active.is_hopeless_in_memory(&self.context.counters) {
+        } else if active.part.progress().is_some_and(Progress::is_late)
+            || active.is_hopeless_in_memory(&self.context.counters)
+        {
+            // It comes too late, or another part of the same take does.
             self.give_up_late(id);
         }
         let reads_before = self.in_flight();

@@ -13,8 +13,8 @@ use arrow::array::RecordBatch;
 use futures_lite::future;
 use rand::Rng;
 use ringtake_runtime::{
-    AdmissionStats, ClassStats, Config, Error, LatencyClass, ReadPathChoice, ShardId, ShardStats,
-    Store, TakeOptions, WhenFull,
+    AdmissionStats, CacheChoice, ClassStats, Config, Error, LatencyClass, ReadPathChoice, ShardId,
+    ShardStats, Store, TakeOptions, WhenFull,
 };
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -284,6 +284,41 @@ fn a_take_that_could_not_end_before_its_deadline_is_not_begun() {
     assert!(poll_once(second.as_mut()).is_none());
     future::block_on(first).unwrap();
     future::block_on(second).unwrap();
+}
+
+#[test]
+fn a_take_from_memory_that_could_not_end_before_its_deadline_is_not_begun() {
+    let (_dir, path) = written();
+    let store = Store::open(
+        &path,
+        Config {
+            cache: CacheChoice::Bytes(64 << 20),
+            ..config(1, READ_PATHS[0])
+        },
+    )
+    .unwrap();
+    let columns = store.projection(&["short"]).unwrap();
+    let ids: Vec<u64> = (0..ROWS).cycle().take(60_000).collect();
+    let take = |options| Box::pin(store.take_async(&ids, &columns, options));
+    future::block_on(take(TakeOptions::default())).unwrap();
+    let reads = store.stats()[0].reads;
+    // As above: nothing else refuses it before its deadline.
+    let refused_early = (0..200).any(|_| {
+        let started = Instant::now();
+        future::block_on(take(TakeOptions::default())).unwrap();
+        let time = started.elapsed();
+        let mut first = take(TakeOptions::default());
+        assert!(poll_once(first.as_mut()).is_none());
+        let options = within(2 * time);
+        let mut second = take(options);
+        assert!(poll_once(second.as_mut()).is_none());
+        future::block_on(first).unwrap();
+        let second = future::block_on(second);
+        let early = Instant::now() < options.deadline.unwrap();
+        early && matches!(second, Err(Error::DeadlineExceeded { .. }))
+    });
+    assert!(refused_early);
+    assert_eq!(store.stats()[0].reads, reads);
 }
 
 #[test]
