@@ -53,6 +53,10 @@ pub struct Config {
     /// tens of microseconds on some machines; looking takes its CPU. 0 to sleep at once, at most a
     /// second. The read path `glommio` always sleeps at once.
     pub spin_before_park: Duration,
+    /// Whether the time of each stage of a search is counted, for
+    /// [`Store::search_stages`](crate::Store::search_stages). Two looks at the clock for each row
+    /// that is read.
+    pub stage_times: bool,
 }
 
 impl Default for Config {
@@ -74,6 +78,7 @@ impl Default for Config {
             reads_in_flight_max: 1 << 22,
             bytes_in_flight_max: 4 << 30,
             spin_before_park: Duration::ZERO,
+            stage_times: false,
         }
     }
 }
@@ -455,6 +460,8 @@ pub struct ResolvedConfig {
     pub bytes_in_flight_max: u64,
     /// How long an idle shard looks for work before it sleeps.
     pub spin_before_park: Duration,
+    /// Whether the time of each stage of a search is counted.
+    pub stage_times: bool,
 }
 
 impl fmt::Display for ResolvedConfig {
@@ -474,7 +481,8 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "takes_in_flight_max = {}", self.takes_in_flight_max)?;
         writeln!(f, "reads_in_flight_max = {}", self.reads_in_flight_max)?;
         writeln!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)?;
-        write!(f, "spin_before_park = {:?}", self.spin_before_park)
+        writeln!(f, "spin_before_park = {:?}", self.spin_before_park)?;
+        write!(f, "stage_times = {}", self.stage_times)
     }
 }
 

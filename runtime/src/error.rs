@@ -11,6 +11,9 @@ pub enum Error {
     /// The dataset, or what Arrow makes of it.
     #[error(transparent)]
     Storage(#[from] ringtake_storage::Error),
+    /// A search that cannot be made.
+    #[error(transparent)]
+    Search(#[from] crate::search::SearchError),
     /// A configuration that cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -102,6 +105,9 @@ pub enum Error {
         /// The operating system's reason.
         reason: String,
     },
+    /// Whoever watched the build of an index ended it. Nothing of it is left.
+    #[error("the build of the index was stopped; an index from before is still in its place")]
+    Stopped,
     /// The store was closed, or the shard's thread ended.
     #[error("the store is closed; open it again")]
     Closed,

@@ -28,6 +28,7 @@ pub mod probe;
 mod read_path;
 mod results;
 mod route;
+mod search;
 mod shard;
 mod stats;
 mod store;
@@ -48,6 +49,10 @@ pub use lock::locks_taken;
 pub use outputs::ColumnBuffer;
 pub use ringtake_storage::projection::{Missing, Projection};
 pub use route::ShardId;
+pub use search::{
+    Axes, BuildProgress, DISTANCE_COLUMN, IndexInfo, IndexOptions, InspectedIndex, ROW_ID_COLUMN,
+    RowFilter, SearchError, SearchParams, SearchStages, inspect_indexes,
+};
 pub use shard::ShardInfo;
 pub use stats::ShardStats;
 pub use store::{Store, StoreInfo};

@@ -1,8 +1,10 @@
-//! What crosses threads: the rows one shard has to bring for one window of a take, and the
-//! news that it has.
+//! What crosses threads: the rows one shard has to bring for one window of a take, or to find for
+//! a search, and the news that it has.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
@@ -14,6 +16,7 @@ use crate::admission::{LatencyClass, Permit};
 use crate::error::{FAULTS_MAX, RowFault};
 use crate::lock::lock;
 use crate::outputs::Outputs;
+use crate::search::nearest::Nearest;
 
 /// The state of a take that its shards and its caller share.
 #[derive(Debug, Default)]
@@ -66,12 +69,20 @@ impl Progress {
         self.rows_expired.load(Ordering::Relaxed) > 0
     }
 
-    pub(crate) fn windows_done(&self) -> usize {
-        self.windows_done.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn waker(&self) -> &AtomicWaker {
-        &self.waker
+    /// Waits until `windows` windows are done.
+    pub(crate) async fn finished(&self, windows: usize) {
+        poll_fn(|context| {
+            let done = || self.windows_done.load(Ordering::Acquire) >= windows;
+            if done() {
+                return Poll::Ready(());
+            }
+            self.waker.register(context.waker());
+            if done() {
+                return Poll::Ready(());
+            }
+            Poll::Pending
+        })
+        .await;
     }
 
     pub(crate) fn cancel(&self) {
@@ -135,7 +146,17 @@ impl Window {
     }
 }
 
-/// The rows of one window that one shard owns.
+/// What becomes of the rows of a part.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    /// Each goes to its place in the result of a take.
+    Rows(Arc<Outputs>),
+    /// Their distances to the query of a search are kept.
+    Nearest(Box<Nearest>),
+}
+
+/// The rows of one window that one shard owns; of a search, the shard's share, whose rows are not
+/// known before it has scanned its codes.
 #[derive(Debug)]
 pub(crate) struct Part {
     /// Rows and their places; the shard sorts them.
@@ -143,7 +164,8 @@ pub(crate) struct Part {
     /// The first place of the window in the output.
     pub(crate) base: usize,
     pub(crate) projection: Projection,
-    outputs: Option<Arc<Outputs>>,
+    /// There until the part is finished.
+    sink: Option<Sink>,
     window: Option<Arc<Window>>,
 }
 
@@ -152,26 +174,40 @@ impl Part {
         entries: Vec<Entry>,
         base: usize,
         projection: Projection,
-        outputs: Arc<Outputs>,
+        sink: Sink,
         window: Arc<Window>,
     ) -> Part {
         Part {
             entries,
             base,
             projection,
-            outputs: Some(outputs),
+            sink: Some(sink),
             window: Some(window),
         }
     }
 
-    /// Where the rows go. There until the part is finished.
+    /// Where the rows of a take go.
     pub(crate) fn outputs(&self) -> Option<&Outputs> {
-        self.outputs.as_deref()
+        match &self.sink {
+            Some(Sink::Rows(outputs)) => Some(outputs),
+            _ => None,
+        }
     }
 
     /// The same, to be kept beyond the part: for a shard that ends with reads in flight.
     pub(crate) fn share_outputs(&self) -> Option<Arc<Outputs>> {
-        self.outputs.clone()
+        match &self.sink {
+            Some(Sink::Rows(outputs)) => Some(outputs.clone()),
+            _ => None,
+        }
+    }
+
+    /// What a search has found.
+    pub(crate) fn nearest(&mut self) -> Option<&mut Nearest> {
+        match &mut self.sink {
+            Some(Sink::Nearest(nearest)) => Some(nearest),
+            _ => None,
+        }
     }
 
     pub(crate) fn progress(&self) -> Option<&Progress> {
@@ -188,6 +224,9 @@ impl Part {
 
     /// Tells the caller that all rows of this part are in their places, or noted as faults.
     pub(crate) fn finish(mut self) {
+        if let Some(Sink::Nearest(nearest)) = &mut self.sink {
+            nearest.publish(&self.entries);
+        }
         self.signal();
     }
 
@@ -197,7 +236,7 @@ impl Part {
         };
         // The caller takes the outputs apart once it has heard of all windows, so they are let
         // go first.
-        drop(self.outputs.take());
+        drop(self.sink.take());
         if window.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
             // Before the caller hears of it, so that its next take finds the permit free.
             window.permit.release();

@@ -36,6 +36,9 @@ use crate::read_path::parts::Parts;
 use crate::read_path::shared_rings::SharedRings;
 use crate::results::ResultMemory;
 use crate::route::{Ownership, ShardId};
+use crate::search::StageTimes;
+use crate::search::codes::ShardCodes;
+use crate::search::opened::OpenIndex;
 use crate::stats::ShardCounters;
 use engine::Engine;
 
@@ -64,6 +67,8 @@ pub(crate) struct ShardContext {
     pub(crate) merge_gap_bytes: u32,
     pub(crate) spin_before_park: Duration,
     pub(crate) results: Option<Arc<ResultMemory>>,
+    pub(crate) indexes: Arc<[Arc<OpenIndex>]>,
+    pub(crate) stages: Arc<StageTimes>,
     /// What code on this shard may have at work: limits of its own, so that no other shard is
     /// waited for.
     pub(crate) local_admission: Arc<Admission>,
@@ -80,6 +85,8 @@ pub struct ShardInfo {
     pub executor: &'static str,
     /// Its ring, if it has one.
     pub ring: Option<RingFeatures>,
+    /// Bytes of the codes of its rows, by index.
+    pub codes_bytes: Vec<u64>,
     /// What its pinned cache lacks or has wrong, in sentences.
     pub warnings: Vec<String>,
 }
@@ -274,11 +281,13 @@ async fn run(
     let engine = made.and_then(|(path, features)| {
         // SAFETY: `parts.files` outlives the engine, which owns the path.
         let path = unsafe { page_cache_first(path, &parts.files, &parts.counters) };
-        Engine::new(&parts, &arena, path)
-            .map(|engine| (engine, features))
+        let codes = codes(&parts).map_err(|error| error.to_string())?;
+        let codes_bytes = codes.iter().map(ShardCodes::bytes).collect();
+        Engine::new(&parts, &arena, path, codes)
+            .map(|engine| (engine, features, codes_bytes))
             .map_err(|bad| bad.to_string())
     });
-    let (mut engine, features) = match engine {
+    let (mut engine, features, codes_bytes) = match engine {
         Ok(made) => made,
         Err(reason) => {
             let _ = started.send(Err(reason));
@@ -297,6 +306,7 @@ async fn run(
         thread: std::thread::current().name().unwrap_or_default().to_owned(),
         executor: host.name(),
         ring: features,
+        codes_bytes,
         warnings,
     };
     let _ = started.send(Ok(info));
@@ -339,7 +349,7 @@ async fn run(
         } else if shares_executor {
             host.yield_if_needed().await;
         }
-        if worked || engine.can_plan() || !local.is_empty() {
+        if worked || engine.can_go_on() || !local.is_empty() {
             idle_since = None;
             continue;
         }
@@ -354,7 +364,8 @@ async fn run(
             idle_since = None;
         }
         context.doorbell.lie_down();
-        if messages.is_empty() {
+        // Another shard may just have brought what a search here waits for, and rung.
+        if messages.is_empty() && !engine.can_go_on() {
             let with_tasks = local.tasks() > 0;
             match &host {
                 // The executor runs these reads and the callers' code meanwhile, so nothing but
@@ -369,6 +380,13 @@ async fn run(
         }
         context.doorbell.get_up();
     }
+}
+
+/// The codes of this shard's rows, in memory that its own thread is the first to touch.
+fn codes(context: &ShardContext) -> ringtake_storage::Result<Vec<ShardCodes>> {
+    let shard = context.shard.0;
+    let of = |open: &Arc<OpenIndex>| ShardCodes::of(&open.index, context.ownership, shard);
+    context.indexes.iter().map(of).collect()
 }
 
 /// Runs `future` and hands a panic over as its message.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +23,7 @@ use crate::admission::{Admission, AdmissionStats, LatencyClass, Need};
 use crate::cache::pinned::PinnedPages;
 use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::cpus::allowed_cpus;
+use crate::doorbell::Doorbell;
 use crate::files::{self, Files};
 use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
@@ -32,6 +34,11 @@ use crate::probe::{NoRing, probe_ring};
 use crate::read_path::shared_rings::SharedRings;
 use crate::results::ResultMemory;
 use crate::route::{Ownership, ShardId};
+use crate::search::opened::Indexes;
+use crate::search::{
+    self, BuildProgress, IndexInfo, IndexOptions, SearchError, SearchParams, SearchStages,
+    Searcher, StageTimes,
+};
 use crate::shard::{self, ShardContext, ShardInfo, catch_panic};
 use crate::stats::{ShardCounters, ShardStats};
 use crate::take::{self, Flight, Inboxes, Request, TakeOptions, in_place};
@@ -63,6 +70,10 @@ struct Core {
     closed: AtomicBool,
     config: ResolvedConfig,
     info: StoreInfo,
+    indexes: Indexes,
+    index_info: Vec<IndexInfo>,
+    doorbells: Arc<[Arc<Doorbell>]>,
+    stages: Arc<StageTimes>,
 }
 
 /// What an open store is and runs on.
@@ -118,6 +129,8 @@ impl Store {
         if config.cache == CacheChoice::Pinned {
             memory::room_for(&dataset)?;
         }
+        let indexes = Indexes::open(&dataset, check);
+        warnings.extend_from_slice(&indexes.faults);
         let ring = probe_ring();
         let read_path = choose_read_path(config.read_path, &ring, &mut warnings)?;
         let mut plan = Plan {
@@ -138,11 +151,14 @@ impl Store {
                 reads_in_flight_max: config.reads_in_flight_max,
                 bytes_in_flight_max: config.bytes_in_flight_max,
                 spin_before_park: config.spin_before_park,
+                stage_times: config.stage_times,
             },
             under_glommio: ring.is_ok(),
             dataset: Arc::new(dataset),
             files: Arc::new(files),
             results: result_memory(config.result_memory_bytes, &mut warnings),
+            indexes,
+            stages: Arc::new(StageTimes::new(config.stage_times)),
         };
         let started = match plan.start() {
             Err(error) if config.read_path == ReadPathChoice::Auto && plan.under_glommio => {
@@ -348,6 +364,106 @@ impl Store {
         block_on(drained.0.fill(&request, route, borrow)).map(drop)
     }
 
+    /// The indexes that searches can use: those that lay beside the dataset when it was opened.
+    pub fn indexes(&self) -> &[IndexInfo] {
+        &self.core.index_info
+    }
+
+    /// Finds the `k` rows nearest to `query`, a vector of as many elements as the column's have,
+    /// and waits for them. The batch has the row ids (`_rowid`, UInt64), the distances
+    /// (`_distance`, Float32; see [`Metric`](ringtake_storage::vector::Metric)) and the columns of
+    /// the projection, the nearest row first; fewer than `k` rows only if no more may be returned.
+    ///
+    /// With a `refine_factor`, that many times `k` rows are read, checked and measured exactly on
+    /// the shards that own them; without, the distances are those of the codes.
+    ///
+    /// # Errors
+    /// [`Error::Search`] for what cannot be searched for; otherwise as [`Store::take_with`].
+    pub fn search(&self, query: &[f32], params: SearchParams) -> Result<RecordBatch> {
+        block_on(self.search_borrowed(query, &params))
+    }
+
+    /// [`Store::search`] as a future that needs no runtime. Dropping it gives its place up if it
+    /// waits, and cancels what has not been scanned or submitted.
+    pub fn search_async(
+        &self,
+        query: &[f32],
+        params: SearchParams,
+    ) -> impl Future<Output = Result<RecordBatch>> + Send + 'static + use<> {
+        let (store, query) = (self.clone(), query.to_vec());
+        async move { store.search_borrowed(&query, &params).await }
+    }
+
+    /// [`Store::search_async`] for code that keeps the query while it waits.
+    ///
+    /// # Errors
+    /// As [`Store::search`].
+    pub async fn search_borrowed(
+        &self,
+        query: &[f32],
+        params: &SearchParams,
+    ) -> Result<RecordBatch> {
+        let core = &self.core;
+        core.check_open()?;
+        if let Some(projection) = &params.projection
+            && !projection.belongs_to(&core.dataset)
+        {
+            return Err(Error::ForeignProjection);
+        }
+        let found = core.searcher().search(query, params).await?;
+        let columns = match &params.projection {
+            None => None,
+            Some(projection) => {
+                let ids: Vec<u64> = found.iter().map(|neighbour| neighbour.row).collect();
+                let options = TakeOptions {
+                    deadline: params.deadline,
+                    class: params.class,
+                    ..TakeOptions::default()
+                };
+                Some(core.take(&ids, projection, options).await?)
+            }
+        };
+        search::answer(&found, columns)
+    }
+
+    /// Searches for each of `queries` (row-major) and waits for all; all of them are in flight
+    /// together.
+    ///
+    /// # Errors
+    /// As [`Store::search`], of the first that fails.
+    pub fn search_batch(&self, queries: &[f32], params: &SearchParams) -> Result<Vec<RecordBatch>> {
+        let dims = self.core.searcher().dims(params)?;
+        if !queries.len().is_multiple_of(dims) {
+            let given = queries.len();
+            return Err(SearchError::PartOfQuery { given, dims }.into());
+        }
+        let queries = queries.chunks_exact(dims);
+        let searches = queries.map(|query| self.search_borrowed(query, params));
+        block_on(search::all(searches))
+    }
+
+    /// CPU time of searches by stage, if [`Config::stage_times`] is set.
+    pub fn search_stages(&self) -> SearchStages {
+        self.core.stages.snapshot()
+    }
+
+    /// Builds the index of the vectors in `column` and puts it beside the dataset, instead of an
+    /// older one. Stores opened from then on use it. `watch` is told how far it has come, and ends
+    /// the build where it breaks.
+    ///
+    /// # Errors
+    /// A column without vectors, options that cannot work, rows that cannot be read, a dataset
+    /// that is being written, the file system's; [`Error::Stopped`] if `watch` ended it. The
+    /// dataset then has the index it had, and nothing else is left.
+    pub fn build_index(
+        &self,
+        column: &str,
+        options: &IndexOptions,
+        watch: &mut dyn FnMut(BuildProgress) -> ControlFlow<()>,
+    ) -> Result<IndexInfo> {
+        search::build::build(self, column, options, watch)
+    }
+
     /// Which of `ids` are null in `column` of the projection; `None` if none is.
     ///
     /// # Panics
@@ -452,6 +568,18 @@ impl Core {
         }
     }
 
+    fn searcher(&self) -> Searcher<'_> {
+        Searcher {
+            dataset: &self.dataset,
+            indexes: &self.indexes,
+            inboxes: &self.inboxes,
+            doorbells: &self.doorbells,
+            admission: &self.admission,
+            align_bytes: self.config.align_bytes,
+            stages: &self.stages,
+        }
+    }
+
     async fn take(
         &self,
         ids: &[u64],
@@ -512,10 +640,13 @@ struct Plan {
     dataset: Arc<Dataset>,
     files: Arc<Files>,
     results: Option<Arc<ResultMemory>>,
+    indexes: Indexes,
+    stages: Arc<StageTimes>,
 }
 
 struct Started {
     inboxes: Vec<Inbox>,
+    doorbells: Vec<Arc<Doorbell>>,
     counters: Vec<Arc<ShardCounters>>,
     pinned: Vec<Arc<OnceLock<PinnedPages>>>,
     local_admissions: Vec<Arc<Admission>>,
@@ -548,6 +679,7 @@ impl Plan {
         let rings = self.start_rings()?;
         let mut started = Started {
             inboxes: Vec::new(),
+            doorbells: Vec::new(),
             counters: Vec::new(),
             pinned: Vec::new(),
             local_admissions: Vec::new(),
@@ -598,7 +730,7 @@ impl Plan {
             files: self.files.clone(),
             ownership: self.ownership(),
             counters: counters.clone(),
-            doorbell,
+            doorbell: doorbell.clone(),
             read_path: config.read_path,
             scheduler: config.scheduler,
             rings,
@@ -611,19 +743,22 @@ impl Plan {
             merge_gap_bytes: config.merge_gap_bytes,
             spin_before_park: config.spin_before_park,
             results: self.results.clone(),
+            indexes: self.indexes.usable.clone(),
+            stages: self.stages.clone(),
             local_admission: local_admission.clone(),
         };
         let (report, reported) = bounded(1);
         let thread = shard::spawn(context, messages, self.under_glommio, report)?;
         started.threads.push(thread);
         started.inboxes.push(inbox);
+        started.doorbells.push(doorbell);
         started.counters.push(counters);
         started.pinned.push(pinned);
         started.local_admissions.push(local_admission);
         Ok(reported)
     }
 
-    fn core(self, started: Started, warnings: Vec<String>) -> Core {
+    fn core(mut self, started: Started, warnings: Vec<String>) -> Core {
         let info = StoreInfo {
             path: self.dataset.path().to_owned(),
             rows: self.dataset.rows(),
@@ -634,7 +769,20 @@ impl Plan {
             shards: started.shards,
             warnings,
         };
+        let index_info = self
+            .indexes
+            .usable
+            .iter()
+            .enumerate()
+            .map(|(place, index)| {
+                let of_shard = |shard: &ShardInfo| shard.codes_bytes[place];
+                index.info(info.shards.iter().map(of_shard).sum())
+            });
         Core {
+            index_info: index_info.collect(),
+            indexes: std::mem::take(&mut self.indexes),
+            doorbells: started.doorbells.into(),
+            stages: self.stages.clone(),
             ownership: self.ownership(),
             dataset: self.dataset,
             inboxes: started.inboxes,

@@ -4,11 +4,9 @@
 //! millions of rows needs no memory beyond its result and those windows. Each window sends one
 //! message to each shard that owns some of its rows.
 
-use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -22,7 +20,7 @@ use crate::cache::pinned::PinnedPages;
 use crate::config::Checksums;
 use crate::inbox::{Inbox, Message};
 use crate::outputs::Outputs;
-use crate::part::{Part, Progress, Window};
+use crate::part::{Part, Progress, Sink, Window};
 use crate::results::ResultMemory;
 use crate::route::Ownership;
 use crate::{Error, Result};
@@ -31,6 +29,7 @@ pub(crate) mod in_place;
 mod windows;
 
 use windows::Windows;
+pub(crate) use windows::read_bytes_max;
 
 /// How a take treats what it cannot bring, and how it stands beside others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -150,25 +149,31 @@ impl Request<'_> {
         }
         Ok(())
     }
+}
 
-    /// Whether the rows come too late by now.
+impl TakeOptions {
+    /// Whether what comes now comes too late.
     fn is_late(&self) -> bool {
-        self.options
-            .deadline
+        self.deadline
             .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// The permit of the first window: the only one that may be refused.
-    async fn admit_first(&self, admission: &Arc<Admission>, need: Need) -> Result<Permit> {
-        let class = self.options.class;
-        match self.options.when_full {
+    /// The permit of the first window of `rows` rows in all: the only one that may be refused.
+    pub(crate) async fn admit_first(
+        &self,
+        admission: &Arc<Admission>,
+        need: Need,
+        rows: usize,
+    ) -> Result<Permit> {
+        let class = self.class;
+        match self.when_full {
             WhenFull::Wait => self
                 .admit_next(admission, need)
                 .await
-                .map_err(|refused| refused.into_error(self.ids.len())),
+                .map_err(|refused| refused.into_error(rows)),
             WhenFull::Refuse if self.is_late() => {
                 admission.expired(class);
-                Err(NotAdmitted::Expired.into_error(self.ids.len()))
+                Err(NotAdmitted::Expired.into_error(rows))
             }
             WhenFull::Refuse => admission
                 .try_acquire(class, need)
@@ -181,14 +186,11 @@ impl Request<'_> {
         admission: &Arc<Admission>,
         need: Need,
     ) -> Result<Permit, NotAdmitted> {
-        let TakeOptions {
-            class, deadline, ..
-        } = self.options;
         if self.is_late() {
-            admission.expired(class);
+            admission.expired(self.class);
             return Err(NotAdmitted::Expired);
         }
-        admission.acquire(class, need, deadline).await
+        admission.acquire(self.class, need, self.deadline).await
     }
 }
 
@@ -221,7 +223,10 @@ impl Flight {
         let Some((mut window, need)) = windows.next() else {
             return Ok(Arc::new(make()?));
         };
-        let mut permit = request.admit_first(admission, need).await?;
+        let options = request.options;
+        let mut permit = options
+            .admit_first(admission, need, request.ids.len())
+            .await?;
         let outputs = Arc::new(make()?);
         loop {
             self.send(request, &route, window, permit, &outputs);
@@ -229,9 +234,10 @@ impl Flight {
                 break;
             };
             let started = self.windows_started.load(Ordering::Relaxed);
-            self.windows_done(started.saturating_sub(WINDOWS_IN_FLIGHT - 1))
+            self.progress
+                .finished(started.saturating_sub(WINDOWS_IN_FLIGHT - 1))
                 .await;
-            permit = match request.admit_next(admission, need).await {
+            permit = match options.admit_next(admission, need).await {
                 Ok(permit) => permit,
                 Err(NotAdmitted::Expired) => {
                     self.progress
@@ -242,8 +248,8 @@ impl Flight {
             };
             window = next;
         }
-        self.windows_done(self.windows_started.load(Ordering::Relaxed))
-            .await;
+        let started = self.windows_started.load(Ordering::Relaxed);
+        self.progress.finished(started).await;
         self.progress.outcome(request.ids.len())?;
         Ok(outputs)
     }
@@ -269,8 +275,8 @@ impl Flight {
         let parts: Vec<(usize, Part)> = owners
             .into_iter()
             .map(|(shard, entries)| {
-                let (projection, outputs) = (request.projection.clone(), outputs.clone());
-                let part = Part::new(entries, base, projection, outputs, shared.clone());
+                let (projection, sink) = (request.projection.clone(), Sink::Rows(outputs.clone()));
+                let part = Part::new(entries, base, projection, sink, shared.clone());
                 (shard, part)
             })
             .collect();
@@ -280,27 +286,11 @@ impl Flight {
         }
     }
 
-    /// Waits until `windows` windows are done.
-    async fn windows_done(&self, windows: usize) {
-        poll_fn(|context| {
-            if self.progress.windows_done() >= windows {
-                return Poll::Ready(());
-            }
-            self.progress.waker().register(context.waker());
-            if self.progress.windows_done() >= windows {
-                return Poll::Ready(());
-            }
-            Poll::Pending
-        })
-        .await;
-    }
-
     /// Blocks until no shard holds anything of this take.
     pub(crate) fn drain(&self) {
         self.progress.cancel();
-        futures_lite::future::block_on(
-            self.windows_done(self.windows_started.load(Ordering::Relaxed)),
-        );
+        let started = self.windows_started.load(Ordering::Relaxed);
+        futures_lite::future::block_on(self.progress.finished(started));
     }
 }
 

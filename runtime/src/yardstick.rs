@@ -283,14 +283,23 @@ impl MappedFiles {
         })
     }
 
+    /// The bytes at `at`.
+    ///
+    /// # Panics
+    /// If they leave the file.
+    #[inline]
+    pub fn bytes(&self, at: ReadAt) -> &[u8] {
+        let (start, bytes) = (at.offset as usize, at.bytes as usize);
+        &self.maps[at.file as usize][start..start + bytes]
+    }
+
     /// Copies the bytes at `at` to the start of `out`.
     ///
     /// # Panics
     /// If they leave the file or do not fit.
     #[inline]
     pub fn copy(&self, at: ReadAt, out: &mut [u8]) {
-        let (start, bytes) = (at.offset as usize, at.bytes as usize);
-        out[..bytes].copy_from_slice(&self.maps[at.file as usize][start..start + bytes]);
+        out[..at.bytes as usize].copy_from_slice(self.bytes(at));
     }
 }
 

@@ -103,6 +103,12 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// Another version of the dataset has taken the place of the one that was opened.
+    #[error("{path} has been replaced since it was opened; open it again")]
+    Replaced {
+        /// The path.
+        path: PathBuf,
+    },
     /// The dataset was written by a newer version of this software.
     #[error(
         "{path} has format version {found}, and this program reads up to {supported}; upgrade it to read this dataset"
@@ -122,6 +128,32 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong, and where.
         what: String,
+    },
+    /// A column that has no vectors.
+    #[error(
+        "column `{column}` has type {data_type}; an index needs a fixed-size list of Float32, Float16, Int8 or UInt8"
+    )]
+    NotVectors {
+        /// Name of the column.
+        column: String,
+        /// Its Arrow type.
+        data_type: String,
+    },
+    /// An index that is not what its checksums say.
+    #[error("{path} is damaged: {what}; build it again with `ringtake index`")]
+    DamagedIndex {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// An index that was built for other rows.
+    #[error(
+        "{path} belongs to another dataset or another version of this one; build it again with `ringtake index`"
+    )]
+    ForeignIndex {
+        /// The file.
+        path: PathBuf,
     },
     /// A result that Arrow's 32-bit offsets cannot express.
     #[error(

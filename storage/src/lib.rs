@@ -5,7 +5,7 @@
 //! thread, no clock, no file handle and no ring; `ringtake-runtime` brings those.
 //! `FORMAT.md` beside this crate says where each byte is.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod assemble;
@@ -17,6 +17,7 @@ pub mod layout;
 pub mod manifest;
 pub mod plan;
 pub mod projection;
+pub mod vector;
 pub mod verify;
 pub mod write;
 

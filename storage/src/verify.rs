@@ -2,14 +2,17 @@
 //!
 //! Sans-IO: [`FileVerifier`] is fed a data file from its beginning in pieces of any size,
 //! [`verify_table`] and [`verify_places`] look at tables in memory. Nothing stops at the first
-//! finding, and nothing trusts a table before it is checked.
+//! finding, and nothing trusts a table before it is checked. [`verify_index`] does the same for the
+//! index of a column, which is no part of the dataset but lies beside it.
 
 mod file;
+mod index;
 mod table;
 
 use std::fmt;
 
 pub use file::{FileVerifier, GroupTables};
+pub use index::verify_index;
 pub use table::{verify_places, verify_table};
 
 /// Something in a dataset that is not as it should be.
@@ -17,8 +20,8 @@ pub use table::{verify_places, verify_table};
 pub struct Finding {
     /// Name of the file within its directory.
     pub file: String,
-    /// Place of the directory in the manifest's `dirs`.
-    pub dir: usize,
+    /// Place of the directory in the manifest's `dirs`; `None` for the dataset's own directory.
+    pub dir: Option<usize>,
     /// The page of the file in which it begins.
     pub page: u64,
     /// The column group, unless the file belongs to a column.
@@ -46,6 +49,8 @@ pub enum Damage {
     Checksum,
     /// A table does not match its hash in the manifest.
     TableHash,
+    /// The part of an index of this name does not match its checksum.
+    Section(&'static str),
     /// Bytes or bits that belong to nothing are not zero.
     Padding,
     /// The bytes could not be read.
@@ -64,6 +69,7 @@ impl fmt::Display for Damage {
             } => write!(f, "it has {bytes} bytes instead of {bytes_expected}"),
             Damage::Checksum => f.write_str("the checksum does not match"),
             Damage::TableHash => f.write_str("its hash is not the one in the manifest"),
+            Damage::Section(name) => write!(f, "its {name} do not match their checksum"),
             Damage::Padding => f.write_str("bytes between values are not zero"),
             Damage::Unreadable => f.write_str("it cannot be read"),
             Damage::Place(what) => f.write_str(what),
@@ -73,11 +79,11 @@ impl fmt::Display for Damage {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} in data directory {}, page {}",
-            self.file, self.dir, self.page
-        )?;
+        f.write_str(&self.file)?;
+        if let Some(dir) = self.dir {
+            write!(f, " in data directory {dir}")?;
+        }
+        write!(f, ", page {}", self.page)?;
         if let Some(group) = self.group {
             write!(f, ", column group {group}")?;
         }

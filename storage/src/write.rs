@@ -33,6 +33,7 @@ use crate::{Error, Result};
 use bitmap::BitmapSink;
 use column_values::{ColumnValues, Values};
 use directory::DatasetDirectory;
+pub(crate) use directory::SMALL_FILE_BYTES_MAX;
 use file_system::{FileSystem, RealFileSystem};
 use group::GroupWriter;
 use record::BlockRows;

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::command::{completions, doctor, export, generate, import, info, take, verify};
+use crate::command::{
+    completions, doctor, export, generate, import, index, info, search, take, verify,
+};
 use crate::failure::Failure;
 
 /// Fetch rows by id from NVMe at the speed of the drive.
@@ -40,6 +42,8 @@ Exit status: 0 success, 1 failure, 2 a command line that makes no sense.";
 enum Command {
     Import(import::Import),
     Info(info::Info),
+    Index(index::Index),
+    Search(search::Search),
     Take(take::Take),
     Export(export::Export),
     Verify(verify::Verify),
@@ -55,6 +59,8 @@ pub(crate) fn run() -> ExitCode {
     let outcome = match cli.command {
         Command::Import(command) => command.run(),
         Command::Info(command) => command.run(),
+        Command::Index(command) => command.run(),
+        Command::Search(command) => command.run(),
         Command::Take(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Verify(command) => command.run(),

@@ -5,6 +5,8 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod import;
+pub(crate) mod index;
 pub(crate) mod info;
+pub(crate) mod search;
 pub(crate) mod take;
 pub(crate) mod verify;

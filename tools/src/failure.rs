@@ -50,11 +50,20 @@ pub(crate) enum Failure {
         remedy: String,
     },
 
+    #[error(
+        "{0} has no column of vectors to index: a fixed-size list of Float32, Float16, Int8 or UInt8; import a column of lists with --vector"
+    )]
+    NoVectors(PathBuf),
+
     #[error("{0} exists already; choose another name, or replace it with --force")]
     OutputExists(PathBuf),
 
     #[error("{0} was replaced while it was being verified; run the command again")]
     Replaced(PathBuf),
+
+    /// A query that cannot be searched for.
+    #[error("{0}")]
+    Query(String),
 
     /// A command line that clap could not see to be senseless.
     #[error("{0}")]

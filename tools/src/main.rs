@@ -1,5 +1,5 @@
-//! The `ringtake` command: imports files into datasets, and inspects, takes, exports, verifies,
-//! generates and diagnoses. Everything that waits for a drive is `ringtake-runtime`'s; what the
+//! The `ringtake` command: imports files into datasets, and inspects, indexes, searches,
+//! takes, exports, verifies, generates and diagnoses. Everything that waits for a drive is `ringtake-runtime`'s; what the
 //! bytes mean is `ringtake-storage`'s.
 
 #![forbid(unsafe_code)]

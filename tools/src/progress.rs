@@ -13,6 +13,7 @@ use crate::failure::Failure;
 const DRAWS_PER_S: u8 = 8;
 const BAR: &str = "{bar:30} {percent:>3}%  {rows} rows  {rate} rows/s  {msg}  {left} left";
 const BYTES_BAR: &str = "{bar:30} {percent:>3}%  {bytes}  {bytes_per_sec}  {left} left";
+const STAGES_BAR: &str = "{bar:30} {percent:>3}%  {msg}  {left} left";
 const SPINNER: &str = "{spinner}  {rows} rows  {rate} rows/s  {msg}  {elapsed}";
 
 /// Whether to show progress.
@@ -81,6 +82,31 @@ impl Progress {
         let style = progress.bar.style().template(BYTES_BAR).map_err(unusable)?;
         progress.bar.set_style(style);
         Ok(progress)
+    }
+
+    /// A bar over one stage after another.
+    pub(crate) fn start_stages(visibility: Visibility) -> Result<Progress, Failure> {
+        let progress = Progress::start(Some(0), visibility)?;
+        let style = progress
+            .bar
+            .style()
+            .template(STAGES_BAR)
+            .map_err(unusable)?;
+        progress.bar.set_style(style);
+        Ok(progress)
+    }
+
+    /// How much of a stage is done.
+    pub(crate) fn stage(&self, stage: &'static str, done: u64, of: u64) {
+        let begins = self.bar.message() != stage;
+        if begins {
+            self.bar.reset();
+        }
+        self.bar.set_length(of);
+        self.bar.set_position(done);
+        if begins {
+            self.bar.set_message(stage);
+        }
     }
 
     /// So many bytes more of a bar over bytes.

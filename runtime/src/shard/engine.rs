@@ -6,6 +6,7 @@
 
 mod depth;
 mod hits;
+mod scan;
 mod sharing;
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ringtake_storage::dataset::{BadOffsets, Extent, Locator};
 use ringtake_storage::layout::{Group, PAGE_BYTES};
-use ringtake_storage::plan::{PlannedRead, ReadLimits, next_read};
+use ringtake_storage::plan::{Entry, PlannedRead, ReadLimits, next_read};
 
 use super::ShardContext;
 use crate::admission::LatencyClass;
@@ -30,9 +31,12 @@ use crate::outputs::Outputs;
 use crate::part::{Part, Progress};
 use crate::prefetch;
 use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
+use crate::search::Stage;
+use crate::search::codes::ShardCodes;
 use crate::stats::ShardCounters;
 use depth::Depth;
 use hits::{HITS_IN_TURN_MAX, deliver_hits};
+use scan::Scans;
 use sharing::{InFlightPages, Waiter};
 
 /// Room for a value of variable width, wherever in its pages it begins.
@@ -251,6 +255,8 @@ pub(super) struct Engine<'a> {
     /// Parts taken on, for the cache to tell one from another.
     parts_seen: u32,
     limits: ReadLimits,
+    /// Searches whose rows are not known yet.
+    scans: Scans,
     actives: Vec<Option<Active>>,
     active_free: Vec<u32>,
     /// Actives with entries to plan, by class, the oldest first.
@@ -291,6 +297,7 @@ impl<'a> Engine<'a> {
         context: &'a ShardContext,
         arena: &'a Arena,
         path: Box<dyn ReadPath + 'a>,
+        codes: Vec<ShardCodes>,
     ) -> Result<Engine<'a>, CacheError> {
         let dataset = &context.dataset;
         let locators: Vec<_> = (0..dataset.layout().groups.len())
@@ -316,6 +323,7 @@ impl<'a> Engine<'a> {
                 bytes_max: arena.slots().large_bytes,
                 gap_bytes: context.merge_gap_bytes,
             },
+            scans: Scans::new(codes),
             actives: Vec::new(),
             active_free: Vec::new(),
             to_plan: [VecDeque::new(), VecDeque::new()],
@@ -364,9 +372,18 @@ impl<'a> Engine<'a> {
         );
     }
 
-    /// Takes a part on. Its rows are read in ascending order, which brings neighbours together.
+    /// Takes a part on.
     pub(super) fn accept(&mut self, mut part: Part) {
         self.context.counters.parts.add(1);
+        match part.nearest() {
+            Some(_) => self.scans.accept(part),
+            None => self.begin(part),
+        }
+    }
+
+    /// Puts a part whose rows are known in line. They are read in ascending order, which brings
+    /// neighbours together.
+    fn begin(&mut self, mut part: Part) {
         part.entries.sort_unstable();
         let class = part.class();
         if let Some(deadline) = part.deadline() {
@@ -411,7 +428,10 @@ impl<'a> Engine<'a> {
 
     /// Whether no part is at work.
     pub(super) fn is_idle(&self) -> bool {
-        !self.has_entries() && self.alone.is_empty() && self.in_flight() == 0
+        !self.has_entries()
+            && self.alone.is_empty()
+            && self.in_flight() == 0
+            && self.scans.is_empty()
     }
 
     fn has_entries(&self) -> bool {
@@ -448,8 +468,13 @@ impl<'a> Engine<'a> {
         }
     }
 
+    /// Whether another round would do something, whatever comes.
+    pub(super) fn can_go_on(&mut self) -> bool {
+        self.can_plan() || self.scans.can_go_on()
+    }
+
     /// Whether another round would plan something.
-    pub(super) fn can_plan(&self) -> bool {
+    fn can_plan(&self) -> bool {
         !self.tokens_free.is_empty() && (self.next_class().is_some() || !self.alone.is_empty())
     }
 
@@ -457,6 +482,11 @@ impl<'a> Engine<'a> {
     /// than `patience`. Returns whether anything moved.
     pub(super) fn round(&mut self, patience: Duration) -> bool {
         let mut moved = self.expire();
+        while let Some(part) = self.scans.chosen(self.context) {
+            moved = true;
+            self.begin(part);
+        }
+        moved |= self.scans.turn(self.context);
         while !self.tokens_free.is_empty()
             && let Some(rows) = self.alone.pop()
         {
@@ -479,7 +509,10 @@ impl<'a> Engine<'a> {
         }
         // Nothing but completions and the time ends this wait, so it is for a queue that is full of
         // reads; whoever has fewer lies down and can be woken.
-        let full = self.has_entries() && self.in_flight() >= FULL_QUEUE_SHARE && !self.can_plan();
+        let full = self.has_entries()
+            && self.in_flight() >= FULL_QUEUE_SHARE
+            && !self.can_plan()
+            && !self.scans.is_scanning();
         // Where tokens are left, they are for urgent reads that may come any time, and a deadline
         // may be about to pass.
         let calm = |deadline: Instant| deadline > Instant::now() + SURPLUS_WAIT;
@@ -1184,15 +1217,16 @@ fn check(
 #[inline]
 fn deliver(
     context: &ShardContext,
-    active: &Active,
+    active: &mut Active,
     group_place: usize,
     locator: &Locator<'_>,
     place: usize,
     stored: &[u8],
     checked: Checked,
 ) -> Result<(), FaultKind> {
+    let entry = active.part.entries[place];
     let Some(outputs) = active.part.outputs() else {
-        unreachable!("a part has its outputs until it is finished");
+        return measure(context, active, locator, entry, stored, checked);
     };
     let decoder = Decoder {
         locator,
@@ -1200,12 +1234,41 @@ fn deliver(
         outputs,
         checksums: context.checksums,
     };
-    let entry = active.part.entries[place];
     let place = active.part.base + entry.position as usize;
     // SAFETY: this shard owns the row, the take has one entry per place, and the entry is in a
     // part of this shard; so no other thread writes this place. The caller reads it only after
     // the part is finished.
     unsafe { decoder.deliver(entry.row, place, stored, checked) }
+}
+
+/// Measures a row for the search that reads it, where it lies.
+#[inline]
+fn measure(
+    context: &ShardContext,
+    active: &mut Active,
+    locator: &Locator<'_>,
+    entry: Entry,
+    stored: &[u8],
+    checked: Checked,
+) -> Result<(), FaultKind> {
+    if checked == Checked::No {
+        let stages = &context.stages;
+        stages.time(Stage::Checksum, || {
+            check(context, locator, entry.row, stored)
+        })?;
+    }
+    let [group] = active.part.projection.groups() else {
+        unreachable!("a search reads one column");
+    };
+    let field = group.fields[0];
+    let width = field.width_bytes.unwrap_or_default() as usize;
+    let vector = &locator.payload(stored)[field.offset_bytes as usize..][..width];
+    let Some(nearest) = active.part.nearest() else {
+        unreachable!("a part has its sink until it is finished");
+    };
+    let stages = &context.stages;
+    stages.time(Stage::Refine, || nearest.measure(entry.position, vector));
+    Ok(())
 }
 
 /// Notes the next `entries` entries as faults, but for those that store nothing.

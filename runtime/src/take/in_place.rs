@@ -35,7 +35,7 @@ pub(crate) fn may_fill(request: &Request<'_>, route: &impl Route) -> bool {
     request.ids.len() <= ROWS_MAX
         && widths.sum::<usize>() * request.ids.len() <= BYTES_MAX
         && route.pinned(route.shards().start).is_some()
-        && !request.is_late()
+        && !request.options.is_late()
 }
 
 /// Copies every row to its place in `outputs`, which nobody else has. Returns whether it could;

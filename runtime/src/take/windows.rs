@@ -115,7 +115,7 @@ impl Iterator for Windows<'_> {
 }
 
 /// The most that is read for `bytes` bytes wherever they begin.
-fn read_bytes_max(bytes: u32, align_bytes: u32) -> u64 {
+pub(crate) fn read_bytes_max(bytes: u32, align_bytes: u32) -> u64 {
     match bytes {
         0 => 0,
         _ => {

@@ -21,5 +21,6 @@ mod pinned;
 mod promises;
 mod reads;
 mod replaced;
+mod search;
 mod shards;
 mod takes;

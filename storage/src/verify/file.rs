@@ -147,7 +147,7 @@ impl<'a> FileVerifier<'a> {
     fn finding(&self, at: u64, row: Option<u64>, what: Damage) -> Finding {
         Finding {
             file: self.layout.groups[self.group].file_name(self.group),
-            dir: self.dir,
+            dir: Some(self.dir),
             page: at / PAGE_BYTES,
             group: Some(self.group as u32),
             row,

@@ -17,7 +17,7 @@ pub fn verify_table(
     let mut find = |at: u64, what| {
         findings.push(Finding {
             file: entry.file_name(),
-            dir: 0,
+            dir: Some(0),
             page: at / PAGE_BYTES,
             group: match entry.kind {
                 TableKind::Sums | TableKind::Starts | TableKind::Ends => Some(entry.of),
@@ -85,7 +85,7 @@ pub fn verify_places(
         let mut find = |kind: &str, at: u64, row, what: String| {
             findings.push(Finding {
                 file: format!("g{group}.{kind}"),
-                dir: 0,
+                dir: Some(0),
                 page: at / PAGE_BYTES,
                 group: Some(group as u32),
                 row,

@@ -16,12 +16,13 @@ use super::Overwrite;
 use super::file_system::{FileLock, FileSystem};
 use crate::layout::DIRS_MAX;
 use crate::manifest::{LOCK_NAME, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest};
+use crate::vector::index::indexed_column;
 use crate::{Error, Result};
 
 /// Name of the file in `data-<generation>` that lists the generation's directories elsewhere.
 const DIRS_NAME: &str = "dirs";
 /// Bytes of a manifest or list of directories, at most.
-const SMALL_FILE_BYTES_MAX: u64 = 512 << 20;
+pub(crate) const SMALL_FILE_BYTES_MAX: u64 = 512 << 20;
 const MANIFEST_MAGIC: &[u8] = b"RINGTAKE";
 
 /// A locked dataset directory with the empty directories of a new generation.
@@ -171,7 +172,17 @@ impl DatasetDirectory {
             // The dataset is complete; what cannot be removed now is left for the next writer.
             let _ = remove_generation(&*self.file_system, generation);
         }
+        self.remove_indexes();
         Ok(())
+    }
+
+    /// Removes the indexes of the versions before this one, which no reader believes now.
+    fn remove_indexes(&self) {
+        for name in list(&*self.file_system, &self.path).unwrap_or_default() {
+            if indexed_column(name.strip_suffix(".new").unwrap_or(&name)).is_some() {
+                let _ = self.file_system.remove_file(&self.path.join(name));
+            }
+        }
     }
 }
 

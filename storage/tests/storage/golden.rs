@@ -1,4 +1,5 @@
-//! A dataset of format version 1 as it was written once, which every later version must read.
+//! A dataset of format version 1 and an index of version 1 as they were written once, which every
+//! later version must read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,9 +8,14 @@ use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeListArray, Int64Array, RecordBatch, StringArray,
 };
 use arrow::datatypes::{Float32Type, UInt8Type};
+use ringtake_storage::dataset::{TableCheck, TableOwner};
 use ringtake_storage::manifest::Manifest;
+use ringtake_storage::vector::index::{Index, IndexedColumn};
+use ringtake_storage::verify::verify_index;
+use ringtake_storage::write::file_system::RealFileSystem;
 use ringtake_storage::write::{WriteOptions, Writer};
 
+use crate::index::{Parts, open_dataset, read_naively, vectors};
 use crate::roundtrip::assert_holds;
 use crate::verify::findings_of;
 
@@ -80,6 +86,60 @@ fn datasets_written_by_version_1_are_read() {
             "the same manifest is the same bytes"
         );
     }
+}
+
+/// The dataset with an index, one directory for each version of the index.
+const INDEXED: &str = "../index-v1";
+/// Of the parts of the index.
+const INDEX_SEED: u64 = 1;
+
+#[test]
+fn an_index_written_by_version_1_is_read() {
+    let path = golden(INDEXED);
+    let rows = vectors();
+    assert_holds(&path, &rows.schema(), std::slice::from_ref(&rows));
+    let (dataset, parts) = (open_dataset(&path), Parts::new(INDEX_SEED));
+    let bytes = std::fs::read(path.join("c1.index")).unwrap();
+    assert_eq!(read_naively(&bytes, &dataset), parts);
+    let file: TableOwner = Arc::new(bytes.clone());
+    let of = IndexedColumn::of(&dataset, 1);
+    let index = Index::open(&path, file.clone(), &of, TableCheck::Verify).unwrap();
+    parts.assert_are(&index);
+    let manifest = std::fs::read(path.join("MANIFEST")).unwrap();
+    let manifest = Manifest::decode(&path, &manifest).unwrap();
+    let mut findings = Vec::new();
+    verify_index(&manifest, 1, &file, &mut findings);
+    assert_eq!(findings, []);
+    // The same parts are the same bytes.
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(path.join("MANIFEST"), copy.path().join("MANIFEST")).unwrap();
+    let data = dataset.layout().dirs[0].clone();
+    std::fs::create_dir(copy.path().join(&data)).unwrap();
+    for entry in std::fs::read_dir(path.join(&data)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(
+            entry.path(),
+            copy.path().join(&data).join(entry.file_name()),
+        )
+        .unwrap();
+    }
+    parts
+        .write(Arc::new(RealFileSystem), &open_dataset(copy.path()))
+        .unwrap();
+    assert_eq!(std::fs::read(copy.path().join("c1.index")).unwrap(), bytes);
+}
+
+/// Writes the golden index; only for a new version of the index.
+#[test]
+#[ignore = "replaces the golden index"]
+fn write_golden_index() {
+    let (path, rows) = (golden(INDEXED), vectors());
+    let mut writer = Writer::create(&path, &rows.schema(), WriteOptions::default()).unwrap();
+    writer.write(&rows).unwrap();
+    writer.finish().unwrap();
+    Parts::new(INDEX_SEED)
+        .write(Arc::new(RealFileSystem), &open_dataset(&path))
+        .unwrap();
 }
 
 /// Writes the golden datasets; only for a new format version.

@@ -6,8 +6,11 @@
 mod columns;
 mod crash;
 mod golden;
+mod index;
+mod kmeans;
 mod memory;
 mod naive;
+mod quantiser;
 mod roundtrip;
 mod verify;
 mod writer;

@@ -27,6 +27,11 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "TYPE", default_value = "f32", requires = "vector")]
     vector_type: VectorType,
 
+    /// Draw the vectors from so many overlapping clusters, as embeddings have them, instead of
+    /// each number by itself
+    #[arg(long, value_name = "N", requires = "vector")]
+    clusters: Option<u32>,
+
     /// Other columns, type and how many, such as int64:8,utf8:2
     #[arg(long, value_name = "TYPE:COUNT,...", value_parser = parse_column_words)]
     columns: Option<ColumnWords>,
@@ -55,6 +60,7 @@ fn parse_column_words(text: &str) -> Result<ColumnWords, String> {
 const EXAMPLES: &str = "\
 Examples:
   ringtake generate vectors.ringtake --rows 1000000 --vector 768
+  ringtake generate clustered.ringtake --rows 1000000 --vector 768 --clusters 1000
   ringtake generate table.ringtake --rows 1000000 --columns int64:8,utf8:2 --null-share 0.1
   ringtake generate mixed.ringtake --rows 1000 --vector 128 --vector-type f16 --columns utf8
 
@@ -67,6 +73,7 @@ impl Generate {
         let shape = Shape {
             rows: self.rows,
             vector: self.vector.map(|dimension| (dimension, self.vector_type)),
+            clusters: self.clusters,
             columns: self.columns.map(|words| words.0).unwrap_or_default(),
             null_share: self.null_share,
             seed: self.seed,

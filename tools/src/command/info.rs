@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
+use ringtake_runtime::{InspectedIndex, inspect_indexes};
 use ringtake_storage::layout::{ChecksumPlace, Group, Layout, PAGE_BYTES};
 use ringtake_storage::manifest::Manifest;
+use ringtake_storage::vector::{Element, Metric};
 use serde::Serialize;
 
 use crate::description::{device_bytes_per_row, read_manifest};
@@ -70,6 +72,50 @@ struct Summary {
     groups: Vec<GroupSummary>,
     dirs: Vec<String>,
     files: Vec<FileSummary>,
+    indexes: Vec<IndexSummary>,
+}
+
+/// An index; what cannot be used has a reason and nothing else.
+#[derive(Debug, Serialize)]
+struct IndexSummary {
+    column: String,
+    path: PathBuf,
+    /// Why it cannot be used.
+    reason: Option<String>,
+    metric: Option<Metric>,
+    element: Option<Element>,
+    dims: Option<usize>,
+    partitions: Option<usize>,
+    code_bytes_per_row: Option<usize>,
+    rows: Option<u64>,
+    rows_indexed: Option<u64>,
+    /// Of memory, where one shard has all rows.
+    bytes_per_row: Option<f64>,
+    file_bytes: Option<u64>,
+}
+
+impl From<InspectedIndex> for IndexSummary {
+    fn from(inspected: InspectedIndex) -> IndexSummary {
+        let (built, reason) = match inspected.index {
+            Ok(built) => (Some(built), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let built = built.as_ref();
+        IndexSummary {
+            column: inspected.column,
+            path: inspected.path,
+            reason,
+            metric: built.map(|built| built.metric),
+            element: built.map(|built| built.element),
+            dims: built.map(|built| built.dims),
+            partitions: built.map(|built| built.partitions),
+            code_bytes_per_row: built.map(|built| built.code_bytes_per_row),
+            rows: built.map(|built| built.rows),
+            rows_indexed: built.map(|built| built.rows_indexed),
+            bytes_per_row: built.map(|built| built.bytes_per_row),
+            file_bytes: built.map(|built| built.file_bytes),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -174,6 +220,10 @@ impl Summary {
             groups,
             dirs: layout.dirs.clone(),
             files,
+            indexes: inspect_indexes(path, manifest)
+                .into_iter()
+                .map(IndexSummary::from)
+                .collect(),
         }
     }
 
@@ -223,7 +273,7 @@ impl Summary {
             "{path}: {rows} rows, {bytes}\n\
              blocks of {block_rows} rows in {dirs}; tables take {tables} of memory\n\
              a whole row takes at most {reads} of the device, about {row_bytes:.0} bytes at an \
-             alignment of {align}\n\n{columns}\n\n{groups}\n\n{files}",
+             alignment of {align}\n\n{columns}\n\n{groups}\n\n{files}{indexes}",
             path = self.path.display(),
             rows = HumanCount(self.rows),
             bytes = HumanBytes(self.bytes),
@@ -236,7 +286,52 @@ impl Summary {
             columns = grid::plain(&["column", "type", "nullable", "group"], columns.collect()),
             groups = grid::plain(&group_header, groups.collect()),
             files = grid::plain(&["file", "bytes"], files.collect()),
+            indexes = self.indexes_text(),
         )
+    }
+
+    /// A table of the indexes that can be used, and why others cannot; nothing where there are
+    /// none.
+    fn indexes_text(&self) -> String {
+        let (usable, others): (Vec<&IndexSummary>, Vec<&IndexSummary>) = self
+            .indexes
+            .iter()
+            .partition(|index| index.reason.is_none());
+        let row = |index: &&IndexSummary| {
+            Some(vec![
+                index.column.clone(),
+                index.metric?.to_string(),
+                format!("{} x {}", index.dims?, index.element?),
+                index.partitions?.to_string(),
+                index.code_bytes_per_row?.to_string(),
+                format!("{} of {}", index.rows_indexed?, self.rows),
+                format!("{:.1}", index.bytes_per_row?),
+                HumanBytes(index.file_bytes?).to_string(),
+            ])
+        };
+        let header = [
+            "index of",
+            "metric",
+            "vectors",
+            "partitions",
+            "code",
+            "rows indexed",
+            "memory/row",
+            "size",
+        ];
+        let mut text = String::new();
+        if !usable.is_empty() {
+            let rows = usable.iter().filter_map(row).collect();
+            text = format!("\n\n{}", grid::plain(&header, rows));
+        }
+        for index in others {
+            let reason = index.reason.as_deref().unwrap_or_default();
+            text.push_str(&format!(
+                "\n\nthe index of {} cannot be used: {reason}",
+                index.column
+            ));
+        }
+        text
     }
 }
 

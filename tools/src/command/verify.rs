@@ -1,17 +1,20 @@
-//! `ringtake verify`: every checksum of a dataset, every byte between, all findings.
+//! `ringtake verify`: every checksum of a dataset and of its indexes, every byte between, all
+//! findings.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use indicatif::HumanBytes;
-use ringtake_storage::dataset::dir_path;
+use ringtake_storage::dataset::{TableOwner, dir_path};
 use ringtake_storage::layout::{PAGE_BYTES, TableKind};
 use ringtake_storage::manifest::Manifest;
+use ringtake_storage::vector::index::indexed_column;
 use ringtake_storage::verify::{
-    Damage, FileVerifier, Finding, GroupTables, verify_places, verify_table,
+    Damage, FileVerifier, Finding, GroupTables, verify_index, verify_places, verify_table,
 };
 use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
@@ -24,7 +27,7 @@ use crate::interrupt;
 use crate::output::Output;
 use crate::progress::{Progress, Visibility};
 
-/// Check every checksum of a dataset and report all damage
+/// Check every checksum of a dataset and its indexes and report all damage
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {
@@ -90,7 +93,10 @@ impl Verify {
         let layout = &manifest.layout;
         let files = layout.groups.iter().flat_map(|group| group.file_bytes());
         let tables = layout.tables.iter().map(|table| &table.bytes);
-        let bytes = files.chain(tables).sum();
+        let indexes = indexes(&self.dataset)?;
+        let bytes_of = |index: &(usize, PathBuf)| index.1.metadata().map_or(0, |file| file.len());
+        let index_bytes: u64 = indexes.iter().map(bytes_of).sum();
+        let bytes = files.chain(tables).sum::<u64>() + index_bytes;
         let mut examination = Examination {
             path: &self.dataset,
             manifest: &manifest,
@@ -100,6 +106,9 @@ impl Verify {
             progress: Progress::start_bytes(bytes, Visibility::quiet(self.quiet))?,
         };
         examination.all()?;
+        for (column, path) in indexes {
+            examination.index(column, &path)?;
+        }
         let report = examination.report();
         let (output, mut writer) = Output::standard();
         let written = match self.json {
@@ -224,16 +233,48 @@ impl Examination<'_> {
         Ok(())
     }
 
+    /// The index of a column; one that is gone meanwhile is no finding.
+    fn index(&mut self, column: usize, path: &Path) -> Result<(), Failure> {
+        if let Some(number) = interrupt::pending() {
+            return Err(Failure::Interrupted(number));
+        }
+        let Some(bytes) = self.read(path)? else {
+            return Ok(());
+        };
+        self.files += 1;
+        self.count(bytes.len());
+        let before = self.findings.len();
+        let index: TableOwner = Arc::new(bytes);
+        verify_index(self.manifest, column, &index, &mut self.findings);
+        if self.findings.len() > before {
+            // A writer that replaces the dataset removes its indexes last.
+            self.check_not_replaced()?;
+        }
+        Ok(())
+    }
+
     /// The bytes of a table, `None` if the file is missing.
     fn table(&self, kind: TableKind, of: u32) -> Result<Option<Vec<u8>>, Failure> {
         let name = ringtake_storage::layout::table_file_name(kind, of);
-        let path = dir_path(self.path, &self.manifest.layout, 0).join(name);
-        let Some(mut file) = self.open(&path)? else {
+        self.read(&dir_path(self.path, &self.manifest.layout, 0).join(name))
+    }
+
+    /// The bytes of a file, `None` if it is missing.
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, Failure> {
+        let Some(mut file) = self.open(path)? else {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes).map_err(Failure::io("read", &path))?;
+        io::Read::read_to_end(&mut file, &mut bytes).map_err(Failure::io("read", path))?;
         Ok(Some(bytes))
+    }
+
+    fn check_not_replaced(&self) -> Result<(), Failure> {
+        let now = read_manifest(self.path)?;
+        match now.layout.generation == self.manifest.layout.generation {
+            true => Ok(()),
+            false => Err(Failure::Replaced(self.path.to_owned())),
+        }
     }
 
     /// Opens a file whose bytes shall come from the drive; `None` if it is missing.
@@ -245,10 +286,7 @@ impl Examination<'_> {
                 Ok(Some(file))
             }
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                let now = read_manifest(self.path)?;
-                if now.layout.generation != self.manifest.layout.generation {
-                    return Err(Failure::Replaced(self.path.to_owned()));
-                }
+                self.check_not_replaced()?;
                 Ok(None)
             }
             Err(cause) => Err(Failure::io("open", path)(cause)),
@@ -258,7 +296,7 @@ impl Examination<'_> {
     fn missing(&mut self, file: String, dir: usize, group: Option<u32>) {
         self.findings.push(Finding {
             file,
-            dir,
+            dir: Some(dir),
             page: 0,
             group,
             row: None,
@@ -274,7 +312,10 @@ impl Examination<'_> {
     fn report(self) -> Report {
         let layout = &self.manifest.layout;
         let reported = self.findings.into_iter().map(|finding| Reported {
-            file: dir_path(self.path, layout, finding.dir).join(&finding.file),
+            file: match finding.dir {
+                Some(dir) => dir_path(self.path, layout, dir).join(&finding.file),
+                None => self.path.join(&finding.file),
+            },
             page: finding.page,
             group: finding.group,
             row: finding.row,
@@ -288,6 +329,21 @@ impl Examination<'_> {
             findings: reported.collect(),
         }
     }
+}
+
+/// The indexes beside the dataset at `path`, by column. One that is not whole yet has another name,
+/// and whoever builds the next removes it.
+fn indexes(path: &Path) -> Result<Vec<(usize, PathBuf)>, Failure> {
+    let failed = || Failure::io("list", path);
+    let mut indexes = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(failed())? {
+        let entry = entry.map_err(failed())?;
+        if let Some(column) = entry.file_name().to_str().and_then(indexed_column) {
+            indexes.push((column, entry.path()));
+        }
+    }
+    indexes.sort();
+    Ok(indexes)
 }
 
 enum Piece {

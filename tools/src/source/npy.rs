@@ -5,17 +5,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
-use self::header::Header;
+use ringtake_vectors::npy::{Descr, Header, read_header};
+
 use super::element::Element;
 use super::input::Input;
 use super::{Source, SourceError, batch_rows};
-
-mod header;
-
-/// Bytes of magic and version.
-const MAGIC_BYTES: usize = 8;
-/// Real headers have about a hundred bytes; this bounds what a damaged length can ask for.
-const HEADER_BYTES_MAX: usize = 1 << 16;
 
 /// Reads one `.npy` file.
 pub(crate) struct Npy {
@@ -38,13 +32,16 @@ impl Npy {
                 format: "npy",
             });
         }
-        let text = read_header(&mut input)?;
+        let origin = input.origin().to_owned();
         let malformed = |reason| SourceError::Malformed {
-            origin: input.origin().to_owned(),
+            origin: origin.clone(),
             format: "npy",
             reason,
         };
-        let header = Header::parse(&text).map_err(malformed)?;
+        let header = read_header(
+            |out, part| input.read_exact(out, || part.to_owned()),
+            malformed,
+        )?;
         let element = element(&header).map_err(malformed)?;
         let (rows, dimension) = shape(&header, element).map_err(malformed)?;
         let row_bytes = u64::from(dimension.unwrap_or(1)) * element.bytes() as u64;
@@ -108,52 +105,11 @@ impl Source for Npy {
     }
 }
 
-/// Reads magic, version and length, and returns the text of the header.
-fn read_header(input: &mut Input) -> Result<String, SourceError> {
-    let origin = input.origin().to_owned();
-    let malformed = |reason: String| SourceError::Malformed {
-        origin: origin.clone(),
-        format: "npy",
-        reason,
-    };
-    let mut magic = [0; MAGIC_BYTES];
-    input.read_exact(&mut magic, || "the magic and the version".to_owned())?;
-    let [m @ .., major, minor] = magic;
-    if m != *b"\x93NUMPY" {
-        return Err(malformed("it does not begin with the npy magic".to_owned()));
-    }
-    let length = match major {
-        1 => {
-            let mut length = [0; 2];
-            input.read_exact(&mut length, || "the length of the header".to_owned())?;
-            usize::from(u16::from_le_bytes(length))
-        }
-        2 | 3 => {
-            let mut length = [0; 4];
-            input.read_exact(&mut length, || "the length of the header".to_owned())?;
-            u32::from_le_bytes(length) as usize
-        }
-        _ => {
-            return Err(malformed(format!(
-                "its version is {major}.{minor}, versions 1 to 3 can be read"
-            )));
-        }
-    };
-    if length > HEADER_BYTES_MAX {
-        return Err(malformed(format!(
-            "its header claims {length} bytes, at most {HEADER_BYTES_MAX} make sense"
-        )));
-    }
-    let mut text = vec![0; length];
-    input.read_exact(&mut text, || "the header".to_owned())?;
-    String::from_utf8(text).map_err(|_| malformed("its header is not text".to_owned()))
-}
-
 /// The number type that `descr` names, or why it cannot be imported.
 fn element(header: &Header) -> Result<Element, String> {
     let descr = match &header.descr {
-        header::Descr::Plain(descr) => descr.as_str(),
-        header::Descr::Structured => {
+        Descr::Plain(descr) => descr.as_str(),
+        Descr::Structured => {
             return Err(
                 "it is a structured array; save each field as an array of its own".to_owned(),
             );

@@ -9,6 +9,7 @@ use arrow::compute::concat;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use ringtake_vectors::Mixture;
 
 pub(crate) use self::column::{Kind, VectorType, parse_columns};
 use super::{Source, SourceError, batch_rows};
@@ -20,12 +21,17 @@ mod values;
 /// number gives other rows for the same seed.
 const BLOCK_ROWS: u64 = 1_024;
 
+/// More centres than this are no clusters.
+const CLUSTERS_MAX: u32 = 100_000;
+
 /// What to make up.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
     pub(crate) rows: u64,
     /// Dimension and number type of the column `vector`.
     pub(crate) vector: Option<(u32, VectorType)>,
+    /// The vectors are a mixture of so many Gaussians; independent numbers if nothing is said.
+    pub(crate) clusters: Option<u32>,
     /// Each kind and how many columns of it.
     pub(crate) columns: Vec<(Kind, u32)>,
     /// Share of values that are null, 0 to 1.
@@ -36,6 +42,8 @@ pub(crate) struct Shape {
 /// Made-up rows as a source.
 pub(crate) struct Synthetic {
     columns: Vec<Kind>,
+    /// What the vectors are drawn from, if they are clustered.
+    mixture: Option<Mixture>,
     schema: SchemaRef,
     rows: u64,
     next_row: u64,
@@ -64,6 +72,7 @@ impl Synthetic {
             let kind = Kind::Vector(element, dimension);
             named.push((super::VECTOR_COLUMN.to_owned(), kind));
         }
+        let mixture = mixture(shape)?;
         let mut taken = std::collections::HashMap::<Kind, u32>::new();
         for &(kind, count) in &shape.columns {
             for _ in 0..count {
@@ -88,6 +97,7 @@ impl Synthetic {
         let batch_rows = (batch_rows(row_bytes) as u64 / BLOCK_ROWS).max(1) * BLOCK_ROWS;
         Ok(Synthetic {
             columns,
+            mixture,
             schema: Arc::new(Schema::new(fields)),
             rows: shape.rows,
             next_row: 0,
@@ -101,9 +111,13 @@ impl Synthetic {
     fn block(&self, place: usize, block: u64, rows: usize) -> Result<ArrayRef, SourceError> {
         let failed = |cause: arrow::error::ArrowError| SourceError::Shape(cause.to_string());
         let mut numbers = self.numbers(place, block, Purpose::Values);
-        let values = self.columns[place]
-            .values(&mut numbers, rows)
-            .map_err(failed)?;
+        let values = match (self.columns[place], &self.mixture) {
+            (Kind::Vector(element, _), Some(mixture)) => {
+                values::clustered(&mut numbers, mixture, element, rows)
+            }
+            (kind, _) => kind.values(&mut numbers, rows),
+        }
+        .map_err(failed)?;
         if self.null_share == 0.0 {
             return Ok(values);
         }
@@ -123,6 +137,28 @@ impl Synthetic {
         numbers.set_stream(block);
         numbers
     }
+}
+
+/// What the vectors are drawn from, if `shape` asks for clusters.
+fn mixture(shape: &Shape) -> Result<Option<Mixture>, SourceError> {
+    let Some((clusters, (dimension, element))) = shape.clusters.zip(shape.vector) else {
+        return Ok(None);
+    };
+    if clusters == 0 || clusters > CLUSTERS_MAX {
+        return Err(SourceError::Shape(format!(
+            "--clusters is {clusters}, from 1 to {CLUSTERS_MAX} make sense"
+        )));
+    }
+    if matches!(element, VectorType::I8 | VectorType::U8) {
+        return Err(SourceError::Shape(
+            "--clusters makes floats; give --vector-type f16, f32 or f64 with it".to_owned(),
+        ));
+    }
+    let shape_of = ringtake_vectors::Shape {
+        dims: dimension as usize,
+        clusters: clusters as usize,
+    };
+    Ok(Some(Mixture::new(shape_of, shape.seed)))
 }
 
 /// What numbers are drawn for; a column's nulls do not shift its values.

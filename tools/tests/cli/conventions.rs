@@ -12,6 +12,8 @@ fn help_has_examples_and_goes_to_standard_output() {
     for command in [
         "import",
         "info",
+        "index",
+        "search",
         "take",
         "export",
         "verify",
@@ -73,7 +75,8 @@ fn completions_are_printed_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let ran = place.run(&["completions", shell]).succeeds();
         assert!(
-            ran.text().contains("ringtake") && ran.text().contains("import"),
+            ["ringtake", "import", "index", "search"].map(|word| ran.text().contains(word))
+                == [true; 4],
             "{shell}"
         );
     }

@@ -85,6 +85,13 @@ impl Ran {
         self
     }
 
+    /// Ended with `status`, whatever it said.
+    #[track_caller]
+    pub(crate) fn status_is(self, status: i32) -> Ran {
+        assert_eq!(self.status, Some(status), "{}", self.stderr);
+        self
+    }
+
     /// Ended with `status` and exactly one line on standard error, `error: ...`, that has all
     /// `needles`.
     #[track_caller]

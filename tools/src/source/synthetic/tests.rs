@@ -8,6 +8,7 @@ fn shape(rows: u64, columns: &str) -> Shape {
     Shape {
         rows,
         vector: Some((3, VectorType::F16)),
+        clusters: None,
         columns: parse_columns(columns).unwrap(),
         null_share: 0.25,
         seed: 7,
@@ -95,6 +96,31 @@ fn columns_are_numbered_by_kind() {
 }
 
 #[test]
+fn clustered_vectors_are_the_same_for_more_rows_and_every_float() {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Float32Type, Float64Type};
+    let of = |rows_wanted, vector_type| {
+        let shape = Shape {
+            vector: Some((6, vector_type)),
+            clusters: Some(4),
+            null_share: 0.0,
+            ..shape(rows_wanted, "int64")
+        };
+        rows(&shape)
+    };
+    let (more, fewer) = (of(3_000, VectorType::F32), of(1_500, VectorType::F32));
+    assert_eq!(more.slice(0, 1_500), fewer);
+    let single = fewer["vector"].as_fixed_size_list();
+    let double = of(1_500, VectorType::F64);
+    let double = double["vector"].as_fixed_size_list();
+    let single = single.values().as_primitive::<Float32Type>().values();
+    let double = double.values().as_primitive::<Float64Type>().values();
+    assert!(single.iter().zip(double).all(|(s, d)| f64::from(*s) == *d));
+    // Independent numbers end at 1.
+    assert!(single.iter().any(|number| number.abs() > 1.0));
+}
+
+#[test]
 fn senseless_shapes_are_refused() {
     let refused = |shape: Shape| Synthetic::new(&shape).err().unwrap().to_string();
     let nothing = Shape {
@@ -112,4 +138,15 @@ fn senseless_shapes_are_refused() {
         ..shape(1, "")
     };
     assert!(refused(flat).contains("dimensions"));
+    let none = Shape {
+        clusters: Some(0),
+        ..shape(1, "")
+    };
+    assert!(refused(none).contains("--clusters"));
+    let bytes = Shape {
+        clusters: Some(2),
+        vector: Some((3, VectorType::U8)),
+        ..shape(1, "")
+    };
+    assert!(refused(bytes).contains("--vector-type"));
 }

@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
 
-use super::Kind;
+use super::{Kind, Mixture, VectorType};
 use crate::source::element::Element;
 
 /// Longest made-up string or binary value.
@@ -123,6 +123,28 @@ impl Kind {
             }
         })
     }
+}
+
+/// So many vectors of a mixture.
+pub(super) fn clustered(
+    numbers: &mut ChaCha8Rng,
+    mixture: &Mixture,
+    vector_type: VectorType,
+    rows: usize,
+) -> Result<ArrayRef, ArrowError> {
+    let mut drawn = vec![0.0_f32; rows * mixture.dims()];
+    mixture.draw(numbers, &mut drawn);
+    let element = vector_type.element();
+    let mut values = MutableBuffer::with_capacity(drawn.len() * element.bytes());
+    for value in drawn {
+        match vector_type {
+            VectorType::F16 => values.extend_from_slice(&half::f16::from_f32(value).to_le_bytes()),
+            VectorType::F64 => values.extend_from_slice(&f64::from(value).to_le_bytes()),
+            _ => values.extend_from_slice(&value.to_le_bytes()),
+        }
+    }
+    // Checked when the shape was: a dimension fits into 32 bits.
+    element.vectors(values.into(), mixture.dims() as u32)
 }
 
 /// Raw numbers: any bits for integers, from -1 up to 1 for floats.

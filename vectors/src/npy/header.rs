@@ -2,22 +2,30 @@
 
 /// What the header says.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) descr: Descr,
-    pub(super) fortran_order: bool,
-    pub(super) shape: Vec<u64>,
+pub struct Header {
+    /// The element type.
+    pub descr: Descr,
+    /// Whether the first axis is the one that varies fastest.
+    pub fortran_order: bool,
+    /// The length of each axis.
+    pub shape: Vec<u64>,
 }
 
 /// The element type: the text of a plain one, or that it is a structure.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Descr {
+pub enum Descr {
+    /// As the file names it, such as `<f4`.
     Plain(String),
+    /// A structure, whatever is in it.
     Structured,
 }
 
 impl Header {
     /// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, keys in any order.
-    pub(super) fn parse(text: &str) -> Result<Header, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it, to be put after the file's name.
+    pub fn parse(text: &str) -> Result<Header, String> {
         let mut cursor = Cursor { rest: text };
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         cursor.expect('{')?;

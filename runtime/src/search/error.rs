@@ -1,0 +1,83 @@
+//! What is wrong with a search.
+
+use ringtake_storage::vector::Metric;
+
+/// A search that cannot be made. Each message is one sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SearchError {
+    /// The dataset has no index that can be used.
+    #[error("the dataset has no index; build one with `ringtake index` and open it again")]
+    NoIndex,
+    /// The indexes of the dataset cannot be used.
+    #[error("{reason}")]
+    Unusable {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Several columns have an index.
+    #[error("several columns have an index; name one of {available}")]
+    WhichColumn {
+        /// Their names, with commas between.
+        available: String,
+    },
+    /// The column has no index.
+    #[error(
+        "column `{column}` has no index; build one with `ringtake index`, or search {available}"
+    )]
+    NotIndexed {
+        /// The column asked for.
+        column: String,
+        /// Those that have one.
+        available: String,
+    },
+    /// A query of another length than the column's vectors.
+    #[error(
+        "the query has {given} elements and the vectors of the column have {dims}; give {dims}"
+    )]
+    Dimensions {
+        /// Elements of the query.
+        given: usize,
+        /// Elements of each vector.
+        dims: usize,
+    },
+    /// A query with an element that is no number.
+    #[error("element {position} of the query is {value}; give finite numbers")]
+    NotFinite {
+        /// Place of the element, counted from 0.
+        position: usize,
+        /// What it is.
+        value: f32,
+    },
+    /// A query of zeros, which has no angle to anything.
+    #[error(
+        "the query has length zero, so it has no cosine to anything; give one that has a direction"
+    )]
+    NoDirection,
+    /// A number that must not be zero.
+    #[error("{what} is 0; it must be at least 1")]
+    Zero {
+        /// Its name.
+        what: &'static str,
+    },
+    /// A distance that the index was not built for.
+    #[error(
+        "the index was built for {built}, not for {asked}; build it again with `ringtake index --metric {asked}`"
+    )]
+    OtherMetric {
+        /// The distance asked for.
+        asked: Metric,
+        /// The index's.
+        built: Metric,
+    },
+    /// Queries in one piece, the last of them cut short.
+    #[error(
+        "the batch of queries has {given} elements, which is no multiple of {dims}; give whole queries"
+    )]
+    PartOfQuery {
+        /// Elements given.
+        given: usize,
+        /// Elements of each vector.
+        dims: usize,
+    },
+}

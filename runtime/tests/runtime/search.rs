@@ -1,0 +1,781 @@
+//! Searches against a naive search of all rows.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float16Array, Float32Array, Int8Array,
+    Int64Array, RecordBatch, UInt8Array,
+};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Field, Float32Type, UInt64Type};
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use ringtake_runtime::{
+    Axes, CacheChoice, Config, Error, IndexOptions, RowFilter, SearchError, SearchParams, Store,
+    inspect_indexes,
+};
+use ringtake_storage::manifest::Manifest;
+use ringtake_storage::vector::{Element, Metric};
+use tempfile::TempDir;
+
+use crate::dataset::{Shape, write_batches};
+
+const DIMS: usize = 40;
+const CLUSTERS: usize = 16;
+
+/// Vectors of bytes around some centres; a byte is exact in every type of element. Rows of one
+/// centre are neighbours, so that a search finds most of its rows on few shards.
+fn vector(row: u64, rows: u64) -> Vec<f32> {
+    let cluster = row * CLUSTERS as u64 / rows.max(1);
+    let mut centre = ChaCha8Rng::seed_from_u64(cluster);
+    let mut noise = ChaCha8Rng::seed_from_u64(1 << 32 | row);
+    let element = |_| (centre.random_range(20..100) + noise.random_range(-19..20)) as f32;
+    (0..DIMS).map(element).collect()
+}
+
+fn query(seed: u64, rows: u64) -> Vec<f32> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let near = vector(random.random_range(0..rows), rows);
+    near.into_iter()
+        .map(|x| x + random.random_range(-9..10) as f32)
+        .collect()
+}
+
+fn is_null(row: u64) -> bool {
+    row % 13 == 5
+}
+
+fn list(items: ArrayRef, nulls: Option<NullBuffer>) -> ArrayRef {
+    let item = Arc::new(Field::new("item", items.data_type().clone(), true));
+    Arc::new(FixedSizeListArray::new(item, DIMS as i32, items, nulls))
+}
+
+fn batch(ids: &[u64], rows: u64, element: Element) -> RecordBatch {
+    let values = || ids.iter().flat_map(|&id| vector(id, rows));
+    let items: ArrayRef = match element {
+        Element::F32 => Arc::new(values().collect::<Float32Array>()),
+        Element::F16 => Arc::new(Float16Array::from_iter_values(
+            values().map(half::f16::from_f32),
+        )),
+        Element::I8 => Arc::new(Int8Array::from_iter_values(values().map(|x| x as i8))),
+        Element::U8 => Arc::new(UInt8Array::from_iter_values(values().map(|x| x as u8))),
+    };
+    let nulls = NullBuffer::from_iter(ids.iter().map(|&id| !is_null(id)));
+    let id: Int64Array = ids.iter().map(|&id| Some(id as i64)).collect();
+    RecordBatch::try_from_iter_with_nullable([
+        ("id", Arc::new(id) as ArrayRef, false),
+        ("vector", list(items, Some(nulls)), true),
+    ])
+    .unwrap()
+}
+
+fn write(path: &Path, rows: u64, element: Element) {
+    write_batches(path, &Shape::of(rows), |ids| batch(&ids, rows, element));
+}
+
+fn config(shards: usize) -> Config {
+    Config {
+        shards: Some(shards),
+        cpus: ringtake_runtime::CpuChoice::Unpinned,
+        ..Config::default()
+    }
+}
+
+fn options(metric: Metric) -> IndexOptions {
+    IndexOptions {
+        metric,
+        partitions: Some(24),
+        iterations: 4,
+        threads: Some(2),
+        ..IndexOptions::default()
+    }
+}
+
+fn build(path: &Path, options: &IndexOptions) {
+    let store = Store::open(path, config(1)).unwrap();
+    let rows = store.row_count();
+    let mut stages = Vec::new();
+    let built = store.build_index("vector", options, &mut |progress| {
+        stages.push(progress);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(built.unwrap().column, "vector");
+    assert!(stages.iter().all(|at| at.done <= at.of));
+    if rows == 0 {
+        return;
+    }
+    for stage in ["sampling", "clustering", "codebooks", "coding", "writing"] {
+        assert!(
+            stages
+                .iter()
+                .any(|at| at.stage == stage && at.done == at.of),
+            "{stage}"
+        );
+    }
+}
+
+fn indexed(rows: u64, element: Element, options: &IndexOptions) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), rows, element);
+    build(dir.path(), options);
+    dir
+}
+
+fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f(a.into(), b.into())).sum()
+    };
+    let dot = sum(&|a, b| a * b);
+    match metric {
+        Metric::L2 => sum(&|a, b| (a - b) * (a - b)),
+        Metric::Dot => -dot,
+        Metric::Cosine => 1.0 - dot / (sum(&|a, _| a * a) * sum(&|_, b| b * b)).sqrt(),
+    }
+}
+
+/// The nearest `k` of the rows that `passes` lets through, and how far they are.
+fn naive(
+    metric: Metric,
+    rows: u64,
+    query: &[f32],
+    k: usize,
+    passes: impl Fn(u64) -> bool,
+) -> Vec<(u64, f64)> {
+    let there = (0..rows).filter(|&row| !is_null(row) && passes(row));
+    let mut all: Vec<_> = there
+        .map(|row| (row, distance(metric, query, &vector(row, rows))))
+        .collect();
+    all.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    all.truncate(k);
+    all
+}
+
+fn found(batch: &RecordBatch) -> Vec<(u64, f32)> {
+    let ids = batch.column(0).as_primitive::<UInt64Type>();
+    let distances = batch.column(1).as_primitive::<Float32Type>();
+    ids.values()
+        .iter()
+        .copied()
+        .zip(distances.values().iter().copied())
+        .collect()
+}
+
+/// Every partition, and as many rows read as there are.
+fn exhaustive(k: usize) -> SearchParams {
+    SearchParams {
+        k,
+        nprobes: usize::MAX,
+        refine_factor: Some(u32::MAX),
+        ..SearchParams::default()
+    }
+}
+
+fn assert_exact(found: &[(u64, f32)], naive: &[(u64, f64)], what: &str) {
+    assert_eq!(found.len(), naive.len(), "{what}");
+    for (place, (found, naive)) in found.iter().zip(naive).enumerate() {
+        // Rounding may swap rows that are as good as equally far.
+        let near = (f64::from(found.1) - naive.1).abs() <= 1e-5 * naive.1.abs().max(1.0);
+        assert!(near, "{what}, place {place}: {found:?} for {naive:?}");
+    }
+}
+
+#[test]
+fn a_search_of_everything_is_exact_for_each_element_and_metric() {
+    let rows = 1_500;
+    for element in [Element::F32, Element::F16, Element::I8, Element::U8] {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), rows, element);
+        for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
+            build(dir.path(), &options(metric));
+            let store = Store::open(dir.path(), config(2)).unwrap();
+            assert_eq!(store.indexes()[0].metric, metric);
+            for seed in 0..5 {
+                let query = query(seed, rows);
+                let answer = store.search(&query, exhaustive(20)).unwrap();
+                let naive = naive(metric, rows, &query, 20, |_| true);
+                assert_exact(&found(&answer), &naive, &format!("{element:?} {metric}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_found_and_rows_read_do_not_depend_on_the_number_of_shards() {
+    let (rows, k) = (6_000, 10);
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let params = SearchParams {
+        k,
+        nprobes: 3,
+        refine_factor: Some(10),
+        ..SearchParams::default()
+    };
+    let mut answers = Vec::new();
+    for shards in [1, 2, 3, 8] {
+        let store = Store::open(dir.path(), config(shards)).unwrap();
+        let mut of_shards = Vec::new();
+        for seed in 0..20 {
+            let read = || {
+                store
+                    .stats()
+                    .iter()
+                    .map(|of_shard| of_shard.rows)
+                    .sum::<u64>()
+            };
+            let before = read();
+            let answer = store.search(&query(seed, rows), params.clone()).unwrap();
+            assert_eq!(read() - before, 100, "{shards} shards, query {seed}");
+            of_shards.push(found(&answer));
+        }
+        answers.push(of_shards);
+    }
+    for other in &answers[1..] {
+        assert_eq!(&answers[0], other);
+    }
+}
+
+#[test]
+fn few_partitions_and_few_rows_read_find_most_of_the_nearest() {
+    let (rows, k) = (6_000, 10);
+    for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
+        let dir = indexed(rows, Element::F32, &options(metric));
+        let store = Store::open(dir.path(), config(2)).unwrap();
+        let recall = |refine_factor| {
+            let mut hits = 0;
+            for seed in 0..40 {
+                let query = query(seed, rows);
+                let params = SearchParams {
+                    k,
+                    nprobes: 6,
+                    refine_factor,
+                    ..SearchParams::default()
+                };
+                let answer = found(&store.search(&query, params).unwrap());
+                let naive = naive(metric, rows, &query, k, |_| true);
+                hits += naive
+                    .iter()
+                    .filter(|(row, _)| answer.iter().any(|(id, _)| id == row))
+                    .count();
+            }
+            hits as f64 / (40 * k) as f64
+        };
+        let (refined, coded) = (recall(Some(10)), recall(None));
+        assert!(refined > 0.95, "{metric}: {refined}");
+        assert!(coded > 0.4 && coded < refined, "{metric}: {coded}");
+    }
+}
+
+#[test]
+fn a_search_without_refine_reads_only_what_was_asked_for_beside() {
+    let rows = 3_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let store = Store::open(dir.path(), config(2)).unwrap();
+    let params = SearchParams {
+        k: 15,
+        ..SearchParams::default()
+    };
+    let read = || store.stats().iter().map(|shard| shard.rows).sum::<u64>();
+    let answer = store.search(&query(1, rows), params.clone()).unwrap();
+    assert_eq!(
+        (answer.num_rows(), answer.num_columns(), read()),
+        (15, 2, 0)
+    );
+    let params = SearchParams {
+        projection: Some(store.projection(&["id", "vector"]).unwrap()),
+        ..params
+    };
+    let answer = store.search(&query(1, rows), params).unwrap();
+    assert_eq!(answer.num_rows(), 15);
+    assert_eq!(read(), 15);
+    let ids = answer
+        .column_by_name("id")
+        .unwrap()
+        .as_primitive::<arrow::datatypes::Int64Type>();
+    for ((row, _), id) in found(&answer).into_iter().zip(ids.values()) {
+        assert_eq!(row as i64, *id);
+    }
+}
+
+#[test]
+fn distances_of_codes_are_near_the_exact_ones() {
+    let rows = 3_000;
+    for metric in [Metric::L2, Metric::Cosine, Metric::Dot] {
+        let dir = indexed(rows, Element::F32, &options(metric));
+        let store = Store::open(dir.path(), config(1)).unwrap();
+        let query = query(3, rows);
+        let params = SearchParams {
+            k: 100,
+            nprobes: 24,
+            ..SearchParams::default()
+        };
+        for (row, coded) in found(&store.search(&query, params).unwrap()) {
+            let exact = distance(metric, &query, &vector(row, rows));
+            let apart = (f64::from(coded) - exact).abs();
+            assert!(
+                apart <= 0.35 * exact.abs() + 0.02,
+                "{metric} {row}: {coded} for {exact}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_filter_is_applied_before_candidates_are_chosen() {
+    let (rows, k) = (4_000, 10);
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let store = Store::open(dir.path(), config(3)).unwrap();
+    for seed in 0..5 {
+        let query = query(seed, rows);
+        // Few rows, none of them near in general; one partition would not hold ten of them.
+        let few = |row: u64| row % 97 == 3;
+        let near: Vec<u64> = naive(Metric::L2, rows, &query, 500, |_| true)
+            .into_iter()
+            .map(|at| at.0)
+            .collect();
+        for (filter, passes) in [
+            (
+                RowFilter::allow((0..rows).filter(|&row| few(row))),
+                Box::new(few) as Box<dyn Fn(u64) -> bool>,
+            ),
+            (
+                RowFilter::forbid(near.clone()),
+                Box::new(move |row| !near.contains(&row)),
+            ),
+        ] {
+            let params = SearchParams {
+                filter: Some(filter),
+                ..exhaustive(k)
+            };
+            let answer = store.search(&query, params.clone()).unwrap();
+            let expected = naive(Metric::L2, rows, &query, k, &passes);
+            assert_exact(&found(&answer), &expected, "filtered");
+            let one_probe = SearchParams {
+                nprobes: 1,
+                refine_factor: Some(2),
+                ..params
+            };
+            let answer = found(&store.search(&query, one_probe).unwrap());
+            assert_eq!(answer.len(), k);
+            assert!(answer.iter().all(|&(row, _)| passes(row) && !is_null(row)));
+        }
+    }
+}
+
+#[test]
+fn rows_that_the_index_does_not_know_are_found() {
+    let (rows, k) = (3_000, 10);
+    let options = IndexOptions {
+        rows: Some(2_000),
+        ..options(Metric::L2)
+    };
+    let dir = indexed(rows, Element::F32, &options);
+    let store = Store::open(dir.path(), config(3)).unwrap();
+    assert_eq!(store.indexes()[0].rows, 2_000);
+    let query = vector(2_500, rows);
+    let expected = naive(Metric::L2, rows, &query, k, |_| true);
+    assert!(expected.iter().all(|(row, _)| *row >= 2_000));
+    for refine_factor in [Some(10), None] {
+        let params = SearchParams {
+            k,
+            nprobes: 1,
+            refine_factor,
+            ..SearchParams::default()
+        };
+        let answer = found(&store.search(&query, params).unwrap());
+        if refine_factor.is_some() {
+            assert_exact(&answer, &expected, "rows without codes");
+        }
+        assert_eq!(answer[0], (2_500, 0.0));
+    }
+}
+
+#[test]
+fn fewer_rows_than_asked_for_all_come_back() {
+    let null_free = |rows: u64| (0..rows).filter(|&row| !is_null(row)).count();
+    for rows in [0, 1, 5, 6, 30] {
+        let dir = indexed(rows, Element::F32, &options(Metric::L2));
+        let store = Store::open(dir.path(), config(2)).unwrap();
+        for refine_factor in [Some(3), None] {
+            let params = SearchParams {
+                k: 100,
+                nprobes: 1,
+                refine_factor,
+                ..SearchParams::default()
+            };
+            let answer = store.search(&[1.0; DIMS], params).unwrap();
+            assert_eq!(answer.num_rows(), null_free(rows), "{rows} rows");
+        }
+    }
+}
+
+#[test]
+fn rows_come_from_the_cache_and_from_pinned_memory_as_from_the_drive() {
+    let rows = 4_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let params = SearchParams {
+        k: 20,
+        nprobes: 4,
+        refine_factor: Some(8),
+        ..SearchParams::default()
+    };
+    let answers = |cache| {
+        let store = Store::open(dir.path(), Config { cache, ..config(2) }).unwrap();
+        let search = |seed| found(&store.search(&query(seed, rows), params.clone()).unwrap());
+        let first: Vec<_> = (0..10).map(search).collect();
+        let reads = store.stats().iter().map(|shard| shard.reads).sum::<u64>();
+        let again: Vec<_> = (0..10).map(search).collect();
+        assert_eq!(first, again);
+        let reads_again = store.stats().iter().map(|shard| shard.reads).sum::<u64>();
+        if cache != CacheChoice::Off {
+            assert_eq!(reads, reads_again, "{cache} reads what it has");
+        }
+        first
+    };
+    let direct = answers(CacheChoice::Off);
+    assert_eq!(direct, answers(CacheChoice::Bytes(64 << 20)));
+    assert_eq!(direct, answers(CacheChoice::Pinned));
+}
+
+#[test]
+fn many_searches_at_once_answer_as_one_after_another() {
+    let rows = 4_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let store = Store::open(dir.path(), config(3)).unwrap();
+    let params = SearchParams {
+        k: 10,
+        nprobes: 4,
+        refine_factor: Some(5),
+        ..SearchParams::default()
+    };
+    let queries: Vec<Vec<f32>> = (0..60).map(|seed| query(seed % 20, rows)).collect();
+    let alone: Vec<_> = queries
+        .iter()
+        .map(|query| found(&store.search(query, params.clone()).unwrap()))
+        .collect();
+    let together = store.search_batch(&queries.concat(), &params).unwrap();
+    assert_eq!(alone, together.iter().map(found).collect::<Vec<_>>());
+    let shared: u64 = store.stats().iter().map(|shard| shard.reads_shared).sum();
+    assert!(
+        shared > 0,
+        "queries that want the same rows share their reads"
+    );
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (store, queries, alone, params) = (&store, &queries, &alone, &params);
+            scope.spawn(move || {
+                for place in (thread..queries.len()).step_by(4) {
+                    let answer = store.search(&queries[place], params.clone()).unwrap();
+                    assert_eq!(found(&answer), alone[place]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn searches_that_cannot_be_made_are_refused_in_a_sentence() {
+    let rows = 1_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::Cosine));
+    let store = Store::open(dir.path(), config(2)).unwrap();
+    let good = vec![1.0; DIMS];
+    let refused = |query: &[f32], params: SearchParams| match store.search(query, params) {
+        Err(Error::Search(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let params = SearchParams::default;
+    let mut not_finite = good.clone();
+    not_finite[7] = f32::NAN;
+    let message = refused(&not_finite, params()).to_string();
+    assert!(
+        message.contains("element 7") && message.contains("NaN"),
+        "{message}"
+    );
+    not_finite[7] = f32::INFINITY;
+    assert!(refused(&not_finite, params()).to_string().contains("inf"));
+    let message = refused(&good[1..], params()).to_string();
+    assert!(
+        message.contains("39") && message.contains("40"),
+        "{message}"
+    );
+    assert_eq!(refused(&[0.0; DIMS], params()), SearchError::NoDirection);
+    let zeros = [
+        ("k", SearchParams { k: 0, ..params() }),
+        (
+            "nprobes",
+            SearchParams {
+                nprobes: 0,
+                ..params()
+            },
+        ),
+        (
+            "refine_factor",
+            SearchParams {
+                refine_factor: Some(0),
+                ..params()
+            },
+        ),
+    ];
+    for (what, params) in zeros {
+        assert_eq!(refused(&good, params), SearchError::Zero { what });
+    }
+    let other = SearchParams {
+        metric: Some(Metric::L2),
+        ..params()
+    };
+    let message = refused(&good, other).to_string();
+    assert!(
+        message.contains("cosine") && message.contains("l2"),
+        "{message}"
+    );
+    let unknown = SearchParams {
+        column: Some("id".to_owned()),
+        ..params()
+    };
+    let message = refused(&good, unknown).to_string();
+    assert!(
+        message.contains("`id`") && message.contains("vector"),
+        "{message}"
+    );
+    match store.search_batch(&[1.0; DIMS + 1], &params()) {
+        Err(Error::Search(SearchError::PartOfQuery { .. })) => {}
+        other => panic!("{other:?}"),
+    }
+    let same = SearchParams {
+        metric: Some(Metric::Cosine),
+        column: Some("vector".to_owned()),
+        ..params()
+    };
+    assert_eq!(store.search(&good, same).unwrap().num_rows(), 10);
+}
+
+#[test]
+fn columns_without_vectors_and_impossible_options_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 100, Element::F32);
+    let store = Store::open(dir.path(), config(1)).unwrap();
+    let build = |column: &str, options: IndexOptions| {
+        store
+            .build_index(column, &options, &mut |_| ControlFlow::Continue(()))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(build("id", options(Metric::L2)).contains("Int64"));
+    assert!(build("nothing", options(Metric::L2)).contains("vector"));
+    for wrong in [
+        IndexOptions {
+            partitions: Some(0),
+            ..options(Metric::L2)
+        },
+        IndexOptions {
+            code_bytes: Some(0),
+            ..options(Metric::L2)
+        },
+    ] {
+        assert!(build("vector", wrong).contains("cannot work"));
+    }
+    match store.search(&[1.0; DIMS], SearchParams::default()) {
+        Err(Error::Search(SearchError::NoIndex)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_build_that_is_stopped_at_any_stage_leaves_the_index_before_and_nothing_else() {
+    let rows = 3_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let names = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let index = dir.path().join("c1.index");
+    let (before, names_before) = (std::fs::read(&index).unwrap(), names());
+    let store = Store::open(dir.path(), config(1)).unwrap();
+    // Codes go through many gatherings, so that a build is stopped among its lists too.
+    let options = IndexOptions {
+        gather_bytes_max: 1,
+        ..options(Metric::Dot)
+    };
+    let stop_at = |at: usize| {
+        let mut told = Vec::new();
+        let built = store.build_index("vector", &options, &mut |progress| {
+            told.push(progress.stage);
+            match told.len() > at {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        (built, told)
+    };
+    let (built, all) = stop_at(usize::MAX);
+    built.unwrap();
+    assert_ne!(std::fs::read(&index).unwrap(), before);
+    std::fs::write(&index, &before).unwrap();
+    let mut stages = all.clone();
+    stages.dedup();
+    assert_eq!(
+        stages,
+        [
+            "sampling",
+            "clustering",
+            "axes",
+            "codebooks",
+            "coding",
+            "writing"
+        ]
+    );
+    let ends = |stage: &&str| {
+        let first = all.iter().position(|at| at == stage).unwrap();
+        let last = all.iter().rposition(|at| at == stage).unwrap();
+        [first, last]
+    };
+    for at in stages.iter().flat_map(ends) {
+        let (built, told) = stop_at(at);
+        assert!(matches!(built, Err(Error::Stopped)), "{at}: {built:?}");
+        assert_eq!(told.len(), at + 1, "nothing is told after the stop");
+        assert_eq!(names(), names_before, "stopped at {}", told[at]);
+        assert_eq!(std::fs::read(&index).unwrap(), before);
+    }
+    // The lock is free again.
+    stop_at(usize::MAX).0.unwrap();
+}
+
+#[test]
+fn what_is_told_of_an_index_is_what_a_store_of_one_shard_has() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 3_000, Element::U8);
+    for axes in [Axes::Given, Axes::Principal] {
+        let options = IndexOptions {
+            axes,
+            ..options(Metric::L2)
+        };
+        let store = Store::open(dir.path(), config(1)).unwrap();
+        let built = store.build_index("vector", &options, &mut |_| ControlFlow::Continue(()));
+        let store = Store::open(dir.path(), config(1)).unwrap();
+        assert_eq!(store.indexes(), [built.unwrap()]);
+        let path = dir.path().join("MANIFEST");
+        let manifest = Manifest::decode(&path, &std::fs::read(&path).unwrap()).unwrap();
+        let inspected = inspect_indexes(dir.path(), &manifest);
+        assert_eq!(inspected.len(), 1);
+        assert_eq!(inspected[0].index.as_ref(), Ok(&store.indexes()[0]));
+        assert_eq!(inspected[0].path, dir.path().join("c1.index"));
+    }
+}
+
+#[test]
+fn an_index_that_does_not_fit_is_refused_and_rows_are_still_taken() {
+    let rows = 500;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let path = dir.path().join("c1.index");
+    let whole = std::fs::read(&path).unwrap();
+    let refused = |what: &str| {
+        let store = Store::open(dir.path(), config(1)).unwrap();
+        let error = store
+            .search(&[1.0; DIMS], SearchParams::default())
+            .unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(what) && message.contains("ringtake index"),
+            "{message}"
+        );
+        assert!(store.info().warnings.contains(&message));
+        assert_eq!(
+            store.take(&[3], &store.all_columns()).unwrap().num_rows(),
+            1
+        );
+    };
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        // Bytes between the sections are not read.
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        if damaged[at] == 1 {
+            continue;
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        refused("damaged");
+    }
+    for bytes in [0, 7, 64, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&path, &whole[..bytes]).unwrap();
+        refused("damaged");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    let shape = Shape {
+        overwrite: ringtake_storage::write::Overwrite::Replace,
+        ..Shape::of(rows)
+    };
+    write_batches(dir.path(), &shape, |ids| batch(&ids, rows, Element::F32));
+    assert!(!path.exists(), "the index of the version before is removed");
+    std::fs::write(&path, &whole).unwrap();
+    refused("another version");
+}
+
+#[test]
+fn a_search_whose_deadline_has_passed_reads_nothing() {
+    let rows = 1_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let store = Store::open(dir.path(), config(2)).unwrap();
+    let params = SearchParams {
+        deadline: Some(Instant::now()),
+        refine_factor: Some(10),
+        ..SearchParams::default()
+    };
+    match store.search(&query(1, rows), params) {
+        Err(Error::DeadlineExceeded { .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.stats().iter().map(|shard| shard.rows).sum::<u64>(), 0);
+}
+
+#[test]
+fn searches_that_are_dropped_leave_the_shards_at_work() {
+    let rows = 2_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let store = Store::open(dir.path(), config(2)).unwrap();
+    for seed in 0..50 {
+        let mut search = Box::pin(store.search_async(&query(seed, rows), exhaustive(10)));
+        let polled = futures_lite::future::block_on(futures_lite::future::poll_once(&mut search));
+        drop((polled, search));
+    }
+    let answer = store.search(&query(1, rows), exhaustive(10)).unwrap();
+    assert_exact(
+        &found(&answer),
+        &naive(Metric::L2, rows, &query(1, rows), 10, |_| true),
+        "later",
+    );
+    store.close();
+    match store.search(&query(1, rows), exhaustive(10)) {
+        Err(Error::Closed) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_damaged_row_among_the_candidates_fails_the_search_by_name() {
+    let rows = 1_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let store = Store::open(dir.path(), config(1)).unwrap();
+    let group = store.dataset().columns()[1].group;
+    let extent = store.dataset().locator(group).locate(7).unwrap();
+    let file = store.dataset().file_path(group, 0);
+    drop(store);
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[extent.offset as usize + 3] ^= 64;
+    std::fs::write(&file, bytes).unwrap();
+    let store = Store::open(dir.path(), config(1)).unwrap();
+    match store.search(&vector(7, rows), exhaustive(5)) {
+        Err(Error::Rows { faults, rows: 1 }) => assert_eq!(faults[0].row, 7),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn vectors_of_a_type_that_is_none_are_no_column_to_index() {
+    let list = DataType::new_fixed_size_list(DataType::Float64, 3, true);
+    let schema = Arc::new(arrow::datatypes::Schema::new(vec![Field::new(
+        "v", list, true,
+    )]));
+    assert!(ringtake_storage::vector::VectorColumn::named(&schema, "v").is_err());
+}

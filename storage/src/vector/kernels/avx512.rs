@@ -1,0 +1,661 @@
+//! The loops in AVX-512: F, BW, VL and DQ throughout, and VBMI and VNNI where a processor has them
+//! for the scans.
+//!
+//! What is left behind the last whole register is loaded under a mask, which reads nothing beyond
+//! the slice and gives zeros, and zeros change no sum.
+
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+use std::array;
+
+use super::{
+    BLOCK_CODE_BYTES, BLOCK_ROWS, CODEBOOK_ENTRIES, SUBS_WITHOUT_OVERFLOW, Stored, existing,
+    for_pieces, for_tiles, report, step_of,
+};
+use crate::vector::Element;
+
+/// Floats in a register.
+const LANES: usize = 16;
+
+/// Sums that are added to in turn, so that one addition does not wait for the last.
+const ACCUMULATORS: usize = 4;
+
+/// Rows and other rows of one tile of [`dots`]: their products are the accumulators, and with a
+/// register for each row and one for an other they fit the 32 registers.
+const TILE_ROWS: usize = 4;
+const TILE_OTHERS: usize = 4;
+
+/// Sub-quantisers whose codes, or tables, fill a register.
+const SUBS: usize = 4;
+
+pub(super) fn supported() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
+}
+
+/// Whether [`scan_vbmi`] runs too, where the rest does.
+pub(super) fn vbmi_supported() -> bool {
+    is_x86_feature_detected!("avx512vbmi") && is_x86_feature_detected!("avx512vnni")
+}
+
+/// The lowest `n` lanes, `n` < 16.
+#[inline]
+fn first(n: usize) -> __mmask16 {
+    (1 << n) - 1
+}
+
+/// Elements `at..at + 16` of a row.
+///
+/// # Safety
+///
+/// The row has them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn load<E: Stored>(row: *const u8, at: usize) -> __m512 {
+    // SAFETY: the caller vouches for 16 elements from `at` on, and the loads take no more and any
+    // alignment.
+    unsafe {
+        let row = row.add(at * E::ELEMENT.bytes());
+        match E::ELEMENT {
+            Element::F32 => _mm512_loadu_ps(row.cast()),
+            Element::F16 => _mm512_cvtph_ps(_mm256_loadu_si256(row.cast())),
+            Element::I8 => _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(row.cast()))),
+            Element::U8 => _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(row.cast()))),
+        }
+    }
+}
+
+/// Those elements `at..at + 16` of a row that are in the mask, and zeros.
+///
+/// # Safety
+///
+/// The row has the elements in the mask.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn load_masked<E: Stored>(row: *const u8, at: usize, mask: __mmask16) -> __m512 {
+    // SAFETY: the caller vouches for the elements in the mask, and a masked load touches no others.
+    unsafe {
+        let row = row.add(at * E::ELEMENT.bytes());
+        match E::ELEMENT {
+            Element::F32 => _mm512_maskz_loadu_ps(mask, row.cast()),
+            Element::F16 => _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, row.cast())),
+            Element::I8 => {
+                _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(mask, row.cast())))
+            }
+            Element::U8 => {
+                _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(mask, row.cast())))
+            }
+        }
+    }
+}
+
+/// Gives `step` all elements of the query and the row, 16 at a time and zeros behind the last, and
+/// the number of the accumulator whose turn it is.
+///
+/// # Safety
+///
+/// The row has as many elements as the query.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn for_pairs<E: Stored>(
+    query: &[f32],
+    row: &[u8],
+    mut step: impl FnMut(usize, __m512, __m512),
+) {
+    let n = query.len();
+    let (query, row) = (query.as_ptr().cast(), row.as_ptr());
+    let mut at = 0;
+    // SAFETY: each load is of elements below `n`, which both sides have.
+    unsafe {
+        while at + ACCUMULATORS * LANES <= n {
+            for k in 0..ACCUMULATORS {
+                step(
+                    k,
+                    load::<super::F32>(query, at + k * LANES),
+                    load::<E>(row, at + k * LANES),
+                );
+            }
+            at += ACCUMULATORS * LANES;
+        }
+        while at + LANES <= n {
+            step(0, load::<super::F32>(query, at), load::<E>(row, at));
+            at += LANES;
+        }
+        if at < n {
+            let mask = first(n - at);
+            step(
+                1,
+                load_masked::<super::F32>(query, at, mask),
+                load_masked::<E>(row, at, mask),
+            );
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn add_up(sums: [__m512; ACCUMULATORS]) -> f32 {
+    let [a, b, c, d] = sums;
+    _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)))
+}
+
+/// # Safety
+///
+/// The row has as many elements as the query.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn l2_squared<E: Stored>(query: &[f32], row: &[u8]) -> f32 {
+    let mut sums = [_mm512_setzero_ps(); ACCUMULATORS];
+    // SAFETY: the lengths are the caller's promise.
+    unsafe {
+        for_pairs::<E>(query, row, |k, q, r| {
+            let difference = _mm512_sub_ps(q, r);
+            sums[k] = _mm512_fmadd_ps(difference, difference, sums[k]);
+        });
+    }
+    add_up(sums)
+}
+
+/// # Safety
+///
+/// The row has as many elements as the query.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn dot<E: Stored>(query: &[f32], row: &[u8]) -> f32 {
+    let mut sums = [_mm512_setzero_ps(); ACCUMULATORS];
+    // SAFETY: the lengths are the caller's promise.
+    unsafe {
+        for_pairs::<E>(query, row, |k, q, r| {
+            sums[k] = _mm512_fmadd_ps(q, r, sums[k])
+        });
+    }
+    add_up(sums)
+}
+
+/// # Safety
+///
+/// The row has as many elements as the query.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn dot_and_norm<E: Stored>(query: &[f32], row: &[u8]) -> (f32, f32) {
+    let mut sums = [_mm512_setzero_ps(); ACCUMULATORS];
+    let mut norms = [_mm512_setzero_ps(); ACCUMULATORS];
+    // SAFETY: the lengths are the caller's promise.
+    unsafe {
+        for_pairs::<E>(query, row, |k, q, r| {
+            sums[k] = _mm512_fmadd_ps(q, r, sums[k]);
+            norms[k] = _mm512_fmadd_ps(r, r, norms[k]);
+        });
+    }
+    (add_up(sums), add_up(norms))
+}
+
+/// # Safety
+///
+/// The row has as many elements as `out`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn widen<E: Stored>(row: &[u8], out: &mut [f32]) {
+    let n = out.len();
+    let (row, out) = (row.as_ptr(), out.as_mut_ptr());
+    let mut at = 0;
+    // SAFETY: each load and store is of elements below `n`, which both sides have.
+    unsafe {
+        while at + LANES <= n {
+            _mm512_storeu_ps(out.add(at), load::<E>(row, at));
+            at += LANES;
+        }
+        if at < n {
+            let mask = first(n - at);
+            _mm512_mask_storeu_ps(out.add(at), mask, load_masked::<E>(row, at, mask));
+        }
+    }
+}
+
+/// # Safety
+///
+/// `dims` is not 0, `rows` and `others` are whole rows, and `out` has a place for each pair.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn dots(dims: usize, rows: &[f32], others: &[f32], out: &mut [f32]) {
+    let stride = others.len() / dims;
+    for_tiles::<TILE_ROWS, TILE_OTHERS>(dims, rows, others, out, |rows, others, out| {
+        // SAFETY: the rows are as many as each function is made for, and the places of their
+        // products are `stride` apart.
+        unsafe {
+            match (rows.len() / dims, others.len() / dims) {
+                (1, 1) => dots_tile::<1, 1>(dims, rows, others, out, stride),
+                (2, 1) => dots_tile::<2, 1>(dims, rows, others, out, stride),
+                (3, 1) => dots_tile::<3, 1>(dims, rows, others, out, stride),
+                (TILE_ROWS, 1) => dots_tile::<TILE_ROWS, 1>(dims, rows, others, out, stride),
+                (1, TILE_OTHERS) => dots_tile::<1, TILE_OTHERS>(dims, rows, others, out, stride),
+                (2, TILE_OTHERS) => dots_tile::<2, TILE_OTHERS>(dims, rows, others, out, stride),
+                (3, TILE_OTHERS) => dots_tile::<3, TILE_OTHERS>(dims, rows, others, out, stride),
+                (TILE_ROWS, TILE_OTHERS) => {
+                    dots_tile::<TILE_ROWS, TILE_OTHERS>(dims, rows, others, out, stride)
+                }
+                (rows, others) => unreachable!("a tile of {rows} x {others}"),
+            }
+        }
+    });
+}
+
+/// The products of `R` rows with `O` others, which go to `out`, `stride` places from row to row.
+///
+/// # Safety
+///
+/// There are so many rows and others, and a place for each product.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn dots_tile<const R: usize, const O: usize>(
+    dims: usize,
+    rows: &[f32],
+    others: &[f32],
+    out: &mut [f32],
+    stride: usize,
+) {
+    let mut sums = [[_mm512_setzero_ps(); O]; R];
+    let mut step = |row: [__m512; R], other: [__m512; O]| {
+        for (sums, row) in sums.iter_mut().zip(row) {
+            for (sum, other) in sums.iter_mut().zip(other) {
+                *sum = _mm512_fmadd_ps(row, other, *sum);
+            }
+        }
+    };
+    let mut at = 0;
+    // SAFETY: each load is of elements below `dims` of a row that is there.
+    unsafe {
+        let rows: [*const f32; R] = array::from_fn(|i| rows.as_ptr().add(i * dims));
+        let others: [*const f32; O] = array::from_fn(|j| others.as_ptr().add(j * dims));
+        while at + LANES <= dims {
+            step(
+                rows.map(|row| _mm512_loadu_ps(row.add(at))),
+                others.map(|other| _mm512_loadu_ps(other.add(at))),
+            );
+            at += LANES;
+        }
+        if at < dims {
+            let mask = first(dims - at);
+            step(
+                rows.map(|row| _mm512_maskz_loadu_ps(mask, row.add(at))),
+                others.map(|other| _mm512_maskz_loadu_ps(mask, other.add(at))),
+            );
+        }
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        let out = &mut out[i * stride..][..O];
+        if let [a, b, c, d] = sums[..] {
+            // SAFETY: `out` is four places.
+            unsafe { _mm_storeu_ps(out.as_mut_ptr(), add_up_four([a, b, c, d])) };
+        } else {
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = _mm512_reduce_add_ps(*sum);
+            }
+        }
+    }
+}
+
+/// The sums of four registers side by side.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn add_up_four([a, b, c, d]: [__m512; 4]) -> __m128 {
+    let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    let low = _mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd));
+    let high = _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd));
+    let all = _mm512_add_ps(low, high);
+    let half = _mm256_add_ps(
+        _mm512_castps512_ps256(all),
+        _mm512_extractf32x8_ps::<1>(all),
+    );
+    _mm_add_ps(
+        _mm256_castps256_ps128(half),
+        _mm256_extractf128_ps::<1>(half),
+    )
+}
+
+/// # Safety
+///
+/// The codebook has 16 floats for each of `sub`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn l2_squared_to_16(
+    sub: &[f32],
+    codebook: &[f32],
+    out: &mut [f32; CODEBOOK_ENTRIES],
+) {
+    // SAFETY: the lengths are the caller's promise.
+    unsafe {
+        for_entries(sub, codebook, out, |sum, value, entries| {
+            let difference = _mm512_sub_ps(value, entries);
+            _mm512_fmadd_ps(difference, difference, sum)
+        });
+    }
+}
+
+/// # Safety
+///
+/// The codebook has 16 floats for each of `sub`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn dot_with_16(sub: &[f32], codebook: &[f32], out: &mut [f32; CODEBOOK_ENTRIES]) {
+    // SAFETY: the lengths are the caller's promise.
+    unsafe {
+        for_entries(sub, codebook, out, |sum, value, entries| {
+            _mm512_fmadd_ps(value, entries, sum)
+        });
+    }
+}
+
+/// Adds up what `step` makes of each value of `sub` and its 16 entries, two values in turn.
+///
+/// # Safety
+///
+/// The codebook has 16 floats for each of `sub`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn for_entries(
+    sub: &[f32],
+    codebook: &[f32],
+    out: &mut [f32; CODEBOOK_ENTRIES],
+    step: impl Fn(__m512, __m512, __m512) -> __m512,
+) {
+    let (mut sum, mut other_sum) = (_mm512_setzero_ps(), _mm512_setzero_ps());
+    let entries = codebook.as_ptr();
+    let mut d = 0;
+    // SAFETY: the codebook has the entries of each dimension that `sub` has; `out` is 16 floats.
+    unsafe {
+        while d + 2 <= sub.len() {
+            let entries = entries.add(d * CODEBOOK_ENTRIES);
+            sum = step(sum, _mm512_set1_ps(sub[d]), _mm512_loadu_ps(entries));
+            let entries = entries.add(CODEBOOK_ENTRIES);
+            other_sum = step(
+                other_sum,
+                _mm512_set1_ps(sub[d + 1]),
+                _mm512_loadu_ps(entries),
+            );
+            d += 2;
+        }
+        if d < sub.len() {
+            let entries = entries.add(d * CODEBOOK_ENTRIES);
+            sum = step(sum, _mm512_set1_ps(sub[d]), _mm512_loadu_ps(entries));
+        }
+        _mm512_storeu_ps(out.as_mut_ptr(), _mm512_add_ps(sum, other_sum));
+    }
+}
+
+/// # Safety
+///
+/// The pieces are those of the vector, and there are 16 values for each element and each piece.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn l2_squared_tables(
+    ends: &[u32],
+    vector: &[f32],
+    codebooks: &[f32],
+    tables: &mut [f32],
+) {
+    for_pieces(ends, vector, codebooks, tables, |sub, codebook, table| {
+        // SAFETY: the codebook has 16 values for each element.
+        unsafe { l2_squared_to_16(sub, codebook, table) }
+    });
+}
+
+/// # Safety
+///
+/// Tables are of 16 entries, and there are as many bytes as entries.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn round_tables(tables: &[f32], bytes: &mut [u8]) -> (f32, f32) {
+    let tables = tables.as_chunks::<CODEBOOK_ENTRIES>().0;
+    let (mut bias, mut widest, mut total) = (0.0_f32, 0.0_f32, 0.0_f32);
+    for table in tables {
+        // SAFETY: a table is 16 floats.
+        let entries = unsafe { _mm512_loadu_ps(table.as_ptr()) };
+        let (least, most) = (_mm512_reduce_min_ps(entries), _mm512_reduce_max_ps(entries));
+        bias += least;
+        widest = widest.max(most - least);
+        total += most - least;
+    }
+    let step = step_of(tables.len(), widest, total);
+    let (inverse, half) = (_mm512_set1_ps(1.0 / step), _mm512_set1_ps(0.5));
+    for (table, bytes) in tables
+        .iter()
+        .zip(bytes.as_chunks_mut::<CODEBOOK_ENTRIES>().0)
+    {
+        // SAFETY: a table is 16 floats, and its bytes are 16.
+        unsafe {
+            let entries = _mm512_loadu_ps(table.as_ptr());
+            let least = _mm512_set1_ps(_mm512_reduce_min_ps(entries));
+            let steps = _mm512_mul_ps(_mm512_sub_ps(entries, least), inverse);
+            let steps = _mm512_cvttps_epi32(_mm512_add_ps(steps, half));
+            _mm_storeu_si128(bytes.as_mut_ptr().cast(), _mm512_cvtusepi32_epi8(steps));
+        }
+    }
+    (bias, step)
+}
+
+/// # Safety
+///
+/// `tables` is `m` tables, and `codes` has the codes of `sums.len() / 32` blocks.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn scan(m: usize, tables: &[u8], codes: &[u8], sums: &mut [u16]) {
+    for (block, sums) in sums.as_chunks_mut::<BLOCK_ROWS>().0.iter_mut().enumerate() {
+        // SAFETY: the lengths are the caller's promise; `sums` is 32 of them.
+        unsafe {
+            let of_block = block_sums(m, tables, codes.as_ptr().add(block * m * BLOCK_CODE_BYTES));
+            _mm512_storeu_si512(sums.as_mut_ptr().cast(), of_block);
+        }
+    }
+}
+
+/// # Safety
+///
+/// `tables` is `m` tables, and `codes` has the codes of `rows` rows, rounded up to whole blocks.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn scan_below(
+    m: usize,
+    tables: &[u8],
+    codes: &[u8],
+    rows: usize,
+    below: u16,
+    found: &mut Vec<(u32, u16)>,
+) {
+    let below = _mm512_set1_epi16(below.cast_signed());
+    for block in 0..rows.div_ceil(BLOCK_ROWS) {
+        // SAFETY: the codes have this block.
+        let of_block =
+            unsafe { block_sums(m, tables, codes.as_ptr().add(block * m * BLOCK_CODE_BYTES)) };
+        let mask = _mm512_cmplt_epu16_mask(of_block, below);
+        if mask != 0 {
+            let mut sums = [0; BLOCK_ROWS];
+            // SAFETY: `sums` is 32 of them.
+            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), of_block) };
+            report(block, mask & existing(block, rows), &sums, found);
+        }
+    }
+}
+
+/// The sums of one block, in the order of its rows.
+///
+/// # Safety
+///
+/// `tables` is `m` tables, and `codes` points at the codes of a block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn block_sums(m: usize, tables: &[u8], codes: *const u8) -> __m512i {
+    let nibble = _mm512_set1_epi8(0xf);
+    let mut block = _mm512_setzero_si512();
+    for piece in (0..m).step_by(SUBS_WITHOUT_OVERFLOW) {
+        // For the rows of the low nibbles and those of the high ones: the sums of 16-bit lanes,
+        // in which an odd row's entry counts 256 times, and the sums of the odd rows alone. The
+        // first overflow without harm: taking 256 times the second away leaves the even rows' sums
+        // modulo 2^16, and they are below that.
+        let mut sums = [_mm512_setzero_si512(); 2];
+        let mut odd = [_mm512_setzero_si512(); 2];
+        let mut add = |table, codes: __m512i| {
+            let low = _mm512_and_si512(codes, nibble);
+            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), nibble);
+            for (k, codes) in [low, high].into_iter().enumerate() {
+                let entries = _mm512_shuffle_epi8(table, codes);
+                sums[k] = _mm512_add_epi16(sums[k], entries);
+                odd[k] = _mm512_add_epi16(odd[k], _mm512_srli_epi16::<8>(entries));
+            }
+        };
+        let end = m.min(piece + SUBS_WITHOUT_OVERFLOW);
+        let mut sub = piece;
+        // SAFETY: tables and codes are 16 bytes for each sub-quantiser, and only those below
+        // `end` are read.
+        unsafe {
+            while sub + SUBS <= end {
+                let table = tables.as_ptr().add(sub * CODEBOOK_ENTRIES).cast();
+                let codes = codes.add(sub * BLOCK_CODE_BYTES).cast();
+                add(_mm512_loadu_si512(table), _mm512_loadu_si512(codes));
+                sub += SUBS;
+            }
+            if sub < end {
+                let mask = (1 << ((end - sub) * CODEBOOK_ENTRIES)) - 1;
+                let table = tables.as_ptr().add(sub * CODEBOOK_ENTRIES).cast();
+                let codes = codes.add(sub * BLOCK_CODE_BYTES).cast();
+                add(
+                    _mm512_maskz_loadu_epi8(mask, table),
+                    _mm512_maskz_loadu_epi8(mask, codes),
+                );
+            }
+        }
+        let [low, high] = array::from_fn(|k| {
+            let even = _mm512_sub_epi16(sums[k], _mm512_slli_epi16::<8>(odd[k]));
+            let even = add_quarters(even);
+            let odd = add_quarters(odd[k]);
+            _mm256_set_m128i(_mm_unpackhi_epi16(even, odd), _mm_unpacklo_epi16(even, odd))
+        });
+        let of_piece = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high);
+        block = _mm512_adds_epu16(block, of_piece);
+    }
+    block
+}
+
+/// The four quarters of a register added in 16-bit lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn add_quarters(sums: __m512i) -> __m128i {
+    let half = _mm256_add_epi16(
+        _mm512_castsi512_si256(sums),
+        _mm512_extracti64x4_epi64::<1>(sums),
+    );
+    _mm_add_epi16(
+        _mm256_castsi256_si128(half),
+        _mm256_extracti128_si256::<1>(half),
+    )
+}
+
+/// As [`scan`].
+///
+/// # Safety
+///
+/// `tables` is `m` tables, and `codes` has the codes of `sums.len() / 32` blocks.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni")]
+pub(super) unsafe fn scan_vbmi(m: usize, tables: &[u8], codes: &[u8], sums: &mut [u16]) {
+    for (block, sums) in sums.as_chunks_mut::<BLOCK_ROWS>().0.iter_mut().enumerate() {
+        // SAFETY: the lengths are the caller's promise.
+        let of_block =
+            unsafe { block_sums_vbmi(m, tables, codes.as_ptr().add(block * m * BLOCK_CODE_BYTES)) };
+        store_narrowed(of_block, sums);
+    }
+}
+
+/// As [`scan_below`].
+///
+/// # Safety
+///
+/// `tables` is `m` tables, and `codes` has the codes of `rows` rows, rounded up to whole blocks.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni")]
+pub(super) unsafe fn scan_below_vbmi(
+    m: usize,
+    tables: &[u8],
+    codes: &[u8],
+    rows: usize,
+    below: u16,
+    found: &mut Vec<(u32, u16)>,
+) {
+    let limit = _mm512_set1_epi32(i32::from(below));
+    for block in 0..rows.div_ceil(BLOCK_ROWS) {
+        // SAFETY: the codes have this block.
+        let of_block =
+            unsafe { block_sums_vbmi(m, tables, codes.as_ptr().add(block * m * BLOCK_CODE_BYTES)) };
+        let [low, high] = of_block.map(|sums| u32::from(_mm512_cmplt_epu32_mask(sums, limit)));
+        let mask = low | high << LANES;
+        if mask != 0 {
+            let mut sums = [0; BLOCK_ROWS];
+            store_narrowed(of_block, &mut sums);
+            report(block, mask & existing(block, rows), &sums, found);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+fn store_narrowed([low, high]: [__m512i; 2], sums: &mut [u16; BLOCK_ROWS]) {
+    let (low, high) = (_mm512_cvtusepi32_epi16(low), _mm512_cvtusepi32_epi16(high));
+    // SAFETY: `sums` is twice 16 of them.
+    unsafe {
+        _mm256_storeu_si256(sums.as_mut_ptr().cast(), low);
+        _mm256_storeu_si256(sums.as_mut_ptr().add(LANES).cast(), high);
+    }
+}
+
+/// The sums of one block, in the order of its rows, in 32 bits.
+///
+/// The codes of four sub-quantisers are brought row by row, so that the four entries of a row lie
+/// side by side, one 64-byte look-up serves all four tables, and one instruction adds the entries.
+///
+/// # Safety
+///
+/// `tables` is `m` tables, and `codes` points at the codes of a block.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vbmi,avx512vnni")]
+unsafe fn block_sums_vbmi(m: usize, tables: &[u8], codes: *const u8) -> [__m512i; 2] {
+    // Byte 4 * row + sub comes from 16 * sub + row.
+    const ROW_BY_ROW: [u8; 64] = {
+        let mut from = [0; 64];
+        let mut i = 0;
+        while i < 64 {
+            from[i] = (i % SUBS * BLOCK_CODE_BYTES + i / SUBS) as u8;
+            i += 1;
+        }
+        from
+    };
+    // SAFETY: the array is 64 bytes.
+    let row_by_row = unsafe { _mm512_loadu_si512(ROW_BY_ROW.as_ptr().cast()) };
+    let nibble = _mm512_set1_epi8(0xf);
+    let table_of_byte = _mm512_set1_epi32(0x3020_1000);
+    let ones = _mm512_set1_epi8(1);
+    let mut sums = [_mm512_setzero_si512(); 2];
+    let mut add = |table, codes| {
+        let codes = _mm512_permutexvar_epi8(row_by_row, codes);
+        for (k, codes) in [codes, _mm512_srli_epi16::<4>(codes)]
+            .into_iter()
+            .enumerate()
+        {
+            // (codes & nibble) | table_of_byte
+            let index = _mm512_ternarylogic_epi32::<0xea>(codes, nibble, table_of_byte);
+            let entries = _mm512_permutexvar_epi8(index, table);
+            sums[k] = _mm512_dpbusd_epi32(sums[k], entries, ones);
+        }
+    };
+    let mut sub = 0;
+    // SAFETY: tables and codes are 16 bytes for each sub-quantiser, and only those below `m` are
+    // read.
+    unsafe {
+        while sub + SUBS <= m {
+            let table = tables.as_ptr().add(sub * CODEBOOK_ENTRIES).cast();
+            let codes = codes.add(sub * BLOCK_CODE_BYTES).cast();
+            add(_mm512_loadu_si512(table), _mm512_loadu_si512(codes));
+            sub += SUBS;
+        }
+        if sub < m {
+            let mask = (1 << ((m - sub) * CODEBOOK_ENTRIES)) - 1;
+            let table = tables.as_ptr().add(sub * CODEBOOK_ENTRIES).cast();
+            let codes = codes.add(sub * BLOCK_CODE_BYTES).cast();
+            add(
+                _mm512_maskz_loadu_epi8(mask, table),
+                _mm512_maskz_loadu_epi8(mask, codes),
+            );
+        }
+    }
+    sums
+}

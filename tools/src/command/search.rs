@@ -1,0 +1,244 @@
+//! `ringtake search`: the rows nearest to vectors, on standard output.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float32Type, Schema};
+use clap::Args;
+use ringtake_runtime::{SearchError, SearchParams, Store};
+
+use super::take::{ChecksumPolicy, open, project};
+use crate::failure::Failure;
+use crate::ingest::split_columns;
+use crate::output::Output;
+use crate::sink::RowFormat;
+use crate::source::{self, ReadOptions};
+
+/// Print the rows nearest to a vector
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Search {
+    /// Directory of the dataset
+    dataset: PathBuf,
+
+    /// File of one vector or several, such as query.npy
+    #[arg(long, value_name = "FILE", required_unless_present = "row")]
+    query: Option<PathBuf>,
+
+    /// Search for what is near to this row
+    #[arg(long, value_name = "ID", conflicts_with = "query")]
+    row: Option<u64>,
+
+    /// Rows wanted
+    #[arg(short, long, value_name = "ROWS", default_value_t = SearchParams::default().k)]
+    k: usize,
+
+    /// Partitions to look into, the nearest ones
+    #[arg(long, value_name = "PARTITIONS", default_value_t = SearchParams::default().nprobes)]
+    nprobes: usize,
+
+    /// Read so many times the rows wanted, to rank them exactly; 0 to trust the index
+    #[arg(long, value_name = "TIMES", default_value_t = REFINE_FACTOR)]
+    refine_factor: u32,
+
+    /// Column to search; need not be said where one has an index
+    #[arg(long)]
+    column: Option<String>,
+
+    /// Columns to print beside row id and distance, such as a,b
+    #[arg(long)]
+    columns: Option<String>,
+
+    /// How to print the rows
+    #[arg(long, default_value = "table")]
+    format: RowFormat,
+}
+
+const REFINE_FACTOR: u32 = 10;
+
+/// Column of the number of the query, where there are several.
+const QUERY_COLUMN: &str = "_query";
+
+const EXAMPLES: &str = "\
+Examples:
+  ringtake search embeddings.ringtake --row 7
+  ringtake search embeddings.ringtake --query query.npy --k 100 --columns id,title
+  ringtake search embeddings.ringtake --query queries.fvecs --nprobes 64 --format jsonl
+
+The index must have been built with `ringtake index`. Rows come nearest first, with the columns
+_rowid and _distance; if the file has several vectors, _query counts them from 0. Without
+refinement distances are estimates, and no row is read for them.";
+
+impl Search {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let store = open(&self.dataset, ChecksumPolicy::Verify)?;
+        let columns = self.columns.as_deref().map(split_columns);
+        let projection = columns.map(|columns| project(&store, Some(&columns)));
+        let params = SearchParams {
+            column: self.column,
+            k: self.k,
+            nprobes: self.nprobes,
+            refine_factor: (self.refine_factor > 0).then_some(self.refine_factor),
+            projection: projection.transpose()?,
+            ..SearchParams::default()
+        };
+        // Before queries are read: whether there is an index to search.
+        store.search_batch(&[], &params)?;
+        let queries = match (&self.query, self.row) {
+            (Some(file), _) => read_queries(file)?,
+            (None, Some(row)) => vec![stored_vector(&store, &params, row)?],
+            (None, None) => Vec::new(),
+        };
+        let answers = search(&store, &queries, &params)?;
+        let Some(first) = answers.first() else {
+            return Ok(());
+        };
+        let (output, writer) = Output::standard();
+        let printed = (|| {
+            let mut sink = self.format.stream(writer, &first.schema())?;
+            answers.iter().try_for_each(|answer| sink.write(answer))?;
+            sink.finish()
+        })();
+        match printed {
+            Err(_) if output.reader_gone() => Ok(()),
+            printed => printed,
+        }
+    }
+}
+
+/// The answers, in the order of the queries and numbered if there are several.
+fn search(
+    store: &Store,
+    queries: &[Vec<f32>],
+    params: &SearchParams,
+) -> Result<Vec<RecordBatch>, Failure> {
+    let dims = dims(store, params);
+    if let Some(other) = queries.iter().find(|query| query.len() != dims) {
+        let given = other.len();
+        let error = SearchError::Dimensions { given, dims };
+        return Err(ringtake_runtime::Error::from(error).into());
+    }
+    let answers = store.search_batch(&queries.concat(), params)?;
+    match answers.len() {
+        0 | 1 => Ok(answers),
+        _ => answers.into_iter().enumerate().map(numbered).collect(),
+    }
+}
+
+/// The indexed column that is searched.
+fn searched<'a>(
+    store: &'a Store,
+    params: &SearchParams,
+) -> Option<&'a ringtake_runtime::IndexInfo> {
+    let mut indexes = store.indexes().iter();
+    indexes.find(|index| {
+        params
+            .column
+            .as_ref()
+            .is_none_or(|name| *name == index.column)
+    })
+}
+
+fn dims(store: &Store, params: &SearchParams) -> usize {
+    searched(store, params).map_or(0, |index| index.dims)
+}
+
+fn numbered((query, answer): (usize, RecordBatch)) -> Result<RecordBatch, Failure> {
+    let number = Arc::new(Field::new(QUERY_COLUMN, DataType::UInt64, false));
+    let schema = answer.schema();
+    let fields: Vec<_> = std::iter::once(number)
+        .chain(schema.fields().iter().cloned())
+        .collect();
+    let numbers: ArrayRef = Arc::new(UInt64Array::from_value(query as u64, answer.num_rows()));
+    let arrays = std::iter::once(numbers).chain(answer.columns().iter().cloned());
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays.collect())
+        .map_err(|error| ringtake_storage::Error::from(error).into())
+}
+
+/// The vector of row `row` of the column that is searched.
+fn stored_vector(store: &Store, params: &SearchParams, row: u64) -> Result<Vec<f32>, Failure> {
+    let Some(index) = searched(store, params) else {
+        return Ok(Vec::new());
+    };
+    let taken = store.take(&[row], &store.projection(&[&index.column])?)?;
+    let vectors = vectors(taken.column(0))?;
+    vectors.into_iter().flatten().next().ok_or_else(|| {
+        let column = &index.column;
+        Failure::Query(format!(
+            "row {row} has no vector in column `{column}`; give another row"
+        ))
+    })
+}
+
+/// All vectors of a file: a matrix, or an array of one vector.
+fn read_queries(file: &Path) -> Result<Vec<Vec<f32>>, Failure> {
+    let mut source = source::open(ReadOptions {
+        paths: vec![file.to_owned()],
+        ..ReadOptions::default()
+    })?;
+    let origin = file.display();
+    let refuse = |what: String| Err(Failure::Query(format!("{origin} {what}")));
+    let schema = source.schema();
+    let [column] = schema.fields().as_ref() else {
+        let columns = schema.fields().len();
+        return refuse(format!(
+            "has {columns} columns; give a file of vectors alone"
+        ));
+    };
+    let is_list = matches!(column.data_type(), DataType::FixedSizeList(..));
+    let mut queries = Vec::new();
+    let mut flat = Vec::new();
+    while let Some(batch) = source.next_batch()? {
+        if is_list {
+            for query in vectors(batch.column(0))? {
+                let Some(query) = query else {
+                    let at = queries.len();
+                    return refuse(format!("has no vector at place {at}; leave it out"));
+                };
+                queries.push(query);
+            }
+        } else {
+            let numbers = floats(batch.column(0))?;
+            if numbers.null_count() > 0 {
+                return refuse("has nulls; give numbers alone".to_owned());
+            }
+            flat.extend_from_slice(numbers.as_primitive::<Float32Type>().values());
+        }
+    }
+    if !is_list && !flat.is_empty() {
+        queries.push(flat);
+    }
+    match queries.is_empty() {
+        true => refuse("has no vector; give at least one".to_owned()),
+        false => Ok(queries),
+    }
+}
+
+/// Each vector of a column of lists; `None` where it or an item is null.
+fn vectors(column: &ArrayRef) -> Result<Vec<Option<Vec<f32>>>, Failure> {
+    let lists = column.as_fixed_size_list();
+    let vector = |row: usize| {
+        let items = lists.value(row);
+        match lists.is_null(row) || items.null_count() > 0 {
+            true => Ok(None),
+            false => Ok(Some(
+                floats(&items)?
+                    .as_primitive::<Float32Type>()
+                    .values()
+                    .to_vec(),
+            )),
+        }
+    };
+    (0..lists.len()).map(vector).collect()
+}
+
+fn floats(numbers: &ArrayRef) -> Result<ArrayRef, Failure> {
+    let data_type = numbers.data_type();
+    let refused = || Failure::Query(format!("a query is made of numbers, not of {data_type}"));
+    match data_type.is_numeric() {
+        true => cast(numbers, &DataType::Float32).map_err(|_| refused()),
+        false => Err(refused()),
+    }
+}

@@ -1,0 +1,220 @@
+//! `.npy` files: their header, and arrays of vectors small enough for memory.
+
+mod header;
+
+use std::fs::File;
+use std::io::{BufReader, Read as _, Seek as _};
+use std::path::{Path, PathBuf};
+
+use half::f16;
+
+pub use header::{Descr, Header};
+
+/// Bytes of magic and version.
+const MAGIC_BYTES: usize = 8;
+/// Real headers have about a hundred bytes; this bounds what a damaged length can ask for.
+const HEADER_BYTES_MAX: usize = 1 << 16;
+
+/// Reads magic, version, length and header. `read` fills what it is given or fails, and is told
+/// what that is; `malformed` makes an error of a reason.
+///
+/// # Errors
+/// What `read` and `malformed` return.
+pub fn read_header<E>(
+    mut read: impl FnMut(&mut [u8], &'static str) -> Result<(), E>,
+    malformed: impl Fn(String) -> E,
+) -> Result<Header, E> {
+    let mut magic = [0; MAGIC_BYTES];
+    read(&mut magic, "the magic and the version")?;
+    let [m @ .., major, minor] = magic;
+    if m != *b"\x93NUMPY" {
+        return Err(malformed("it does not begin with the npy magic".to_owned()));
+    }
+    let length = match major {
+        1 => {
+            let mut length = [0; 2];
+            read(&mut length, "the length of the header")?;
+            usize::from(u16::from_le_bytes(length))
+        }
+        2 | 3 => {
+            let mut length = [0; 4];
+            read(&mut length, "the length of the header")?;
+            u32::from_le_bytes(length) as usize
+        }
+        _ => {
+            return Err(malformed(format!(
+                "its version is {major}.{minor}, versions 1 to 3 can be read"
+            )));
+        }
+    };
+    if length > HEADER_BYTES_MAX {
+        return Err(malformed(format!(
+            "its header claims {length} bytes, at most {HEADER_BYTES_MAX} make sense"
+        )));
+    }
+    let mut text = vec![0; length];
+    read(&mut text, "the header")?;
+    let text =
+        String::from_utf8(text).map_err(|_| malformed("its header is not text".to_owned()))?;
+    Header::parse(&text).map_err(malformed)
+}
+
+/// Why a file gives no vectors.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused something, or the file ends early.
+    #[error("cannot read {part} of `{path}`: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What was wanted of it.
+        part: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is no array of vectors of floats.
+    #[error("`{path}` is not an array of vectors: {reason}")]
+    NotVectors {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Vectors of one dimension, one after another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vectors {
+    /// Numbers of each.
+    pub dims: usize,
+    /// All numbers.
+    pub numbers: Vec<f32>,
+}
+
+/// Reads an array of two axes of 16, 32 or 64 bit floats; the last are rounded to 32.
+///
+/// # Errors
+/// A file that cannot be read, or holds something else.
+pub fn read_vectors(path: &Path) -> Result<Vectors, Error> {
+    let failed = |part| {
+        move |source| Error::Read {
+            path: path.to_path_buf(),
+            part,
+            source,
+        }
+    };
+    let not_vectors = |reason: String| Error::NotVectors {
+        path: path.to_path_buf(),
+        reason,
+    };
+    let file = File::open(path).map_err(failed("the beginning"))?;
+    let file_bytes = file.metadata().map_err(failed("the length"))?.len();
+    let mut reader = BufReader::new(file);
+    let header = read_header(
+        |out, part| reader.read_exact(out).map_err(failed(part)),
+        not_vectors,
+    )?;
+    let &[rows, dims] = header.shape.as_slice() else {
+        let axes = header.shape.len();
+        return Err(not_vectors(format!("it has {axes} axes instead of two")));
+    };
+    if header.fortran_order {
+        return Err(not_vectors(
+            "it is in Fortran order; save np.ascontiguousarray(a)".to_owned(),
+        ));
+    }
+    let number_bytes = match &header.descr {
+        Descr::Plain(descr) if descr == "<f2" => 2,
+        Descr::Plain(descr) if descr == "<f4" => 4,
+        Descr::Plain(descr) if descr == "<f8" => 8,
+        other => {
+            return Err(not_vectors(format!(
+                "its numbers are {other:?} instead of floats; save a.astype(\"float32\")"
+            )));
+        }
+    };
+    let header_bytes = reader.stream_position().map_err(failed("the header"))?;
+    let left_bytes = file_bytes.saturating_sub(header_bytes);
+    let bytes = rows
+        .checked_mul(dims)
+        .and_then(|numbers| numbers.checked_mul(number_bytes))
+        .filter(|bytes| *bytes <= left_bytes && rows > 0 && dims > 0)
+        .ok_or_else(|| {
+            not_vectors(format!(
+                "its header says {rows} rows of {dims} numbers and {left_bytes} bytes follow it"
+            ))
+        })?;
+    let mut raw = vec![0; bytes as usize];
+    reader.read_exact(&mut raw).map_err(failed("the vectors"))?;
+    Ok(Vectors {
+        dims: dims as usize,
+        numbers: match number_bytes {
+            2 => numbers(&raw, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            4 => numbers(&raw, f32::from_le_bytes),
+            _ => numbers(&raw, |bytes| f64::from_le_bytes(bytes) as f32),
+        },
+    })
+}
+
+fn numbers<const N: usize>(raw: &[u8], of: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    raw.as_chunks::<N>()
+        .0
+        .iter()
+        .map(|bytes| of(*bytes))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(descr: &str, order: &str, shape: &str, values: &[u8]) -> tempfile::NamedTempFile {
+        let text = format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}}}\n");
+        let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+        bytes.extend((text.len() as u16).to_le_bytes());
+        bytes.extend(text.bytes());
+        bytes.extend(values);
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        file
+    }
+
+    #[test]
+    fn floats_of_every_width_are_read() {
+        let wanted = [1.0_f32, -2.0, 0.5, 4.0, 5.0, 6.5];
+        let narrow: Vec<u8> = wanted
+            .iter()
+            .flat_map(|value| f16::from_f32(*value).to_le_bytes())
+            .collect();
+        let single: Vec<u8> = wanted.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let double: Vec<u8> = wanted
+            .iter()
+            .flat_map(|value| f64::from(*value).to_le_bytes())
+            .collect();
+        for (descr, values) in [("<f2", narrow), ("<f4", single), ("<f8", double)] {
+            let file = file(descr, "False", "(2, 3)", &values);
+            let vectors = read_vectors(file.path()).unwrap();
+            assert_eq!((vectors.dims, vectors.numbers.as_slice()), (3, &wanted[..]));
+        }
+    }
+
+    #[test]
+    fn what_is_no_array_of_vectors_is_refused_by_name() {
+        for (descr, order, shape, values, part) in [
+            ("<f4", "False", "(6,)", 24, "1 axes"),
+            ("<f4", "True", "(2, 3)", 24, "Fortran"),
+            ("<i4", "False", "(2, 3)", 24, "floats"),
+            ("<f4", "False", "(2, 3)", 8, "8 bytes follow"),
+            ("<f4", "False", "(0, 3)", 0, "0 rows"),
+            ("<f4", "False", "(99999999999, 99999999999)", 8, "rows"),
+        ] {
+            let file = file(descr, order, shape, &vec![0; values]);
+            let refused = read_vectors(file.path()).unwrap_err().to_string();
+            assert!(refused.contains(part), "{refused}");
+            assert!(refused.contains(file.path().to_str().unwrap()), "{refused}");
+        }
+        let missing = read_vectors(Path::new("/nowhere/q.npy")).unwrap_err();
+        assert!(missing.to_string().contains("/nowhere/q.npy"));
+    }
+}
