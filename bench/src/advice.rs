@@ -23,6 +23,7 @@ pub(crate) fn advice(record: &Record, facts: Option<Facts>) -> Vec<String> {
         slow_build(record),
         short(record),
         repeats(record),
+        queries_repeat(record),
         facts.and_then(|facts| crowded(record, facts)),
         facts.and_then(|facts| shallow(record, facts)),
         thin_tail(record),
@@ -54,7 +55,7 @@ fn short(record: &Record) -> Option<String> {
 }
 
 fn repeats(record: &Record) -> Option<String> {
-    let repeated = record.rows.saturating_sub(record.unique_rows);
+    let repeated = record.rows.saturating_sub(record.unique_rows?);
     if repeated == 0 || record.cache != Cache::Cold {
         return None;
     }
@@ -63,6 +64,17 @@ fn repeats(record: &Record) -> Option<String> {
          memory of its own; take a larger dataset, or fewer rows with --seconds or --queries",
         record.rows
     ))
+}
+
+fn queries_repeat(record: &Record) -> Option<String> {
+    let repeated = record.queries.saturating_sub(record.unique_queries?);
+    (repeated > 0 && record.cache == Cache::Cold).then(|| {
+        format!(
+            "{repeated} of {} queries were asked before in the same run, and a drive may have kept their rows \
+             in memory of its own; give more queries with --query-pool, or ask fewer with --seconds or --searches",
+            record.queries
+        )
+    })
 }
 
 fn crowded(record: &Record, facts: Facts) -> Option<String> {
@@ -211,7 +223,7 @@ mod tests {
         assert!(said(&record, FACTS).contains("0.50 s, too short"));
 
         let mut record = sound();
-        record.unique_rows = 40_000;
+        record.unique_rows = Some(40_000);
         assert!(said(&record, FACTS).contains("10000 of 50000 rows"));
         record.cache = Cache::Warm;
         assert_eq!(said(&record, FACTS), "");

@@ -275,7 +275,9 @@ impl Loops<'_> {
         Ok(Measurement {
             cache: self.source.cache(),
             attempt: 1,
-            unique_rows: rows.min(self.plan.queries() * self.args.rows_per_query.get()),
+            unique_rows: Some(rows.min(self.plan.queries() * self.args.rows_per_query.get())),
+            unique_queries: None,
+            stages: Vec::new(),
             row_bytes: None,
             checksum: RowsChecksum::default(),
             spent: spent.since(before.0),

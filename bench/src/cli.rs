@@ -1,18 +1,20 @@
 //! The command line: what can be asked for, and what is taken when nothing is said.
 
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringtake_runtime::{CacheChoice, DepthControl, IoMode, ReadPathChoice, Scheduler};
+use ringtake_storage::vector::Metric;
 
 use crate::distribution::Distribution;
 use crate::driver::Bound;
 use crate::ladder::READ_PATHS;
 use crate::measure::Rate;
 use crate::proof::Cache;
+use crate::vector_search::Refine;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,10 +22,20 @@ Examples:
   bench file-read --dataset vectors --seconds 20   what the drive and the store can do
   bench file-read --dataset vectors --cache warm --threads 2
   bench file-read --dataset vectors --rate 70%     latency below capacity
+  bench vector-search --dataset vectors            searches, their recall, and where the time goes
   bench ceiling --dataset vectors                  what a bare ring makes of the same reads
   bench plan --dataset vectors --cores 48 --iops 1500000
   bench ceiling --dataset vectors --by mmap        rows copied out of the page cache
   bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s";
+
+const SEARCH_EXAMPLES: &str = "\
+Examples:
+  bench vector-search                              makes a dataset and an index, and removes them
+  bench vector-search --dir place                  the same, kept for the next run
+  bench vector-search --dataset vectors --cache warm --nprobes 20 --threads 2
+  bench vector-search --dataset vectors --queries queries.npy --rate 70%
+  bench vector-search --dataset vectors --sweep --csv curve.csv
+  bench vector-search --dataset vectors --yardstick map";
 
 /// Measures how fast Ringtake takes rows, and proves where they came from.
 #[derive(Debug, Parser)]
@@ -43,6 +55,9 @@ pub(crate) enum Command {
     /// Take rows by id from a dataset in a closed loop.
     #[command(after_help = EXAMPLES, args_override_self = true)]
     FileRead(FileReadArgs),
+    /// Search by vector in a closed or open loop, and hold what is found against the truth.
+    #[command(after_help = SEARCH_EXAMPLES, args_override_self = true)]
+    VectorSearch(VectorSearchArgs),
     /// The same reads with nothing above them: the limit that the store is held against.
     #[command(args_override_self = true)]
     Ceiling(CeilingArgs),
@@ -178,6 +193,159 @@ pub(crate) struct FileReadArgs {
     /// Where the record goes.
     #[command(flatten)]
     pub(crate) output: OutputArgs,
+}
+
+/// What searches are held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Yardstick {
+    /// A loop that measures as many vectors of a map as a search refines
+    Map,
+}
+
+/// Flags of `bench vector-search`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VectorSearchArgs {
+    /// The dataset, which has an index [default: one of clustered vectors is made]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dir", "rows", "dims", "partitions"])]
+    pub(crate) dataset: Option<PathBuf>,
+    /// Where to make it, or find it again [default: a place that is removed at the end, in
+    /// ./target if there is one, else here]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Rows to make [default: those found, or 1,000,000]
+    #[arg(long, value_name = "N")]
+    pub(crate) rows: Option<NonZeroU64>,
+    /// Numbers of each vector made [default: those found, or 768]
+    #[arg(long, value_name = "N", value_parser = parse_dims)]
+    pub(crate) dims: Option<NonZeroU32>,
+    /// Partitions of the index made [default: the store's]
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<NonZeroU32>,
+    /// The column to search [default: the only one with an index]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+    /// The distance: l2, cosine or dot [default: the index's, l2 for one that is made]
+    #[arg(long, value_name = "M", value_parser = parse_metric)]
+    pub(crate) metric: Option<Metric>,
+    /// Queries, an .npy array of vectors [default: for a dataset that is made, drawn as its rows
+    /// are; for another, rows with noise]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) queries: Option<PathBuf>,
+    /// How many queries to make up, none of which is asked twice before all have been
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "10000",
+        conflicts_with = "queries"
+    )]
+    pub(crate) query_pool: NonZeroUsize,
+    /// Queries that the recall is found with, 0 for no recall
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub(crate) recall_queries: usize,
+    /// Rows wanted of each search
+    #[arg(long, value_name = "K", default_value = "50", value_parser = parse_count)]
+    pub(crate) k: usize,
+    /// Partitions looked at; several are measured one after the other [default: 1,20]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = parse_count)]
+    pub(crate) nprobes: Vec<usize>,
+    /// How many times k rows are read and measured exactly, or none; several are measured one
+    /// after the other [default: 10]
+    #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = parse_refine)]
+    pub(crate) refine_factor: Vec<Refine>,
+    /// Further columns of the rows found
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub(crate) columns: Vec<String>,
+    /// Measure many numbers of probes and refine factors, and print recall against speed
+    #[arg(long, conflicts_with = "yardstick")]
+    pub(crate) sweep: bool,
+    /// Write the curve to this file, `-` for standard output
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    pub(crate) csv: Option<PathBuf>,
+    /// Measure not the store but what it is held against
+    #[arg(long, value_enum)]
+    pub(crate) yardstick: Option<Yardstick>,
+    /// Whether refined rows come from the drive or from the shards' caches: cold, warm
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    pub(crate) cache: Cache,
+    /// How long to ask queries [default: 10, and 2 in a sweep]
+    #[arg(long, value_name = "S", value_parser = parse_seconds, conflicts_with = "searches")]
+    pub(crate) seconds: Option<Duration>,
+    /// How many queries to ask
+    #[arg(long, value_name = "Q")]
+    pub(crate) searches: Option<NonZeroU64>,
+    /// Client threads
+    #[arg(long, value_name = "T", default_value = "1")]
+    pub(crate) threads: NonZeroUsize,
+    /// Queries each client thread keeps in flight
+    #[arg(long, value_name = "C", default_value = "4")]
+    pub(crate) in_flight: NonZeroUsize,
+    /// Let queries arrive at this rate, in queries per second or as a share of the capacity
+    /// such as 70%, and count latency from the arrival; --in-flight then only serves to find the capacity
+    #[arg(long, value_name = "R", value_parser = parse_rate, conflicts_with = "sweep")]
+    pub(crate) rate: Option<Rate>,
+    /// Give a query up when so many milliseconds have passed since it arrived, and count those
+    /// answered in time
+    #[arg(long, value_name = "MS", value_parser = parse_milliseconds, requires = "rate")]
+    pub(crate) deadline: Option<Duration>,
+    /// Have the store refuse a query when it is at its limits, instead of keeping it waiting
+    #[arg(long, requires = "rate")]
+    pub(crate) refuse: bool,
+    /// How many microseconds idle shards, and in an open loop the clients, look for work before
+    /// they sleep [default: the store's, which is 0]
+    #[arg(long, value_name = "US", value_parser = parse_microseconds)]
+    pub(crate) spin: Option<Duration>,
+    /// Shards of the store [default: one per CPU]
+    #[arg(long, value_name = "K")]
+    pub(crate) shards: Option<usize>,
+    #[arg(long, value_name = "P", default_value = "auto", value_parser = parse_read_path, help = format!("How rows are read: {}", ReadPathChoice::NAMES))]
+    pub(crate) read_path: ReadPathChoice,
+    /// Reads each shard keeps in flight
+    #[arg(long, value_name = "D")]
+    pub(crate) queue_depth: Option<u32>,
+    /// Memory for the caches of a warm run, such as 4GiB, or `pinned` to load every row when the
+    /// store is opened [default: what the vectors need]
+    #[arg(long, value_name = "SIZE", value_parser = parse_cache_bytes)]
+    pub(crate) cache_bytes: Option<CacheChoice>,
+    /// Past the kernel's page cache or through it: direct, buffered
+    #[arg(long, value_name = "MODE", default_value = "direct", value_parser = parse_io)]
+    pub(crate) io: IoMode,
+    /// Do not time the stages of searches, to see what timing costs
+    #[arg(long)]
+    pub(crate) skip_stage_times: bool,
+    /// Chooses the order of the queries
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How often to measure at most while other programs read the drive and spoil the proof
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_ATTEMPTS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempts: u32,
+    /// Where the record goes.
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl VectorSearchArgs {
+    /// The same store without searches.
+    pub(crate) fn file_read(
+        &self,
+        dataset: PathBuf,
+        columns: Vec<String>,
+        cache: Cache,
+    ) -> FileReadArgs {
+        FileReadArgs {
+            columns,
+            rate: self.rate,
+            spin: self.spin,
+            shards: self.shards,
+            read_path: self.read_path,
+            queue_depth: self.queue_depth,
+            cache_bytes: match cache {
+                Cache::Cold if self.cache == Cache::Warm => None,
+                _ => self.cache_bytes,
+            },
+            io: self.io,
+            ..FileReadArgs::for_dataset(dataset, cache)
+        }
+    }
 }
 
 /// What to do with a record.
@@ -382,7 +550,7 @@ pub(crate) struct PlanArgs {
     pub(crate) json: Option<PathBuf>,
 }
 
-fn bound(queries: Option<NonZeroU64>, seconds: Option<Duration>) -> Bound {
+pub(crate) fn bound(queries: Option<NonZeroU64>, seconds: Option<Duration>) -> Bound {
     match queries {
         Some(queries) => Bound::Queries(queries.get()),
         None => Bound::Time(seconds.unwrap_or(DEFAULT_TIME)),
@@ -436,6 +604,7 @@ const DEFAULT_QUICK_ROWS: u64 = 200_000;
 const DEFAULT_TIME: Duration = Duration::from_secs(10);
 const DEFAULT_ROWS_PER_QUERY: NonZeroU64 = NonZeroU64::new(500).unwrap();
 const DEFAULT_IN_FLIGHT: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+const DIMS_MAX: u32 = 1 << 16;
 const SECONDS_MAX: f64 = 86_400.0;
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
@@ -469,6 +638,32 @@ fn positive(number: &str) -> Option<f64> {
 
 fn parse_positive(text: &str) -> Result<f64, String> {
     positive(text).ok_or_else(|| "give a number above 0, such as 1500000 or 1.5e6".to_owned())
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("give a whole number from 1 on".to_owned()),
+    }
+}
+
+fn parse_dims(text: &str) -> Result<NonZeroU32, String> {
+    match text.trim().parse::<NonZeroU32>() {
+        Ok(dims) if dims.get() <= DIMS_MAX => Ok(dims),
+        _ => Err(format!("give a whole number from 1 to {DIMS_MAX}")),
+    }
+}
+
+fn parse_refine(text: &str) -> Result<Refine, String> {
+    match (text.trim(), text.trim().parse()) {
+        ("none", _) => Ok(Refine::None),
+        (_, Ok(factor)) if factor > 0 => Ok(Refine::Times(factor)),
+        _ => Err("give a whole number from 1 on, or none".to_owned()),
+    }
+}
+
+fn parse_metric(text: &str) -> Result<Metric, String> {
+    Metric::from_str(text).map_err(|error| error.to_string())
 }
 
 fn parse_rate(text: &str) -> Result<Rate, String> {

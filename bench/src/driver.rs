@@ -23,7 +23,7 @@ pub(crate) use open_loop::Arrivals;
 use crate::clocks::Clocks;
 use crate::error::{Error, Shed};
 use crate::process::Spent;
-use crate::subject::{Alarm, Answer, Subject};
+use crate::subject::{Alarm, Answer, Subject, whole};
 use crate::workload::Workload;
 
 /// Latencies are kept to three digits from a nanosecond to an hour.
@@ -240,7 +240,8 @@ impl<S: Subject> Shared<'_, S> {
             let asked = Instant::now();
             let answer = self.subject.take(&rows).await;
             now = Instant::now();
-            client.borrow_mut().came(asked, now, rows.len(), answer);
+            let answer = answer.and_then(|answer| whole(self.subject, rows.len(), answer));
+            client.borrow_mut().came(asked, now, answer);
             if self.stop_on_error(&client.borrow()) {
                 return;
             }
@@ -312,27 +313,14 @@ impl Client {
         }
     }
 
-    fn came(
-        &mut self,
-        asked: Instant,
-        now: Instant,
-        rows_asked: usize,
-        answer: Result<impl Answer, Error>,
-    ) {
+    fn came(&mut self, asked: Instant, now: Instant, answer: Result<impl Answer, Error>) {
         match answer {
-            Ok(answer) => self.answered(asked, now, rows_asked, &answer),
+            Ok(answer) => self.answered(asked, now, &answer),
             Err(error) => self.error = self.error.take().or(Some(error)),
         }
     }
 
-    fn answered(&mut self, asked: Instant, now: Instant, rows_asked: usize, answer: &impl Answer) {
-        if answer.rows() != rows_asked {
-            self.error = Some(Error::RowsLost {
-                asked: rows_asked,
-                returned: answer.rows(),
-            });
-            return;
-        }
+    fn answered(&mut self, asked: Instant, now: Instant, answer: &impl Answer) {
         self.latency_ns.saturating_record(nanoseconds(now - asked));
         self.last_answer = Some(now);
         self.queries += 1;

@@ -48,24 +48,22 @@ pub enum Error {
         /// What the machine has.
         available_bytes: u64,
     },
-    /// The dataset of the quick run does not fit on the disk.
+    /// The dataset that a run makes does not fit on the disk.
     #[error(
-        "`{path}` has {available_bytes} bytes free and the smallest quick run needs {needed_bytes}; \
-         free some space or give another place with `bench quick --dir DIR`"
+        "`{path}` has {available_bytes} bytes to spare and the dataset of this run needs {needed_bytes}; \
+         free some space, give another place with --dir DIR, or ask for fewer --rows"
     )]
     TooLittleSpace {
         /// Where the dataset would be.
         path: PathBuf,
         /// What is free.
         available_bytes: u64,
-        /// What the smallest run needs.
+        /// What the run needs.
         needed_bytes: u64,
     },
-    /// Another quick run is at work in the same place.
-    #[error(
-        "another quick run is at work in `{path}`; wait for it or give another place with `bench quick --dir DIR`"
-    )]
-    QuickRunBusy {
+    /// Another run is at work in the same place.
+    #[error("another run is at work in `{path}`; wait for it or give another place with --dir DIR")]
+    ScratchBusy {
         /// The directory both want.
         path: PathBuf,
     },
@@ -99,6 +97,57 @@ pub enum Error {
         cold: String,
         /// Of the warm run.
         warm: String,
+    },
+    /// A cache that searches are not measured with.
+    #[error("searches are measured with `--cache cold` or `--cache warm`")]
+    NoMixedSearch,
+    /// The dataset of an earlier run is another one than is asked for.
+    #[error(
+        "`{path}` holds {rows} vectors of {dims} numbers from an earlier run; \
+         leave --rows and --dims out to use it, or give another --dir"
+    )]
+    OtherDataset {
+        /// The dataset.
+        path: PathBuf,
+        /// Its rows.
+        rows: u64,
+        /// Numbers of a vector.
+        dims: usize,
+    },
+    /// A dataset without a column to search.
+    #[error(
+        "`{path}` has no column of vectors; import one, or name another dataset with --dataset"
+    )]
+    NoVectors {
+        /// The dataset.
+        path: PathBuf,
+    },
+    /// Vectors that are stored together with other columns.
+    #[error(
+        "column `{column}` is stored in one record with others, and the loop over a map reads vectors alone; \
+         import the column into a dataset of its own"
+    )]
+    NotAlone {
+        /// The column.
+        column: String,
+    },
+    /// A file of queries that cannot be used.
+    #[error(transparent)]
+    Queries(#[from] ringtake_vectors::npy::Error),
+    /// Queries of another length than the vectors.
+    #[error(
+        "the queries in `{path}` have {given} numbers and the vectors of column `{column}` have {dims}; \
+         give queries of {dims}"
+    )]
+    QueryDims {
+        /// The file.
+        path: PathBuf,
+        /// Numbers of a query.
+        given: usize,
+        /// The column.
+        column: String,
+        /// Numbers of a vector.
+        dims: usize,
     },
     /// A share of a capacity that was not found.
     #[error(

@@ -57,6 +57,7 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
         dataset_rows: files.rows,
         rows,
         rows_per_query: args.rows_per_query.get(),
+        query_pool: None,
         distribution: args.distribution,
         seed: args.seed,
         attempts: args.attempts,
@@ -67,7 +68,12 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
     }
 }
 
-fn store_config(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Result<Config, Error> {
+/// The configuration of the store that `args` ask for.
+pub(crate) fn store_config(
+    args: &FileReadArgs,
+    files: &DatasetFiles,
+    rows: u64,
+) -> Result<Config, Error> {
     let default = Config::default();
     if args.cache == Cache::Cold && args.cache_bytes.is_some() {
         return Err(Error::ColdCache);
@@ -134,7 +140,7 @@ fn cache_choice(
 }
 
 /// The read path as records name it: the usual scheduler goes without saying.
-fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
+pub(crate) fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
     match scheduler {
         Scheduler::Batched => read_path.to_string(),
         other => format!("{read_path} ({other})"),

@@ -22,6 +22,7 @@ mod file_read;
 mod interference;
 mod interrupt;
 mod ladder;
+mod making;
 mod measure;
 mod permutation;
 mod places;
@@ -34,8 +35,10 @@ mod report;
 mod rounds;
 mod row_checksum;
 mod scaling;
+mod scratch;
 mod subject;
 mod system_calls;
+mod vector_search;
 mod workload;
 
 use std::process::ExitCode;
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Some(Command::FileRead(args)) => {
             file_read::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
         }
+        Some(Command::VectorSearch(args)) => vector_search::run(&args, &interrupted),
         Some(Command::Ceiling(args)) => {
             ceiling::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
         }

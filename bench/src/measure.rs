@@ -6,6 +6,7 @@
 //! first count. The checksum over rows is taken after the last count, because hashing every byte
 //! would cost more than reading it.
 
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +25,7 @@ use crate::process::Spent;
 use crate::proof::Cache;
 use crate::record::{Configuration, Measurement, OpenLoop, Record};
 use crate::row_checksum::RowsChecksum;
-use crate::subject::{Alarm, Answer as _, Subject};
+use crate::subject::{Alarm, Answer as _, Subject, whole};
 use crate::system_calls::SystemCalls;
 use crate::workload::Workload;
 
@@ -72,6 +73,9 @@ pub struct Options {
     pub rows: u64,
     /// Rows of each query, none of them twice.
     pub rows_per_query: u64,
+    /// A subject that searches is asked for the number of a query, one of so many, instead of for
+    /// rows; `rows_per_query` then only tells what a query costs.
+    pub query_pool: Option<u64>,
     /// How popular rows are. A uniform run takes no row twice, unless it is mixed.
     pub distribution: Distribution,
     /// Chooses the order of the rows.
@@ -104,6 +108,7 @@ impl Default for Options {
             dataset_rows: 0,
             rows: 0,
             rows_per_query: 500,
+            query_pool: None,
             distribution: Distribution::Uniform,
             seed: 1,
             attempts: 3,
@@ -116,6 +121,13 @@ impl Default for Options {
 }
 
 impl Options {
+    fn workload(&self) -> Result<Workload, Error> {
+        match self.query_pool {
+            Some(pool) => Workload::new(pool, 1, self.seed),
+            None => self.workload_of(self.rows_per_query),
+        }
+    }
+
     /// A share of accesses cannot hit unless rows are asked for again.
     fn workload_of(&self, rows_per_query: u64) -> Result<Workload, Error> {
         match (self.distribution, self.cache) {
@@ -140,38 +152,83 @@ pub fn measure<S: Subject>(
     interrupted: &AtomicBool,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Record, Error> {
-    let workload = options.workload_of(options.rows_per_query)?;
-    let mut system_calls = SystemCalls::open();
-    let subject = open()?;
-    let devices = Devices::holding(&subject.files()?);
-    let session = Session {
-        subject: &subject,
-        options,
-        workload: &workload,
-        devices: &devices,
-        interrupted,
-    };
-    match options.cache {
-        Cache::Cold => {}
-        Cache::Warm => session.fill_caches()?,
-        Cache::Mixed => session.fill_by_draws()?,
+    // A workload that is none is found before anything is opened.
+    options.workload()?;
+    let bench = Bench::open(interrupted, open)?;
+    bench.fill(options)?;
+    bench.measure(options)
+}
+
+/// A subject that stands ready, to be measured once or more often.
+pub(crate) struct Bench<'a, S> {
+    /// May be changed between two measurements.
+    pub(crate) subject: S,
+    devices: Result<Devices, NoDevice>,
+    system_calls: RefCell<Result<SystemCalls, String>>,
+    interrupted: &'a AtomicBool,
+}
+
+impl<'a, S: Subject> Bench<'a, S> {
+    /// Opens the subject.
+    pub(crate) fn open(
+        interrupted: &'a AtomicBool,
+        open: impl FnOnce() -> Result<S, Error>,
+    ) -> Result<Bench<'a, S>, Error> {
+        let system_calls = RefCell::new(SystemCalls::open());
+        let subject = open()?;
+        Ok(Bench {
+            devices: Devices::holding(&subject.files()?),
+            subject,
+            system_calls,
+            interrupted,
+        })
     }
-    session.warm_up()?;
-    let (pace, capacity_per_s) = session.pace()?;
-    let mut measurement = session.run_until_undisturbed(pace, &mut system_calls)?;
-    measurement.checksum = session.checksum()?;
-    let environment = Environment::observe(devices.map(|d| d.describe()).unwrap_or_default());
-    let mut record = Record::new(
-        &measurement,
-        options.workload,
-        subject.read_path(),
-        environment,
-        configuration(options, &subject),
-    );
-    record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s, options.deadline);
-    record.warnings = subject.warnings();
-    record.warnings.extend(advice(&record, subject.facts()));
-    Ok(record)
+
+    /// Brings the caches into the state that `options` ask for.
+    pub(crate) fn fill(&self, options: &Options) -> Result<(), Error> {
+        let workload = options.workload()?;
+        let session = self.session(options, &workload);
+        match options.cache {
+            Cache::Cold => Ok(()),
+            Cache::Warm => session.fill_caches(),
+            Cache::Mixed => session.fill_by_draws(),
+        }
+    }
+
+    /// Measures once.
+    pub(crate) fn measure(&self, options: &Options) -> Result<Record, Error> {
+        let workload = options.workload()?;
+        let session = self.session(options, &workload);
+        session.warm_up()?;
+        let (pace, capacity_per_s) = session.pace()?;
+        let mut measurement = session.run_until_undisturbed(pace)?;
+        measurement.checksum = session.checksum()?;
+        let devices = self.devices.as_ref();
+        let environment = Environment::observe(devices.map(Devices::describe).unwrap_or_default());
+        let subject = &self.subject;
+        let mut record = Record::new(
+            &measurement,
+            options.workload,
+            subject.read_path(),
+            environment,
+            configuration(options, subject),
+        );
+        record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s, options.deadline);
+        record.warnings = subject.warnings();
+        record.warnings.extend(advice(&record, subject.facts()));
+        Ok(record)
+    }
+
+    fn session<'b>(&'b self, options: &'b Options, workload: &'b Workload) -> Session<'b, S> {
+        Session {
+            subject: &self.subject,
+            options,
+            workload,
+            devices: &self.devices,
+            system_calls: &self.system_calls,
+            interrupted: self.interrupted,
+        }
+    }
 }
 
 fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
@@ -203,6 +260,7 @@ struct Counts {
     store: Option<ShardStats>,
     device: Result<DeviceReads, NoDevice>,
     system_calls: Result<u64, String>,
+    stages: Vec<(&'static str, Duration)>,
 }
 
 /// A subject under one workload.
@@ -211,6 +269,7 @@ struct Session<'a, S> {
     options: &'a Options,
     workload: &'a Workload,
     devices: &'a Result<Devices, NoDevice>,
+    system_calls: &'a RefCell<Result<SystemCalls, String>>,
     interrupted: &'a AtomicBool,
 }
 
@@ -240,16 +299,12 @@ impl<S: Subject> Session<'_, S> {
         }
     }
 
-    fn run_until_undisturbed(
-        &self,
-        pace: Pace,
-        system_calls: &mut Result<SystemCalls, String>,
-    ) -> Result<Measurement, Error> {
+    fn run_until_undisturbed(&self, pace: Pace) -> Result<Measurement, Error> {
         let mut attempt = 1;
         loop {
             let measurement = Measurement {
                 attempt,
-                ..self.run(pace, system_calls)?
+                ..self.run(pace)?
             };
             match measurement.prove() {
                 Err(reason) if reason.is_disturbance() && attempt < self.options.attempts => {
@@ -262,22 +317,19 @@ impl<S: Subject> Session<'_, S> {
     }
 
     /// One loop with every counter read before and after.
-    fn run(
-        &self,
-        pace: Pace,
-        system_calls: &mut Result<SystemCalls, String>,
-    ) -> Result<Measurement, Error> {
-        let mut counts = || Counts {
+    fn run(&self, pace: Pace) -> Result<Measurement, Error> {
+        let counts = || Counts {
             spent: Spent::by_process(),
             store: self.subject.counters(),
             device: self.device_reads(),
-            system_calls: match system_calls {
+            system_calls: match &mut *self.system_calls.borrow_mut() {
                 Ok(calls) => calls.count(),
                 Err(reason) => Err(reason.clone()),
             },
+            stages: self.subject.stages(),
         };
         let mut before = None;
-        let run = driver::run(
+        let mut run = driver::run(
             self.options.load,
             pace,
             self.workload,
@@ -288,14 +340,25 @@ impl<S: Subject> Session<'_, S> {
         let after = counts();
         let before =
             before.unwrap_or_else(|| unreachable!("the driver calls `at_start` in every run"));
+        let store = after.store.zip(before.store).map(|(after, b)| after - b);
+        let unique = self.workload.unique_rows(run.queries);
+        let searches = self.options.query_pool.is_some();
+        if searches {
+            // The rows that were looked at; the answers have the best of them.
+            let counted = store.map(|store| store.rows).filter(|rows| *rows > 0);
+            let looked_at = self.subject.rows_read(run.queries).or(counted);
+            run.rows = looked_at.unwrap_or(run.rows);
+        }
         Ok(Measurement {
             cache: self.options.cache,
             attempt: 1,
-            unique_rows: self.workload.unique_rows(run.queries),
+            unique_rows: (!searches).then_some(unique),
+            unique_queries: searches.then_some(unique),
             row_bytes: self.options.device_row_bytes.or(self.options.row_bytes),
             checksum: RowsChecksum::default(),
             spent: after.spent.since(before.spent),
-            store: after.store.zip(before.store).map(|(after, b)| after - b),
+            store,
+            stages: since(&after.stages, &before.stages),
             device: after
                 .device
                 .and_then(|after| Ok(after.since(before.device?))),
@@ -327,7 +390,7 @@ impl<S: Subject> Session<'_, S> {
                 for start in (0..rows).step_by(FILL_ROWS as usize) {
                     stop_if(self.interrupted)?;
                     let row_ids: Vec<u64> = (start..rows.min(start + FILL_ROWS)).collect();
-                    self.subject.take(&row_ids).await?;
+                    self.subject.fill(&row_ids).await?;
                     bar.inc(row_ids.len() as u64);
                 }
                 Ok(())
@@ -385,12 +448,7 @@ impl<S: Subject> Session<'_, S> {
                 stop_if(self.interrupted)?;
                 self.workload.query(index, &mut row_ids);
                 let answer = self.subject.take(&row_ids).await?;
-                if answer.rows() != row_ids.len() {
-                    return Err(Error::RowsLost {
-                        asked: row_ids.len(),
-                        returned: answer.rows(),
-                    });
-                }
+                let answer = whole(self.subject, row_ids.len(), answer)?;
                 answer.add_to(&mut checksum, &row_ids)?;
             }
             Ok(checksum)
@@ -402,7 +460,18 @@ impl<S: Subject> Session<'_, S> {
     }
 }
 
-fn stop_if(interrupted: &AtomicBool) -> Result<(), Error> {
+/// What each stage took between two counts.
+fn since(
+    after: &[(&'static str, Duration)],
+    before: &[(&'static str, Duration)],
+) -> Vec<(&'static str, Duration)> {
+    let taken = after.iter().zip(before);
+    taken
+        .map(|((name, after), (_, before))| (*name, after.saturating_sub(*before)))
+        .collect()
+}
+
+pub(crate) fn stop_if(interrupted: &AtomicBool) -> Result<(), Error> {
     if interrupted.load(Ordering::Relaxed) {
         return Err(Error::Interrupted);
     }

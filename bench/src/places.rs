@@ -187,6 +187,18 @@ impl Places {
         });
     }
 
+    /// Where the values of `row` are.
+    pub(crate) fn value_at(&self, row: u64) -> Result<ReadAt, Error> {
+        let locator = self.dataset.locator(self.group);
+        let extent = locator.locate(row).map_err(Error::subject)?;
+        Ok(ReadAt {
+            file: extent.dir,
+            bytes: locator.value_bytes(row).map_err(Error::subject)?,
+            offset: extent.offset,
+            tag: 0,
+        })
+    }
+
     /// Which of the paths holds `row`.
     pub(crate) fn file_of(&self, row: u64) -> Option<u32> {
         let extent = self.dataset.locator(self.group).locate(row).ok()?;

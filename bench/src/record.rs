@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use ringtake_runtime::ShardStats;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::device::{DeviceReads, NoDevice};
 use crate::driver::{Pace, Run, nanoseconds};
@@ -17,6 +17,7 @@ use crate::environment::Environment;
 use crate::process::Spent;
 use crate::proof::{self, Cache, Issued, NotProven};
 use crate::row_checksum::RowsChecksum;
+use crate::vector_search::SearchFigures;
 
 /// Everything counted during one run, before any division.
 #[derive(Debug, Clone)]
@@ -28,7 +29,12 @@ pub(crate) struct Measurement {
     pub(crate) store: Option<ShardStats>,
     pub(crate) device: Result<DeviceReads, NoDevice>,
     pub(crate) system_calls: Result<u64, String>,
-    pub(crate) unique_rows: u64,
+    /// Different rows among those taken; `None` where queries are no rows.
+    pub(crate) unique_rows: Option<u64>,
+    /// Different queries among those asked, where they are no rows.
+    pub(crate) unique_queries: Option<u64>,
+    /// CPU time of each stage of the queries, if it was counted.
+    pub(crate) stages: Vec<(&'static str, Duration)>,
     /// Bytes that the drive moves for a row at least, where all its columns are of fixed width.
     pub(crate) row_bytes: Option<u64>,
     /// Which try this is, counted from 1.
@@ -41,7 +47,9 @@ impl Measurement {
     pub(crate) fn prove(&self) -> Result<(), NotProven> {
         let issued = match self.store {
             Some(store) => Issued::Reads(store.reads - store.page_cache_hits),
-            None => Issued::BytesAtLeast(self.unique_rows * self.row_bytes.unwrap_or(1)),
+            None => {
+                Issued::BytesAtLeast(self.unique_rows.unwrap_or(0) * self.row_bytes.unwrap_or(1))
+            }
         };
         proof::prove(self.cache, self.run.rows, issued, &self.device)
     }
@@ -87,6 +95,40 @@ impl LatencyUs {
             p999: us(0.999),
             max: latency_ns.max() as f64 / 1e3,
         }
+    }
+}
+
+/// A number for each stage of a query, in their order, and one for what is in none.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ByStage(pub(crate) Vec<(&'static str, f64)>);
+
+impl ByStage {
+    /// Parts of `whole`, which `cpu_seconds` come to.
+    fn of(stages: &[(&'static str, Duration)], cpu_seconds: f64, whole: f64) -> ByStage {
+        if stages.is_empty() || cpu_seconds <= 0.0 {
+            return ByStage(Vec::new());
+        }
+        let share = |time: &Duration| time.as_secs_f64() / cpu_seconds;
+        let sum: f64 = stages.iter().map(|(_, time)| share(time)).sum();
+        let known = stages.iter().map(|(name, time)| (*name, share(time)));
+        // Stages are timed by the clock, so that what took their CPU away counts as theirs.
+        let rest = ("other", (1.0 - sum).max(0.0));
+        ByStage(
+            known
+                .chain([rest])
+                .map(|(name, share)| (name, share * whole))
+                .collect(),
+        )
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for ByStage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().copied())
     }
 }
 
@@ -176,12 +218,17 @@ pub struct Record {
     pub(crate) duration_s: f64,
     pub(crate) queries: u64,
     pub(crate) rows: u64,
-    /// Different rows among `rows`.
-    pub(crate) unique_rows: u64,
+    /// Different rows among `rows`; `null` for searches, which choose them.
+    pub(crate) unique_rows: Option<u64>,
+    /// Different queries among `queries`, of searches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unique_queries: Option<u64>,
     pub(crate) queries_per_s: f64,
     pub(crate) rows_per_s: f64,
     /// Rows for each second of CPU time, clients included.
     pub(crate) rows_per_s_per_core: Option<f64>,
+    /// Queries for each second of CPU time, clients included.
+    pub(crate) queries_per_s_per_core: Option<f64>,
     /// CPU time over time: how many CPUs were busy, clients included.
     pub(crate) cores_busy: f64,
     pub(crate) cpu_us_per_row: Option<f64>,
@@ -189,6 +236,14 @@ pub struct Record {
     pub(crate) sys_us_per_row: Option<f64>,
     /// The part of `cpu_us_per_row` spent in the client threads.
     pub(crate) client_cpu_us_per_row: Option<f64>,
+    pub(crate) cpu_us_per_query: Option<f64>,
+    pub(crate) device_reads_per_query: Option<f64>,
+    /// Share of the CPU time of all threads in each stage of a query, where stages are counted.
+    #[serde(skip_serializing_if = "ByStage::is_empty")]
+    pub(crate) cpu_share: ByStage,
+    /// The same in microseconds a query.
+    #[serde(skip_serializing_if = "ByStage::is_empty")]
+    pub(crate) cpu_us_per_query_by_stage: ByStage,
     pub(crate) device_reads_per_row: Option<f64>,
     pub(crate) device_bytes_per_row: Option<f64>,
     /// Reads the store says it issued.
@@ -216,6 +271,9 @@ pub struct Record {
     pub(crate) warnings: Vec<String>,
     /// Why a field is `null`.
     pub(crate) notes: Vec<String>,
+    /// What a search adds.
+    #[serde(flatten)]
+    pub(crate) search: Option<SearchFigures>,
     pub(crate) environment: Environment,
     pub(crate) config: Configuration,
 }
@@ -244,6 +302,7 @@ impl Record {
             }
         };
         let per_row = |count: f64| (run.rows > 0).then(|| count / run.rows as f64);
+        let per_query = |count: f64| (run.queries > 0).then(|| count / run.queries as f64);
         let us_per_row = |time: Duration| per_row(time.as_secs_f64() * 1e6);
         let cpu_seconds = measurement.spent.cpu().as_secs_f64();
         let device = measurement.device.as_ref().ok();
@@ -267,9 +326,11 @@ impl Record {
             queries: run.queries,
             rows: run.rows,
             unique_rows: measurement.unique_rows,
+            unique_queries: measurement.unique_queries,
             queries_per_s: per_second(run.queries),
             rows_per_s: per_second(run.rows),
             rows_per_s_per_core: (cpu_seconds > 0.0).then(|| run.rows as f64 / cpu_seconds),
+            queries_per_s_per_core: (cpu_seconds > 0.0).then(|| run.queries as f64 / cpu_seconds),
             cores_busy: if seconds > 0.0 {
                 cpu_seconds / seconds
             } else {
@@ -279,6 +340,14 @@ impl Record {
             user_us_per_row: us_per_row(measurement.spent.user),
             sys_us_per_row: us_per_row(measurement.spent.system),
             client_cpu_us_per_row: us_per_row(run.clients.cpu()),
+            cpu_us_per_query: per_query(cpu_seconds * 1e6),
+            cpu_share: ByStage::of(&measurement.stages, cpu_seconds, 1.0),
+            cpu_us_per_query_by_stage: ByStage::of(
+                &measurement.stages,
+                cpu_seconds,
+                cpu_seconds * 1e6 / run.queries.max(1) as f64,
+            ),
+            device_reads_per_query: device.and_then(|reads| per_query(reads.completed as f64)),
             device_reads_per_row: device.and_then(|reads| per_row(reads.completed as f64)),
             device_bytes_per_row: device.and_then(|reads| per_row(reads.bytes as f64)),
             store_reads_per_row: store.and_then(|store| per_row(store.reads as f64)),
@@ -301,6 +370,7 @@ impl Record {
             store_counters: store,
             warnings: Vec::new(),
             notes,
+            search: None,
             environment,
             config,
         }
@@ -351,7 +421,9 @@ pub(crate) mod tests {
                 bytes: 50_000 * 4096,
             }),
             system_calls: Ok(5_000),
-            unique_rows: 50_000,
+            unique_rows: Some(50_000),
+            unique_queries: None,
+            stages: Vec::new(),
             row_bytes: Some(3072),
             attempt: 1,
             checksum: RowsChecksum::default(),
@@ -392,6 +464,9 @@ pub(crate) mod tests {
         assert_eq!(record.cores_busy, 0.25);
         assert_eq!(record.rows_per_s_per_core, Some(100_000.0));
         assert_eq!(record.cpu_us_per_row, Some(10.0));
+        assert_eq!(record.queries_per_s_per_core, Some(200.0));
+        assert_eq!(record.cpu_us_per_query, Some(5_000.0));
+        assert_eq!(record.device_reads_per_query, Some(500.0));
         assert_eq!(record.user_us_per_row, Some(3.0));
         assert_eq!(record.sys_us_per_row, Some(7.0));
         assert_eq!(record.client_cpu_us_per_row, Some(1.0));
@@ -410,6 +485,21 @@ pub(crate) mod tests {
             "{:?}",
             record.latency_us
         );
+    }
+
+    #[test]
+    fn stages_are_shares_of_the_cpu_and_the_rest_is_other() {
+        let mut staged = measurement();
+        staged.stages = vec![
+            ("scan", Duration::from_millis(250)),
+            ("refine", Duration::from_millis(125)),
+        ];
+        let json = serde_json::to_value(record_of(&staged)).unwrap();
+        let shares = serde_json::json!({ "scan": 0.5, "refine": 0.25, "other": 0.25 });
+        assert_eq!(json["cpu_share"], shares);
+        assert_eq!(json["cpu_us_per_query_by_stage"]["scan"], 2_500.0);
+        let none = serde_json::to_value(record_of(&measurement())).unwrap();
+        assert!(none.get("cpu_share").is_none());
     }
 
     #[test]

@@ -108,6 +108,45 @@ const LINES: [Line; 15] = [
     ),
 ];
 
+/// What a search has beside the lines of a take.
+const SEARCH_LINES: [Line; 5] = [
+    (
+        "recall",
+        |record| {
+            let recall = record.search.as_ref().and_then(|search| search.recall_at_k);
+            recall.map_or_else(|| NOT_AVAILABLE.to_owned(), |recall| format!("{recall:.4}"))
+        },
+        "share of the true nearest k rows that are found",
+    ),
+    (
+        "queries per second and CPU",
+        |record| rounded_or_not(record.queries_per_s_per_core),
+        "queries for each second of CPU time",
+    ),
+    (
+        "drive reads per query",
+        |record| rounded_or_not(record.device_reads_per_query),
+        "counted by the drive",
+    ),
+    (
+        "CPU per query",
+        |record| {
+            record
+                .cpu_us_per_query
+                .map_or_else(|| NOT_AVAILABLE.to_owned(), latency)
+        },
+        "all threads, the clients' too",
+    ),
+    (
+        "index bytes per row",
+        |record| {
+            let search = record.search.as_ref();
+            rounded_or_not(search.and_then(|search| search.index_bytes_per_row))
+        },
+        "in memory",
+    ),
+];
+
 /// The table over `records`, side by side, and the words about each.
 pub fn report(records: &[Record]) -> String {
     let mut text = String::new();
@@ -119,13 +158,15 @@ pub fn report(records: &[Record]) -> String {
         .load_style(UTF8_FULL_CONDENSED)
         .set_content_arrangement(ContentArrangement::Dynamic);
     let mut header = vec![String::new()];
-    header.extend(records.iter().map(|record| column_title(record.cache)));
+    header.extend(records.iter().map(column_title));
     header.push("what it says".to_owned());
     table.set_header(header);
-    for (name, value, meaning) in LINES {
-        let mut row = vec![name.to_owned()];
+    let searches = records.iter().any(|record| record.search.is_some());
+    let lines = SEARCH_LINES.iter().filter(|_| searches).chain(&LINES);
+    for (name, value, meaning) in lines {
+        let mut row = vec![(*name).to_owned()];
         row.extend(records.iter().map(value));
-        row.push(meaning.to_owned());
+        row.push((*meaning).to_owned());
         table.add_row(row);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
@@ -137,15 +178,21 @@ pub fn report(records: &[Record]) -> String {
     for record in records {
         let _ = writeln!(
             text,
-            "{}: {} rows in {:.1} s, {} of them different; checksum {} over the first {} rows, seed {}",
-            record.cache,
-            whole(record.rows),
+            "{}: {} in {:.1} s, {} of them different; checksum {} over the first {} rows, seed {}",
+            name(record),
+            match record.unique_queries {
+                None => format!("{} rows", whole(record.rows)),
+                Some(_) => format!("{} queries", whole(record.queries)),
+            },
             record.duration_s,
-            whole(record.unique_rows),
+            whole(record.unique_queries.or(record.unique_rows).unwrap_or(0)),
             record.rows_checksum,
             whole(record.rows_checksum_rows),
             record.seed,
         );
+    }
+    for record in records.iter().filter(|record| !record.cpu_share.is_empty()) {
+        let _ = writeln!(text, "{}: CPU by stage: {}", name(record), stages(record));
     }
     for open_loop in records.iter().filter_map(|record| record.open_loop) {
         let _ = writeln!(
@@ -179,7 +226,8 @@ pub fn report(records: &[Record]) -> String {
     text
 }
 
-fn heading(record: &Record) -> String {
+/// What is measured, on what.
+pub(crate) fn heading(record: &Record) -> String {
     let config = &record.config;
     let environment = &record.environment;
     let row = config.row_bytes.map_or_else(
@@ -192,14 +240,17 @@ fn heading(record: &Record) -> String {
         .map(|device| device.name.as_str())
         .collect();
     format!(
-        "{} rows, {row}, on {}; queries of {} rows, {} at a time from {} client {}; read path {}\n{}, Linux {}, {} build",
+        "{} rows, {row}, on {}; {}, {} at a time from {} client {}; read path {}\n{}, Linux {}, {} build",
         whole(config.rows_used),
         if devices.is_empty() {
             "no drive".to_owned()
         } else {
             devices.join(", ")
         },
-        config.rows_per_query,
+        match &record.search {
+            None => format!("queries of {} rows", config.rows_per_query),
+            Some(search) => format!("searches for the nearest {} by {}", search.k, search.metric),
+        },
         config.threads * config.in_flight,
         config.threads,
         if config.threads == 1 {
@@ -214,17 +265,45 @@ fn heading(record: &Record) -> String {
     )
 }
 
-fn column_title(cache: Cache) -> String {
-    match cache {
+fn column_title(record: &Record) -> String {
+    let title = match record.cache {
         Cache::Cold => "cold: from the drive",
         Cache::Warm => "warm: from memory",
         Cache::Mixed => "mixed: most from memory",
+    };
+    let name = name(record);
+    match record.search {
+        Some(_) => format!("{title}{}", &name[record.cache.to_string().len()..]),
+        None => title.to_owned(),
     }
-    .to_owned()
+}
+
+/// What tells a record from those beside it.
+fn name(record: &Record) -> String {
+    let mut name = record.cache.to_string();
+    if let Some(search) = &record.search {
+        if let Some(nprobes) = search.nprobes {
+            let _ = write!(name, ", nprobes {nprobes}");
+        }
+        if let Some(factor) = search.refine_factor {
+            let _ = write!(name, ", refine {factor}");
+        }
+    }
+    name
+}
+
+/// The stages that took any time, in percent.
+fn stages(record: &Record) -> String {
+    let shares = record.cpu_share.0.iter();
+    let shown: Vec<String> = shares
+        .filter(|(_, share)| *share >= 0.0005)
+        .map(|(name, share)| format!("{name} {:.1}%", share * 100.0))
+        .collect();
+    shown.join(", ")
 }
 
 /// What must be said about the records, the same words once.
-fn words(records: &[Record]) -> Vec<(String, String)> {
+pub(crate) fn words(records: &[Record]) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     let mut say = |prefix: String, words: &str| {
         if !all.iter().any(|(_, said)| said == words) {

@@ -1,4 +1,4 @@
-//! What can be measured: anything that takes rows by id.
+//! What can be measured: anything that takes rows by id, or answers queries by their number.
 //!
 //! [`Subject`] is the seam between the workload and what it is held against; [`Answer`] is what
 //! comes back. Neither says anything of Arrow, so that a subject may use another version of it,
@@ -79,6 +79,17 @@ pub trait Subject: Sync {
         self.take(row_ids)
     }
 
+    /// Whether an answer of `rows` rows to a query of `asked` ids is a whole one.
+    fn is_whole(&self, asked: usize, rows: usize) -> bool {
+        rows == asked
+    }
+
+    /// Brings these rows into the caches; by taking them, unless queries are no rows.
+    fn fill(&self, row_ids: &[u64]) -> impl Future<Output = Result<(), Error>> {
+        let take = self.take(row_ids);
+        async { take.await.map(drop) }
+    }
+
     /// The name of the way the rows are read, as the record shows it.
     fn read_path(&self) -> String;
 
@@ -92,6 +103,19 @@ pub trait Subject: Sync {
     /// which case a cold run is proven by the bytes that the device moved.
     fn counters(&self) -> Option<ShardStats> {
         None
+    }
+
+    /// Rows that it looked at for so many queries, where that is another number than its answers'
+    /// and its counters'.
+    fn rows_read(&self, queries: u64) -> Option<u64> {
+        let _ = queries;
+        None
+    }
+
+    /// CPU time of each stage of a query since it was opened, all threads together; empty if it
+    /// does not count them.
+    fn stages(&self) -> Vec<(&'static str, Duration)> {
+        Vec::new()
     }
 
     /// Runs a client thread's queries to their end. A subject that needs a runtime of its own
@@ -124,6 +148,19 @@ pub trait Subject: Sync {
     fn description(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
+}
+
+/// Refuses an answer that lacks rows.
+pub(crate) fn whole<S: Subject>(
+    subject: &S,
+    asked: usize,
+    answer: S::Answer,
+) -> Result<S::Answer, Error> {
+    let returned = answer.rows();
+    if subject.is_whole(asked, returned) {
+        return Ok(answer);
+    }
+    Err(Error::RowsLost { asked, returned })
 }
 
 /// When a client must be polled although nothing has woken it: the next query is due. Written

@@ -10,6 +10,9 @@
 //! ranks are scattered over the dataset by the same shuffle, so that popular rows
 //! are not neighbours. Rows then repeat from query to query, never within one.
 //!
+//! Where a query is a number and not rows, as in a search, the numbers are drawn in the same way,
+//! one a query.
+//!
 //! Everything here follows from the row count, the rows per query and the seed:
 //! query number i is the same rows whatever thread asks for it and however the
 //! rows are read.

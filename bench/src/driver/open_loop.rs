@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Bound, Client, Shared, latency_histogram, nanoseconds};
 use crate::error::Error;
 use crate::permutation::mix;
-use crate::subject::{Alarm, Subject};
+use crate::subject::{Alarm, Subject, whole};
 
 /// A thread starts no further query while it waits for so many rows; those planned meanwhile
 /// start late. It bounds the memory of an overload.
@@ -234,7 +234,11 @@ impl<'a, S: Subject> Generator<'a, '_, S> {
             let now = Instant::now();
             match answer.as_ref().err().and_then(Error::shed) {
                 Some(shed) => client.borrow_mut().shed(now, shed),
-                None => client.borrow_mut().came(planned, now, rows.len(), answer),
+                None => {
+                    let answer =
+                        answer.and_then(|answer| whole(shared.subject, rows.len(), answer));
+                    client.borrow_mut().came(planned, now, answer);
+                }
             }
             shared.stop_on_error(&client.borrow());
             in_flight.set(in_flight.get() - 1);

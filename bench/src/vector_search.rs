@@ -1,0 +1,477 @@
+//! `bench vector-search`: how fast a store answers queries by vector, and how right.
+//!
+//! A run goes as one of `bench file-read` does: a query is asked by its number instead of by rows.
+//! Beside speed stands recall, held against the true nearest rows, and beside the store stands a
+//! loop over a map that does nothing but measure vectors.
+
+mod exact;
+mod figures;
+mod home;
+mod map_loop;
+mod queries;
+mod stored;
+mod subject;
+mod sweep;
+mod truth;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use ringtake_runtime::{CacheChoice, Config, IndexInfo, SearchParams, Store, WhenFull};
+use ringtake_storage::vector::kernels::Kernels;
+use ringtake_storage::vector::{Metric, VectorColumn};
+
+use crate::cli::{VectorSearchArgs, Yardstick};
+use crate::dataset::DatasetFiles;
+use crate::driver::{Bound, Load};
+use crate::error::Error;
+use crate::file_read::store_config;
+use crate::measure::{Bench, Options, stop_if};
+use crate::proof::Cache;
+use crate::record::Record;
+use crate::report::{emit, heading, report, words};
+use crate::subject::{Alarm, Subject as _};
+use home::Home;
+use map_loop::{MapLoop, Measured};
+use queries::Queries;
+use stored::Stored;
+use subject::SearchSubject;
+use truth::{Truth, Wanted};
+
+pub(crate) use figures::SearchFigures;
+
+/// Partitions looked at, unless it is said: the least, and what is usual.
+const NPROBES: [usize; 2] = [1, 20];
+
+/// How many times k rows are measured exactly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refine {
+    /// None: rows are ranked by their codes.
+    None,
+    /// So many times.
+    Times(u32),
+}
+
+impl Refine {
+    fn of(factor: Option<u32>) -> Refine {
+        factor.map_or(Refine::None, Refine::Times)
+    }
+
+    fn factor(self) -> Option<u32> {
+        match self {
+            Refine::None => None,
+            Refine::Times(factor) => Some(factor),
+        }
+    }
+}
+
+impl fmt::Display for Refine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refine::None => f.write_str("none"),
+            Refine::Times(factor) => factor.fmt(f),
+        }
+    }
+}
+
+/// Measures and tells.
+pub(crate) fn run(args: &VectorSearchArgs, interrupted: &AtomicBool) -> Result<(), Error> {
+    if args.cache == Cache::Mixed {
+        return Err(Error::NoMixedSearch);
+    }
+    let home = Home::find(args, interrupted)?;
+    let records = match args.yardstick {
+        Some(Yardstick::Map) => vec![measure_map(args, &home, interrupted)?],
+        None => measure_store(args, &home, interrupted)?,
+    };
+    tell(args, &records)
+}
+
+fn tell(args: &VectorSearchArgs, records: &[Record]) -> Result<(), Error> {
+    let text = match (args.sweep, records) {
+        (true, [first, ..]) => {
+            let mut text = format!("{}\n{}", heading(first), sweep::table(records));
+            // A sweep is of short runs, and each would say so in its own numbers.
+            let of_each = words(records)
+                .into_iter()
+                .filter(|(prefix, _)| prefix.starts_with("NOT"));
+            for (prefix, words) in words(&records[..1]).into_iter().chain(of_each) {
+                if !text.contains(&words) {
+                    text += &format!("{prefix}: {words}\n");
+                }
+            }
+            text
+        }
+        _ => report(records),
+    };
+    let json = args.output.json.as_deref();
+    match records {
+        [record] => emit(json, &text, record)?,
+        records => emit(json, &text, &records)?,
+    }
+    if let Some(path) = &args.csv {
+        sweep::write_csv(path, records)?;
+    }
+    let failed = records
+        .iter()
+        .find_map(|record| record.invalid_reason.as_ref());
+    match failed {
+        Some(reason) if args.output.require_valid => Err(Error::NotValid {
+            reason: reason.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// What is searched, and with what.
+struct Prepared {
+    /// Name of the column.
+    name: String,
+    column: VectorColumn,
+    metric: Metric,
+    index: Option<IndexInfo>,
+    queries: Arc<Queries>,
+    truth: Option<Truth>,
+    rows: u64,
+}
+
+impl Prepared {
+    /// Opens the dataset for what comes before the clock starts.
+    fn new(
+        args: &VectorSearchArgs,
+        home: &Home,
+        interrupted: &AtomicBool,
+    ) -> Result<Prepared, Error> {
+        let config = Config {
+            cache: CacheChoice::Off,
+            ..store_config_of(args, home, &[], Cache::Cold)?
+        };
+        let yardstick = args.yardstick.is_some();
+        if !yardstick {
+            home.build_index(&config, args)?;
+        }
+        let store = Store::open(&home.dataset, config)?;
+        let index = match yardstick {
+            true => None,
+            false => Some(index_of(&store, args)?),
+        };
+        let name = match &index {
+            Some(index) => index.column.clone(),
+            None => vectors_of(&store, args, home)?,
+        };
+        let stored = Stored::of(&store, &name)?;
+        let column = stored.column();
+        let queries = match (&args.queries, &home.mixture) {
+            (Some(path), _) => Queries::of_file(path, &name, column.dims)?,
+            (None, Some(mixture)) => {
+                Queries::of_mixture(mixture, home::DATA_SEED, args.query_pool.get())
+            }
+            (None, None) => Queries::of_rows(&stored, args.query_pool.get())?,
+        };
+        if queries.count() == 0 {
+            return Err(Error::NoVectors {
+                path: home.dataset.clone(),
+            });
+        }
+        let metric = index.as_ref().map(|index| index.metric);
+        let metric = metric.or(args.metric).unwrap_or_default();
+        let count = args.recall_queries.min(queries.count());
+        let truth = match yardstick || count == 0 {
+            true => None,
+            false => {
+                let wanted = Wanted {
+                    dataset: &home.dataset,
+                    column: &name,
+                    metric,
+                    k: args.k,
+                    queries: &queries,
+                    count,
+                };
+                Some(Truth::of(&store, wanted, interrupted)?)
+            }
+        };
+        Ok(Prepared {
+            rows: store.row_count(),
+            name,
+            column,
+            metric,
+            index,
+            queries: Arc::new(queries),
+            truth,
+        })
+    }
+
+    /// How to ask for `candidates` rows a query.
+    fn options(&self, args: &VectorSearchArgs, home: &Home, candidates: usize) -> Options {
+        let mut columns = vec![self.name.clone()];
+        columns.extend(args.columns.iter().cloned());
+        Options {
+            workload: "vector-search",
+            cache: args.cache,
+            load: Load {
+                threads: args.threads,
+                in_flight: args.in_flight,
+                bound: args.bound(),
+            },
+            rate: args.rate,
+            deadline: args.deadline,
+            dataset_rows: self.rows,
+            rows: self.rows,
+            rows_per_query: candidates as u64,
+            query_pool: Some(self.queries.count() as u64),
+            seed: args.seed,
+            attempts: args.attempts,
+            dataset: home.dataset.clone(),
+            row_bytes: Some((self.column.dims * self.column.element.bytes()) as u64),
+            columns,
+            ..Options::default()
+        }
+    }
+
+    fn figures(&self, args: &VectorSearchArgs, refine: Refine) -> SearchFigures {
+        SearchFigures {
+            k: args.k,
+            nprobes: None,
+            refine_factor: refine.factor(),
+            metric: self.metric,
+            recall_at_k: None,
+            recall_queries: 0,
+            index_bytes_per_row: self.index.as_ref().map(|index| index.bytes_per_row),
+            index: self.index.clone(),
+            query_source: self.queries.source.clone(),
+            query_pool: self.queries.count(),
+            kernels: Kernels::best().name(),
+        }
+    }
+
+    /// Rows that are measured exactly for each query.
+    fn candidates(&self, args: &VectorSearchArgs, refine: Refine) -> usize {
+        let wanted = args.k.saturating_mul(refine.factor().unwrap_or(1) as usize);
+        wanted.min(usize::try_from(self.rows).unwrap_or(usize::MAX))
+    }
+}
+
+/// The store's configuration for the vectors in `columns`.
+fn store_config_of(
+    args: &VectorSearchArgs,
+    home: &Home,
+    columns: &[String],
+    cache: Cache,
+) -> Result<Config, Error> {
+    let file_read = args.file_read(home.dataset.clone(), columns.to_vec(), cache);
+    let files = DatasetFiles::of(&home.dataset, columns)?;
+    store_config(&file_read, &files, files.rows)
+}
+
+/// The index that is searched.
+fn index_of(store: &Store, args: &VectorSearchArgs) -> Result<IndexInfo, Error> {
+    let indexes = store.indexes();
+    let found = match &args.column {
+        Some(name) => indexes.iter().find(|index| index.column == *name),
+        None => indexes.first().filter(|_| indexes.len() == 1),
+    };
+    let params = SearchParams {
+        column: args.column.clone(),
+        metric: args.metric,
+        ..SearchParams::default()
+    };
+    // The store says best why it cannot be searched; it is asked for the neighbours of a vector
+    // that any metric takes.
+    let vector = vec![1.0; found.map_or(1, |index| index.dims)];
+    store.search(&vector, params)?;
+    found
+        .cloned()
+        .ok_or_else(|| unreachable!("a store that can be searched says by what index"))
+}
+
+/// The column of vectors, where no index tells it.
+fn vectors_of(store: &Store, args: &VectorSearchArgs, home: &Home) -> Result<String, Error> {
+    if let Some(name) = &args.column {
+        return Ok(name.clone());
+    }
+    let schema = store.schema();
+    let column = (0..schema.fields().len()).find(|at| VectorColumn::at(schema, *at).is_some());
+    column
+        .map(|column| schema.field(column).name().clone())
+        .ok_or_else(|| Error::NoVectors {
+            path: home.dataset.clone(),
+        })
+}
+
+/// A record for each number of probes and refine factor.
+fn measure_store(
+    args: &VectorSearchArgs,
+    home: &Home,
+    interrupted: &AtomicBool,
+) -> Result<Vec<Record>, Error> {
+    let prepared = Prepared::new(args, home, interrupted)?;
+    let base = prepared.options(args, home, prepared.candidates(args, Refine::None));
+    let mut bench = Bench::open(interrupted, || open(args, home, &prepared, &base.columns))?;
+    bench.fill(&base)?;
+    let runs = runs(args, prepared.index.as_ref());
+    let mut records = Vec::with_capacity(runs.len());
+    for (done, (nprobes, refine)) in runs.iter().copied().enumerate() {
+        if runs.len() > 1 {
+            eprintln!(
+                "{}/{} nprobes {nprobes}, refine factor {refine}",
+                done + 1,
+                runs.len()
+            );
+        }
+        let params = &mut bench.subject.params;
+        (params.nprobes, params.refine_factor) = (nprobes, refine.factor());
+        let reads = refine != Refine::None || reads_besides(args, &prepared);
+        let options = Options {
+            // What reads nothing can only be warm.
+            cache: if reads { args.cache } else { Cache::Warm },
+            ..prepared.options(args, home, prepared.candidates(args, refine))
+        };
+        let mut record = bench.measure(&options)?;
+        if !reads && args.cache == Cache::Cold {
+            record.notes.push(format!(
+                "without --refine-factor no row is read, so the run with nprobes {nprobes} is warm"
+            ));
+        }
+        let count = args.recall_queries.min(prepared.queries.count());
+        record.search = Some(SearchFigures {
+            nprobes: Some(nprobes),
+            recall_at_k: prepared
+                .truth
+                .as_ref()
+                .map(|truth| recall(&bench, truth, count, interrupted))
+                .transpose()?,
+            recall_queries: prepared.truth.as_ref().map_or(0, |_| count),
+            ..prepared.figures(args, refine)
+        });
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// Whether a search reads rows although it refines none.
+fn reads_besides(args: &VectorSearchArgs, prepared: &Prepared) -> bool {
+    let unindexed = prepared
+        .index
+        .as_ref()
+        .map_or(0, |index| prepared.rows - index.rows);
+    !args.columns.is_empty() || unindexed > 0
+}
+
+/// What is measured, in order.
+fn runs(args: &VectorSearchArgs, index: Option<&IndexInfo>) -> Vec<(usize, Refine)> {
+    let nprobes = match (args.nprobes.as_slice(), args.sweep) {
+        ([], false) => NPROBES.to_vec(),
+        ([], true) => sweep::distinct(&sweep::NPROBES, index.map_or(1, |index| index.partitions)),
+        (asked, _) => asked.to_vec(),
+    };
+    let refine = match (args.refine_factor.as_slice(), args.sweep) {
+        ([], false) => vec![Refine::Times(10)],
+        ([], true) => sweep::REFINE.to_vec(),
+        (asked, _) => asked.to_vec(),
+    };
+    let of = |refine| nprobes.iter().map(move |nprobes| (*nprobes, refine));
+    refine.into_iter().flat_map(of).collect()
+}
+
+fn open(
+    args: &VectorSearchArgs,
+    home: &Home,
+    prepared: &Prepared,
+    columns: &[String],
+) -> Result<SearchSubject, Error> {
+    let files = DatasetFiles::of(&home.dataset, columns)?;
+    if args.cache == Cache::Cold {
+        files.drop_from_page_cache();
+    }
+    let config = Config {
+        stage_times: !args.skip_stage_times,
+        ..store_config_of(args, home, columns, args.cache)?
+    };
+    let store = Store::open(&home.dataset, config)?;
+    let projection = match args.columns.as_slice() {
+        [] => None,
+        names => Some(store.projection(names)?),
+    };
+    let when_full = match args.refuse {
+        true => WhenFull::Refuse,
+        false => WhenFull::Wait,
+    };
+    let index = prepared.index.as_ref();
+    let searched = index.map_or(0, |index| index.rows_indexed + (prepared.rows - index.rows));
+    Ok(SearchSubject {
+        queries: prepared.queries.clone(),
+        params: SearchParams {
+            column: Some(prepared.name.clone()),
+            k: args.k,
+            metric: args.metric,
+            projection,
+            ..SearchParams::default()
+        },
+        vectors: store.projection(columns)?,
+        paths: files.paths,
+        deadline: args.deadline,
+        when_full,
+        rows_found: args.k.min(usize::try_from(searched).unwrap_or(usize::MAX)),
+        store,
+    })
+}
+
+/// Asks the first queries of the pool again and holds what comes against the truth.
+fn recall(
+    bench: &Bench<'_, SearchSubject>,
+    truth: &Truth,
+    count: usize,
+    interrupted: &AtomicBool,
+) -> Result<f64, Error> {
+    let subject = &bench.subject;
+    let asking = async {
+        let mut sum = 0.0;
+        for number in 0..count {
+            stop_if(interrupted)?;
+            let found = subject.take(&[number as u64]).await?;
+            sum += truth.recall(number, &found.row_ids());
+        }
+        Ok(sum / count as f64)
+    };
+    subject.drive(asking, &Alarm::default())
+}
+
+/// The record of the loop over a map.
+fn measure_map(
+    args: &VectorSearchArgs,
+    home: &Home,
+    interrupted: &AtomicBool,
+) -> Result<Record, Error> {
+    let prepared = Prepared::new(args, home, interrupted)?;
+    let refine = args.refine_factor.first().copied();
+    let refine = refine.unwrap_or(Refine::Times(10));
+    let candidates = prepared.candidates(args, refine);
+    let options = Options {
+        cache: Cache::Warm,
+        ..prepared.options(args, home, candidates)
+    };
+    let measured = Measured {
+        dataset: &home.dataset,
+        name: &prepared.name,
+        column: prepared.column,
+        metric: prepared.metric,
+        queries: &prepared.queries,
+        k: args.k,
+        candidates,
+        seed: args.seed,
+    };
+    let bench = Bench::open(interrupted, || MapLoop::open(&measured))?;
+    bench.fill(&options)?;
+    let mut record = bench.measure(&options)?;
+    record.search = Some(prepared.figures(args, refine));
+    Ok(record)
+}
+
+impl VectorSearchArgs {
+    /// When a run ends.
+    fn bound(&self) -> Bound {
+        let seconds = self.seconds.or(self.sweep.then_some(sweep::TIME));
+        crate::cli::bound(self.searches, seconds)
+    }
+}

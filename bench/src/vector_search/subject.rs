@@ -1,0 +1,175 @@
+//! The store as a subject that searches: an id is the number of a query.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::UInt64Type;
+use ringtake_runtime::{Projection, SearchParams, ShardStats, Store, TakeOptions, WhenFull};
+
+use super::queries::Queries;
+use crate::error::Error;
+use crate::file_read::read_path_name;
+use crate::row_checksum::{RowBytes, RowsChecksum, touch};
+use crate::subject::{Answer, Facts, Subject};
+
+/// See the module.
+pub(crate) struct SearchSubject {
+    pub(crate) store: Store,
+    pub(crate) queries: Arc<Queries>,
+    /// May be changed between two measurements.
+    pub(crate) params: SearchParams,
+    /// What a warm run keeps in memory.
+    pub(crate) vectors: Projection,
+    /// The files that are read.
+    pub(crate) paths: Vec<PathBuf>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) when_full: WhenFull,
+    /// Rows that an answer has if there are enough.
+    pub(crate) rows_found: usize,
+}
+
+impl SearchSubject {
+    /// The number of the only query asked for.
+    fn query(&self, ids: &[u64]) -> &[f32] {
+        self.queries
+            .get(ids.first().map_or(0, |number| *number as usize))
+    }
+}
+
+/// The rows found.
+#[derive(Debug)]
+pub(crate) struct Found(RecordBatch);
+
+impl Found {
+    pub(crate) fn row_ids(&self) -> Vec<u64> {
+        self.0
+            .column(0)
+            .as_primitive::<UInt64Type>()
+            .values()
+            .to_vec()
+    }
+}
+
+impl Answer for Found {
+    fn rows(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    fn touch(&self) -> u64 {
+        touch(&self.0)
+    }
+
+    /// Which rows were found for which query, in which order. Not their distances, whose last
+    /// bits depend on the instructions that the machine has.
+    fn add_to(&self, checksum: &mut RowsChecksum, ids: &[u64]) -> Result<(), Error> {
+        add_found(checksum, ids, &self.row_ids());
+        Ok(())
+    }
+}
+
+/// Adds the rows found for the query `ids` name.
+pub(super) fn add_found(checksum: &mut RowsChecksum, ids: &[u64], found: &[u64]) {
+    let mut bytes = RowBytes::default();
+    for (place, row) in found.iter().enumerate() {
+        bytes.begin(ids.first().copied().unwrap_or(0));
+        bytes.fixed(&(place as u64).to_le_bytes());
+        bytes.fixed(&row.to_le_bytes());
+        checksum.add_row(&bytes);
+    }
+}
+
+impl Subject for SearchSubject {
+    type Answer = Found;
+
+    async fn take(&self, ids: &[u64]) -> Result<Found, Error> {
+        let search = self.store.search_borrowed(self.query(ids), &self.params);
+        Ok(Found(search.await?))
+    }
+
+    async fn take_due(&self, ids: &[u64], due: Instant) -> Result<Found, Error> {
+        let params = SearchParams {
+            when_full: self.when_full,
+            deadline: self.deadline.and_then(|limit| due.checked_add(limit)),
+            ..self.params.clone()
+        };
+        let search = self.store.search_borrowed(self.query(ids), &params);
+        Ok(Found(search.await?))
+    }
+
+    fn is_whole(&self, _asked: usize, rows: usize) -> bool {
+        rows == self.rows_found
+    }
+
+    /// A search takes the rows it chooses, so they are taken by id here.
+    async fn fill(&self, row_ids: &[u64]) -> Result<(), Error> {
+        let options = TakeOptions::default();
+        self.store
+            .take_borrowed(row_ids, &self.vectors, options)
+            .await?;
+        Ok(())
+    }
+
+    fn read_path(&self) -> String {
+        let config = self.store.config();
+        read_path_name(config.read_path, config.scheduler)
+    }
+
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        Ok(self.paths.clone())
+    }
+
+    fn counters(&self) -> Option<ShardStats> {
+        let shards = self.store.stats();
+        Some(
+            shards
+                .into_iter()
+                .fold(ShardStats::default(), |sum, shard| sum + shard),
+        )
+    }
+
+    fn stages(&self) -> Vec<(&'static str, Duration)> {
+        if !self.store.config().stage_times {
+            return Vec::new();
+        }
+        let spent = self.store.search_stages();
+        [
+            ("rank", spent.rank),
+            ("tables", spent.tables),
+            ("scan", spent.scan),
+            ("select", spent.select),
+            ("plan", spent.plan),
+            ("read", spent.read),
+            ("checksum", spent.checksum),
+            ("refine", spent.refine),
+            ("merge", spent.merge),
+        ]
+        .map(|(name, nanoseconds)| (name, Duration::from_nanos(nanoseconds)))
+        .to_vec()
+    }
+
+    fn spin(&self) -> Duration {
+        self.store.config().spin_before_park
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.store.info().warnings.clone()
+    }
+
+    fn facts(&self) -> Option<Facts> {
+        let config = self.store.config();
+        Some(Facts {
+            shards: config.shards,
+            queue_depth: config.queue_depth as usize,
+        })
+    }
+
+    fn configuration(&self) -> serde_json::Value {
+        serde_json::to_value(self.store.config()).unwrap_or_default()
+    }
+
+    fn description(&self) -> serde_json::Value {
+        serde_json::to_value(self.store.info()).unwrap_or_default()
+    }
+}
