@@ -659,13 +659,17 @@ impl<'a> Engine<'a> {
         while active.group < groups {
             let group = active.part.projection.groups()[active.group].group;
             let locator = &self.locators[group];
-            let hits = if let Some(cache) = &mut self.cache {
-                deliver_hits(self.context, active, locator, cache)
-            } else if let Some(mut pages) = self.context.pinned.get() {
-                deliver_hits(self.context, active, locator, &mut pages)
-            } else {
-                0
-            };
+            let context = self.context;
+            let mut hits = 0;
+            if let Some(cache) = &mut self.cache {
+                time_hits(context, active, |active| {
+                    hits = deliver_hits(context, active, locator, cache);
+                });
+            } else if let Some(mut pages) = context.pinned.get() {
+                time_hits(context, active, |active| {
+                    hits = deliver_hits(context, active, locator, &mut pages);
+                });
+            }
             if hits == HITS_IN_TURN_MAX {
                 return Turn::Long;
             }
@@ -1266,9 +1270,25 @@ fn measure(
     let Some(nearest) = active.part.nearest() else {
         unreachable!("a part has its sink until it is finished");
     };
-    let stages = &context.stages;
-    stages.time(Stage::Refine, || nearest.measure(entry.position, vector));
+    match checked {
+        // Rows in memory come many at once and are timed together: the clock takes a share of the
+        // time of a row.
+        Checked::Yes => nearest.measure(entry.position, vector),
+        Checked::No => {
+            let stages = &context.stages;
+            stages.time(Stage::Refine, || nearest.measure(entry.position, vector));
+        }
+    }
     Ok(())
+}
+
+/// Counts the time of `deliver` as refining, if the rows are measured for a search.
+#[inline]
+fn time_hits(context: &ShardContext, active: &mut Active, deliver: impl FnOnce(&mut Active)) {
+    match active.part.nearest().is_some() {
+        true => context.stages.time(Stage::Refine, || deliver(active)),
+        false => deliver(active),
+    }
 }
 
 /// Notes the next `entries` entries as faults, but for those that store nothing.

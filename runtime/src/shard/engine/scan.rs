@@ -10,7 +10,7 @@ use crate::admission::LatencyClass;
 use crate::part::Part;
 use crate::search::Stage;
 use crate::search::codes::ShardCodes;
-use crate::search::query::{Neighbour, Query, keep_nearest};
+use crate::search::query::{Neighbour, Query};
 use crate::shard::ShardContext;
 
 /// Rows scanned in one turn: a few microseconds' worth.
@@ -25,7 +25,7 @@ struct Scan {
     probe: usize,
     block: usize,
     /// The nearest so far, and some that were nearer than `nearer_than` when they were found.
-    found: Vec<Neighbour>,
+    found: Vec<Key>,
     /// The distance of the farthest of as many as are wanted; infinite before there are so many.
     nearer_than: f32,
 }
@@ -118,11 +118,12 @@ impl Scans {
             mut found,
             ..
         } = scan;
-        context
-            .stages
-            .time(Stage::Select, || keep_nearest(&mut found, query.candidates));
+        let candidates = context.stages.time(Stage::Select, || {
+            keep_least(&mut found, query.candidates);
+            found.into_iter().map(Key::neighbour).collect()
+        });
         if let Some(nearest) = part.nearest() {
-            nearest.scanned(found);
+            nearest.scanned(candidates);
         }
         self.waiting.push(part);
         true
@@ -198,17 +199,14 @@ impl Scan {
                 });
                 context.stages.time(Stage::Select, || {
                     let ids = &list.rows[first_row..];
-                    let near = sums.iter().map(|&(place, sum)| Neighbour {
-                        distance: probe.scale.distance(sum),
-                        row: ids[place as usize].into(),
-                    });
-                    match &query.filter {
-                        None => self.found.extend(near),
-                        Some(filter) => {
-                            self.found
-                                .extend(near.filter(|near| filter.passes(near.row)));
-                        }
-                    }
+                    let passes = |row: u32| {
+                        let filter = query.filter.as_ref();
+                        filter.is_none_or(|filter| filter.passes(row.into()))
+                    };
+                    let near = sums.iter().map(|&(place, sum)| (ids[place as usize], sum));
+                    let near = near.filter(|&(row, _)| passes(row));
+                    let key = |(row, sum)| Key::new(probe.scale.distance(sum), row);
+                    self.found.extend(near.map(key));
                     self.shrink(query.candidates);
                 });
                 left = left.saturating_sub(rows);
@@ -227,8 +225,96 @@ impl Scan {
         if self.found.len() < wanted + wanted.max(SURPLUS_MIN) {
             return;
         }
-        keep_nearest(&mut self.found, wanted);
-        let distances = self.found.iter().map(|near| near.distance);
-        self.nearer_than = distances.fold(f32::NEG_INFINITY, f32::max);
+        keep_least(&mut self.found, wanted);
+        let farthest = self.found.iter().max();
+        self.nearer_than = farthest.map_or(f32::NEG_INFINITY, |key| key.neighbour().distance);
+    }
+}
+
+/// A distance and a row in one number, in the order of [`Neighbour::order`]: choosing among
+/// thousands of them compares one number each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key(u64);
+
+const SIGN: u32 = 1 << 31;
+
+impl Key {
+    #[inline]
+    fn new(distance: f32, row: u32) -> Key {
+        let bits = distance.to_bits();
+        // The bits of positive numbers ascend with them, those of negative ones descend.
+        let ascending = if bits & SIGN == 0 { bits | SIGN } else { !bits };
+        Key(u64::from(ascending) << 32 | u64::from(row))
+    }
+
+    fn neighbour(self) -> Neighbour {
+        let ascending = (self.0 >> 32) as u32;
+        let bits = if ascending & SIGN == 0 {
+            !ascending
+        } else {
+            ascending & !SIGN
+        };
+        Neighbour {
+            distance: f32::from_bits(bits),
+            row: u64::from(self.0 as u32),
+        }
+    }
+}
+
+/// Keeps the least `count`, in no order.
+fn keep_least(keys: &mut Vec<Key>, count: usize) {
+    if keys.len() > count {
+        if count > 0 {
+            keys.select_nth_unstable(count - 1);
+        }
+        keys.truncate(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_in_the_order_of_neighbours_and_give_them_back() {
+        let distances = [
+            f32::NEG_INFINITY,
+            -2.5,
+            -f32::MIN_POSITIVE,
+            -0.0,
+            0.0,
+            f32::MIN_POSITIVE,
+            1.0,
+            1.000_000_1,
+            f32::MAX,
+            f32::INFINITY,
+        ];
+        let rows = [0, 1, u32::MAX];
+        let all = distances
+            .iter()
+            .flat_map(|&distance| rows.map(|row| (distance, row)));
+        let keys: Vec<Key> = all
+            .clone()
+            .map(|(distance, row)| Key::new(distance, row))
+            .collect();
+        assert!(keys.is_sorted_by(|a, b| a < b));
+        for (key, (distance, row)) in keys.into_iter().zip(all) {
+            let neighbour = key.neighbour();
+            assert_eq!(neighbour.distance.to_bits(), distance.to_bits());
+            assert_eq!(neighbour.row, u64::from(row));
+        }
+    }
+
+    #[test]
+    fn the_least_are_kept() {
+        let mut keys: Vec<Key> = (0..100)
+            .map(|row| Key::new((row * 37 % 100) as f32, row))
+            .collect();
+        keep_least(&mut keys, 10);
+        keys.sort_unstable();
+        let distances: Vec<f32> = keys.iter().map(|key| key.neighbour().distance).collect();
+        assert_eq!(distances, (0..10).map(|x| x as f32).collect::<Vec<_>>());
+        keep_least(&mut keys, 0);
+        assert!(keys.is_empty());
     }
 }
