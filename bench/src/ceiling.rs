@@ -97,6 +97,7 @@ fn configuration(args: &CeilingArgs, places: &Places, rows: u64) -> Configuratio
         rows_used: rows,
         columns: places.columns.clone(),
         row_bytes: places.row_bytes(),
+        memory_bytes: None,
         seconds,
         queries,
         rows_per_query: args.rows_per_query.get(),
@@ -277,6 +278,7 @@ impl Loops<'_> {
             attempt: 1,
             unique_rows: rows.min(self.plan.queries() * self.args.rows_per_query.get()),
             row_bytes: None,
+            memory_bytes: None,
             checksum: RowsChecksum::default(),
             spent: spent.since(before.0),
             store: Some(ShardStats {

@@ -64,6 +64,7 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
         columns: files.columns.clone(),
         row_bytes: files.row_bytes,
         device_row_bytes: None,
+        memory_bytes: None,
     }
 }
 

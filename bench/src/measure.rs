@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ringtake_runtime::ShardStats;
+use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
@@ -52,6 +53,13 @@ const FILL_DRAWS: u64 = 512;
 /// The share of accesses that shall hit in a mixed run.
 pub(crate) const MIXED_HIT_SHARE: f64 = 0.9;
 
+/// Bytes of memory in which 90 of 100 accesses to `rows` rows of `row_bytes` bytes hit, if it
+/// keeps the rows asked for last. Popular rows are scattered, so each takes whole pages.
+pub fn mixed_memory_bytes(rows: u64, row_bytes: u64, distribution: Distribution) -> u64 {
+    let size = CacheSize::for_hits(rows, distribution, MIXED_HIT_SHARE);
+    size.rows * row_bytes.next_multiple_of(PAGE_BYTES)
+}
+
 /// What to measure and how hard to push. The default leaves out the dataset: `dataset`,
 /// `dataset_rows` and `rows` must be said.
 #[derive(Debug, Clone)]
@@ -87,6 +95,9 @@ pub struct Options {
     /// What the drive has to move at least for such a row, where that is more, as in a page cache.
     /// Proves a cold run of a subject that does not count its reads.
     pub device_row_bytes: Option<u64>,
+    /// Memory in which a subject that does not count its reads may hold rows; a mixed run is
+    /// proven against it.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Default for Options {
@@ -111,6 +122,7 @@ impl Default for Options {
             columns: Vec::new(),
             row_bytes: None,
             device_row_bytes: None,
+            memory_bytes: None,
         }
     }
 }
@@ -185,6 +197,7 @@ fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
         rows_used: options.rows,
         columns: options.columns.clone(),
         row_bytes: options.row_bytes,
+        memory_bytes: options.memory_bytes,
         seconds,
         queries,
         rows_per_query: options.rows_per_query,
@@ -293,6 +306,7 @@ impl<S: Subject> Session<'_, S> {
             attempt: 1,
             unique_rows: self.workload.unique_rows(run.queries),
             row_bytes: self.options.device_row_bytes.or(self.options.row_bytes),
+            memory_bytes: self.options.memory_bytes,
             checksum: RowsChecksum::default(),
             spent: after.spent.since(before.spent),
             store: after.store.zip(before.store).map(|(after, b)| after - b),
