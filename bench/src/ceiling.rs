@@ -19,7 +19,7 @@ use ringtake_runtime::yardstick::{
 use crate::advice::advice;
 use crate::cli::{By, CeilingArgs};
 use crate::device::Devices;
-use crate::driver::{Bound, Run, latency_histogram, nanoseconds};
+use crate::driver::{Bound, Clients, Run, latency_histogram, nanoseconds};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::measure::CHECKSUM_QUERIES;
@@ -102,6 +102,7 @@ fn configuration(args: &CeilingArgs, places: &Places, rows: u64) -> Configuratio
         queries,
         rows_per_query: args.rows_per_query.get(),
         distribution: "uniform".to_owned(),
+        clients: Clients::Threads,
         threads: args.threads.get(),
         in_flight: 1,
         seed: args.seed,

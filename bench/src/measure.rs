@@ -18,7 +18,7 @@ use ringtake_storage::layout::PAGE_BYTES;
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
 use crate::distribution::{CacheSize, Distribution};
-use crate::driver::{self, Bound, Load, Pace};
+use crate::driver::{self, Bound, Clients, InShard, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::process::Spent;
@@ -152,11 +152,23 @@ pub fn measure<S: Subject>(
     interrupted: &AtomicBool,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Record, Error> {
+    measure_inside(options, interrupted, open, |_| None)
+}
+
+/// [`measure`] with the clients of the measured loop where `inside` says, if it says so.
+pub(crate) fn measure_inside<S: Subject>(
+    options: &Options,
+    interrupted: &AtomicBool,
+    open: impl FnOnce() -> Result<S, Error>,
+    inside: impl FnOnce(&S) -> Option<InShard>,
+) -> Result<Record, Error> {
     let workload = options.workload_of(options.rows_per_query)?;
     let mut system_calls = SystemCalls::open();
     let subject = open()?;
     let devices = Devices::holding(&subject.files()?);
+    let inside = inside(&subject);
     let session = Session {
+        inside: inside.as_ref(),
         subject: &subject,
         options,
         workload: &workload,
@@ -172,13 +184,14 @@ pub fn measure<S: Subject>(
     let (pace, capacity_per_s) = session.pace()?;
     let mut measurement = session.run_until_undisturbed(pace, &mut system_calls)?;
     measurement.checksum = session.checksum()?;
+    let clients = session.clients();
     let environment = Environment::observe(devices.map(|d| d.describe()).unwrap_or_default());
     let mut record = Record::new(
         &measurement,
         options.workload,
         subject.read_path(),
         environment,
-        configuration(options, &subject),
+        configuration(options, &subject, clients),
     );
     record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s, options.deadline);
     record.warnings = subject.warnings();
@@ -186,7 +199,7 @@ pub fn measure<S: Subject>(
     Ok(record)
 }
 
-fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
+fn configuration(options: &Options, subject: &impl Subject, clients: Clients) -> Configuration {
     let (seconds, queries) = match options.load.bound {
         Bound::Time(time) => (Some(time.as_secs_f64()), None),
         Bound::Queries(queries) => (None, Some(queries)),
@@ -202,6 +215,7 @@ fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
         queries,
         rows_per_query: options.rows_per_query,
         distribution: options.distribution.to_string(),
+        clients,
         threads: options.load.threads.get(),
         in_flight: options.load.in_flight.get(),
         seed: options.seed,
@@ -221,6 +235,8 @@ struct Counts {
 /// A subject under one workload.
 struct Session<'a, S> {
     subject: &'a S,
+    /// Where the clients of the measured loop are, if not on threads of their own.
+    inside: Option<&'a InShard>,
     options: &'a Options,
     workload: &'a Workload,
     devices: &'a Result<Devices, NoDevice>,
@@ -228,6 +244,13 @@ struct Session<'a, S> {
 }
 
 impl<S: Subject> Session<'_, S> {
+    fn clients(&self) -> Clients {
+        match self.inside {
+            Some(_) => Clients::InShard,
+            None => Clients::Threads,
+        }
+    }
+
     /// When queries are asked, and the capacity if it had to be measured for that.
     fn pace(&self) -> Result<(Pace, Option<f64>), Error> {
         let seed = self.options.seed;
@@ -290,14 +313,12 @@ impl<S: Subject> Session<'_, S> {
             },
         };
         let mut before = None;
-        let run = driver::run(
-            self.options.load,
-            pace,
-            self.workload,
-            self.interrupted,
-            self.subject,
-            || before = Some(counts()),
-        )?;
+        let (load, workload, interrupted) = (self.options.load, self.workload, self.interrupted);
+        let at_start = || before = Some(counts());
+        let run = match self.inside {
+            None => driver::run(load, pace, workload, interrupted, self.subject, at_start),
+            Some(inside) => inside.run(load.bound, pace, workload, interrupted, at_start),
+        }?;
         let after = counts();
         let before =
             before.unwrap_or_else(|| unreachable!("the driver calls `at_start` in every run"));

@@ -12,7 +12,7 @@ use ringtake_runtime::ShardStats;
 use serde::Serialize;
 
 use crate::device::{DeviceReads, NoDevice};
-use crate::driver::{Pace, Run, nanoseconds};
+use crate::driver::{Clients, Pace, Run, nanoseconds};
 use crate::environment::Environment;
 use crate::process::Spent;
 use crate::proof::{self, Cache, Issued, NotProven, RunBytes};
@@ -68,6 +68,8 @@ pub(crate) struct Configuration {
     pub(crate) rows_per_query: u64,
     /// How popular rows are.
     pub(crate) distribution: String,
+    /// Where the clients run.
+    pub(crate) clients: Clients,
     pub(crate) threads: usize,
     pub(crate) in_flight: usize,
     pub(crate) seed: u64,
@@ -384,6 +386,7 @@ pub(crate) mod tests {
                 queries: None,
                 rows_per_query: 500,
                 distribution: "uniform".to_owned(),
+                clients: Clients::Threads,
                 threads: 1,
                 in_flight: 4,
                 seed: 7,
