@@ -1,12 +1,17 @@
 #!/bin/sh
 # Measures Ringtake and the peers in bench/peers in turn, and prints one table.
 #
-#   peers.sh DATASET [--seconds S] [--rounds N] [--kinds KIND,KIND] [--peers NAME,NAME] [--threads T] [--in-flight C] [--storages DIR] [--records DIR]
+#   peers.sh DATASET [--seconds S] [--rounds N] [--kinds KIND,KIND] [--peers NAME,NAME] [--threads T] [--in-flight C] [--memory SIZE] [--distribution D] [--storages DIR] [--records DIR]
 #
 # Each run is a process of its own; a round runs every subject once, in turn, for each kind of
-# run: cold.500, warm.500 and warm.1, where the number is the rows a query. The peers get their
+# run: cold.500, warm.500, warm.1 and mixed.500, where the number is the rows a query. The peers get their
 # rows from DATASET, into DIR (default: beside it, DATASET.peers), which is left there for the
-# next time. A run that is not proven cold or warm is counted in the table and not averaged.
+# next time. A run that is not proven cold, warm or mixed is counted in the table and not averaged.
+#
+# In a mixed run rows are as popular as D says (default: zipf:0.99) and every subject has the same
+# memory for them, SIZE in bytes or such as 800MiB (default: what lets 90 of 100 accesses hit): the
+# store's cache, RocksDB's block cache beside direct reads, and for the others the page cache,
+# limited by a memory control group, which only root can make. Without one they are left out.
 #
 # Lance takes half an hour and more to build and needs protobuf-compiler, RocksDB needs libclang;
 # a program that is not built yet is built only if a peer of it is named. Programs may be named
@@ -26,11 +31,13 @@ fail() {
 light='mmap pread lmdb rocksdb parquet-sync parquet-async'
 lance='lance-file lance-uring lance-uring-current-thread'
 peers="$light $lance"
-kinds='cold.500 warm.500 warm.1'
+kinds='cold.500 warm.500 warm.1 mixed.500'
 seconds=10
 rounds=5
 threads=2
 in_flight=4
+memory=
+distribution=zipf:0.99
 storages=
 records=
 [ $# -ge 1 ] || usage
@@ -45,6 +52,8 @@ while [ $# -gt 0 ]; do
         --in-flight) in_flight=${2:-} ;;
         --peers) peers=$(echo "${2:-}" | tr , ' ') ;;
         --kinds) kinds=$(echo "${2:-}" | tr , ' ') ;;
+        --memory) memory=${2:-} ;;
+        --distribution) distribution=${2:-} ;;
         --storages) storages=${2:-} ;;
         --records) records=${2:-} ;;
         *) usage ;;
@@ -55,7 +64,10 @@ for number in "$seconds" "$rounds" "$threads" "$in_flight"; do
     case $number in *[!0-9]* | '' | 0) usage ;; esac
 done
 for kind in $kinds; do
-    case $kind in cold.*[!0-9]* | warm.*[!0-9]* | cold.0* | warm.0*) usage ;; cold.?* | warm.?*) ;; *) usage ;; esac
+    case $kind in
+        cold.?* | warm.?* | mixed.?*) case ${kind#*.} in *[!0-9]* | 0*) usage ;; esac ;;
+        *) usage ;;
+    esac
 done
 [ -f "$dataset/MANIFEST" ] || fail "'$dataset' is not a dataset"
 storages=${storages:-$dataset.peers}
@@ -94,10 +106,62 @@ any_of "$lance" "$peers" && "$PEER_LANCE" prepare --dataset "$dataset" --storage
 # What was just written must not be written back during a run.
 sync
 
+# The directory of the memory controller, of either version, in which groups can be made.
+memory_controller() {
+    [ "$(id -u)" = 0 ] || return 1
+    root_group=$(awk '$3 == "cgroup" && $4 ~ /(^|,)memory(,|$)/ { print $2; exit }' /proc/mounts)
+    if [ -z "$root_group" ]; then
+        root_group=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+        [ -n "$root_group" ] || return 1
+        grep -qw memory "$root_group/cgroup.subtree_control" 2>/dev/null ||
+            echo +memory 2>/dev/null >"$root_group/cgroup.subtree_control" || return 1
+    fi
+    echo "$root_group"
+}
+
+# Whether subject $1 keeps rows in the page cache.
+in_page_cache() {
+    case $1 in ringtake* | rocksdb) return 1 ;; esac
+}
+
+controller=
+group=
+left_out=
+case " $kinds" in
+    *" mixed."*)
+        if [ -z "$memory" ]; then
+            memory=$("${PEERS:-$PEER_LANCE}" memory --dataset "$dataset" --distribution "$distribution")
+        fi
+        echo "peers: mixed runs have $memory of memory for rows ($distribution)" >&2
+        controller=$(memory_controller) || controller=
+        if [ -n "$controller" ]; then
+            group=$controller/ringtake-peers.$$
+        else
+            for peer in $peers; do
+                if in_page_cache "$peer"; then left_out="$left_out $peer"; fi
+            done
+            [ -z "$left_out" ] ||
+                echo "peers: mixed runs of$left_out are left out, since their page cache cannot be limited; run this as root where a memory controller of control groups is mounted, of version 1, or of version 2 with 'memory' in cgroup.subtree_control" >&2
+        fi
+        ;;
+esac
+
+# Ends the group of a mixed run, if there is one.
+end_group() {
+    [ -z "$group" ] || [ ! -d "$group" ] || rmdir "$group" ||
+        echo "peers: $group cannot be removed; see whether a process is left there" >&2
+}
+
+end() {
+    end_group
+    [ -z "$made_records" ] || rm -rf "$made_records"
+}
+made_records=
+trap end EXIT
+trap 'exit 130' INT TERM
 if [ -z "$records" ]; then
     records=$(mktemp -d)
-    trap 'rm -rf "$records"' EXIT
-    trap 'exit 130' INT TERM
+    made_records=$records
 else
     mkdir -p "$records"
 fi
@@ -110,20 +174,43 @@ subjects() {
     esac
 }
 
+# Runs the command given, in a control group of its own if subject $1 keeps rows in the page cache
+# and the run, of kind $2, is mixed.
+within_memory() {
+    case $2 in mixed.*) in_page_cache "$1" || group_of_run= ;; *) group_of_run= ;; esac
+    shift 2
+    if [ -z "$group_of_run" ]; then
+        "$@"
+        return
+    fi
+    mkdir "$group_of_run"
+    (
+        sh -c 'echo $PPID' >"$group_of_run/cgroup.procs"
+        exec "$@" --memory-group "$group_of_run"
+    ) && ended=0 || ended=$?
+    end_group
+    return "$ended"
+}
+
 # One run of subject $1, of kind $2, in round $3.
 run() {
+    case " $left_out " in *" $1 "*) case $2 in mixed.*) return ;; esac ;; esac
     flags="--dataset $dataset --cache ${2%.*} --seconds $seconds --threads $threads --in-flight $in_flight --rows-per-query ${2#*.} --seed 1"
+    memory_flag=--memory
+    case $1 in ringtake*) memory_flag=--cache-bytes ;; esac
+    case $2 in mixed.*) flags="$flags --distribution $distribution $memory_flag $memory" ;; esac
+    group_of_run=$group
     record=$records/$3.$2.$1.json
     # A record of an earlier call is none of this one's.
     rm -f "$record"
     echo "round $3: $1, $2" >&2
     # shellcheck disable=SC2086
     case " $lance " in
-        *" $1 "*) "$PEER_LANCE" run "$1" --storages "$storages" $flags --json "$record" ;;
+        *" $1 "*) within_memory "$1" "$2" "$PEER_LANCE" run "$1" --storages "$storages" $flags --json "$record" ;;
         *) case $1 in
             ringtake) "$BENCH" file-read $flags --json "$record" >/dev/null ;;
             ringtake-pinned) "$BENCH" file-read $flags --cache-bytes pinned --json "$record" >/dev/null ;;
-            *) "$PEERS" run "$1" --storages "$storages" $flags --json "$record" ;;
+            *) within_memory "$1" "$2" "$PEERS" run "$1" --storages "$storages" $flags --json "$record" ;;
         esac ;;
     esac || echo "peers: $1 gave no record" >&2
 }

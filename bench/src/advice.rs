@@ -4,6 +4,7 @@
 //! `proof.rs`. It is what somebody who knows the measurement would say on
 //! looking at the record.
 
+use crate::driver::Clients;
 use crate::proof::Cache;
 use crate::record::Record;
 use crate::subject::Facts;
@@ -78,6 +79,9 @@ fn queries_repeat(record: &Record) -> Option<String> {
 }
 
 fn crowded(record: &Record, facts: Facts) -> Option<String> {
+    if record.config.clients == Clients::InShard {
+        return None;
+    }
     let cpus = record.environment.parallelism?;
     let threads = record.config.threads;
     (threads + facts.shards > cpus).then(|| {
@@ -134,19 +138,30 @@ fn late_generator(record: &Record) -> Option<String> {
     let open_loop = record.open_loop?;
     let late_us = open_loop.start_late_us.p99;
     let latency_us = record.latency_us.p99;
+    let inside = record.config.clients == Clients::InShard;
     if let Some(deadline_ms) = open_loop.deadline_ms
         && late_us > deadline_ms * 1e3 / 2.0
     {
         return Some(format!(
             "the generator was late: one query of 100 started {late_us:.0} µs or more after its time, \
              of {deadline_ms} ms it had, so the clients were the limit and not the store; \
-             give them more --threads, or a lower --rate"
+             give them {}, or a lower --rate",
+            if inside {
+                "more --shards"
+            } else {
+                "more --threads"
+            }
         ));
     }
     (late_us > latency_us * LATE_SHARE_MAX).then(|| {
         format!(
             "the generator was late: one query of 100 started {late_us:.0} µs or more after its time, \
-             which is part of the {latency_us:.0} µs of p99; use more --threads, fewer --shards or a lower --rate"
+             which is part of the {latency_us:.0} µs of p99; use {}",
+            if inside {
+                "more --shards or a lower --rate, and a machine with nothing else to do"
+            } else {
+                "more --threads, fewer --shards or a lower --rate"
+            }
         )
     })
 }
@@ -256,6 +271,10 @@ mod tests {
         let open_loop = record.open_loop.as_mut().unwrap();
         open_loop.start_late_us.p99 *= 3.0;
         assert!(said(&record, FACTS).contains("generator was late"));
+        assert!(said(&record, FACTS).contains("more --threads"));
+        let mut inside = record.clone();
+        inside.config.clients = Clients::InShard;
+        assert!(said(&inside, FACTS).contains("use more --shards"));
         let mut overload = record.clone();
         let open_loop = overload.open_loop.as_mut().unwrap();
         open_loop.deadline_ms = Some(open_loop.start_late_us.p99 / 1e3);
@@ -271,6 +290,9 @@ mod tests {
 
         let crowded = Facts { shards: 2, ..FACTS };
         assert!(said(&sound(), crowded).contains("1 client thread and 2 shards share 2 CPUs"));
+        let mut record = sound();
+        record.config.clients = Clients::InShard;
+        assert_eq!(said(&record, crowded), "");
 
         let deep = Facts {
             queue_depth: 4_096,

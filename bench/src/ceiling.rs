@@ -19,7 +19,7 @@ use ringtake_runtime::yardstick::{
 use crate::advice::advice;
 use crate::cli::{By, CeilingArgs};
 use crate::device::Devices;
-use crate::driver::{Bound, Run, latency_histogram, nanoseconds};
+use crate::driver::{Bound, Clients, Run, latency_histogram, nanoseconds};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::measure::CHECKSUM_QUERIES;
@@ -97,10 +97,12 @@ fn configuration(args: &CeilingArgs, places: &Places, rows: u64) -> Configuratio
         rows_used: rows,
         columns: places.columns.clone(),
         row_bytes: places.row_bytes(),
+        memory_bytes: None,
         seconds,
         queries,
         rows_per_query: args.rows_per_query.get(),
         distribution: "uniform".to_owned(),
+        clients: Clients::Threads,
         threads: args.threads.get(),
         in_flight: 1,
         seed: args.seed,
@@ -279,6 +281,7 @@ impl Loops<'_> {
             unique_queries: None,
             stages: Vec::new(),
             row_bytes: None,
+            memory_bytes: None,
             checksum: RowsChecksum::default(),
             spent: spent.since(before.0),
             store: Some(ShardStats {

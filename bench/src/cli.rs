@@ -10,7 +10,7 @@ use ringtake_runtime::{CacheChoice, DepthControl, IoMode, ReadPathChoice, Schedu
 use ringtake_storage::vector::Metric;
 
 use crate::distribution::Distribution;
-use crate::driver::Bound;
+use crate::driver::{Bound, Clients};
 use crate::ladder::READ_PATHS;
 use crate::measure::Rate;
 use crate::proof::Cache;
@@ -131,6 +131,11 @@ pub(crate) struct FileReadArgs {
     /// such as 70%, and count latency from the arrival; --in-flight then only serves to find the capacity
     #[arg(long, value_name = "R", value_parser = parse_rate)]
     pub(crate) rate: Option<Rate>,
+    /// Where the clients of an open loop run: on threads of their own, or one in each shard beside
+    /// the rows it owns, one row to a query; such shards look for work all the time unless --spin
+    /// says otherwise, and --threads says nothing
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = Clients::Threads, requires_if("in-shard", "rate"))]
+    pub(crate) clients: Clients,
     /// Give a query up when so many milliseconds have passed since it arrived, and count those
     /// answered in time
     #[arg(long, value_name = "MS", value_parser = parse_milliseconds, requires = "rate")]
@@ -569,6 +574,7 @@ impl FileReadArgs {
             threads: NonZeroUsize::MIN,
             in_flight: DEFAULT_IN_FLIGHT,
             rate: None,
+            clients: Clients::Threads,
             deadline: None,
             refuse: false,
             spin: None,

@@ -71,6 +71,14 @@ impl Clocks {
         }
         Some(self.coarse.iter().chain(&self.fine).copied().collect())
     }
+
+    /// The CPUs for shards in which clients run; `None` where all can tell the time.
+    pub(crate) fn cpus_for_shards_with_clients(&self) -> Option<Vec<usize>> {
+        if self.coarse.is_empty() {
+            return None;
+        }
+        Some(self.fine.iter().chain(&self.coarse).copied().collect())
+    }
 }
 
 fn is_fine(step: Option<Duration>) -> bool {
@@ -123,6 +131,8 @@ mod tests {
             coarse: vec![1],
         };
         assert_eq!(clocks.cpus_for_shards(), Some(vec![1, 0, 2]));
+        assert_eq!(clocks.cpus_for_shards_with_clients(), Some(vec![0, 2, 1]));
         assert_eq!(Clocks::default().cpus_for_shards(), None);
+        assert_eq!(Clocks::default().cpus_for_shards_with_clients(), None);
     }
 }

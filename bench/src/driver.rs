@@ -2,11 +2,13 @@
 //!
 //! A client of a closed loop asks its next query when the one before has come
 //! back, so the rate found is the capacity; latency under a given rate is
-//! another measurement, the open loop of `driver/open_loop.rs`.
+//! another measurement, the open loop of `driver/open_loop.rs`, whose clients
+//! may also be inside the shards: `driver/in_shard.rs`.
 //! Each thread drives its queries with an executor of its own. The queries of
 //! all clients come from one ticket counter: a run of n queries is the first n
 //! of the workload, whoever asks them.
 
+mod in_shard;
 mod open_loop;
 
 use std::cell::RefCell;
@@ -16,8 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_executor::LocalExecutor;
+use clap::ValueEnum;
 use hdrhistogram::Histogram;
+use serde::Serialize;
 
+pub(crate) use in_shard::InShard;
 pub(crate) use open_loop::Arrivals;
 
 use crate::clocks::Clocks;
@@ -59,6 +64,17 @@ pub struct Load {
     pub in_flight: NonZeroUsize,
     /// When they stop.
     pub bound: Bound,
+}
+
+/// Where the clients of a run are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Clients {
+    /// On threads of their own.
+    #[default]
+    Threads,
+    /// In each shard, beside the rows it owns.
+    InShard,
 }
 
 /// When queries are asked.
@@ -129,6 +145,15 @@ pub(crate) fn run<S: Subject>(
         shared.go.wait();
         threads.into_iter().map(|thread| thread.join()).collect()
     });
+    sum(clients, pace, interrupted)
+}
+
+/// What all clients saw together.
+fn sum(
+    clients: Vec<std::thread::Result<Client>>,
+    pace: Pace,
+    interrupted: &AtomicBool,
+) -> Result<Run, Error> {
     let mut sum = Client::new();
     for client in clients {
         match client {
@@ -252,9 +277,13 @@ impl<S: Subject> Shared<'_, S> {
     fn stop_on_error(&self, client: &Client) -> bool {
         let failed = client.error.is_some();
         if failed {
-            self.failed.store(true, Ordering::Relaxed);
+            self.stop();
         }
         failed
+    }
+
+    fn stop(&self) {
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     fn stopped(&self) -> bool {

@@ -149,6 +149,18 @@ pub enum Error {
         /// Numbers of a vector.
         dims: usize,
     },
+    /// Queries of more than one row inside a shard.
+    #[error(
+        "`--clients in-shard` takes one row a query, since the rows of a larger one have several owners; \
+         give --rows-per-query 1"
+    )]
+    InShardRows,
+    /// A load inside the shards whose rate is not said in queries.
+    #[error(
+        "`--clients in-shard` needs a rate in queries per second, such as --rate 10000: a capacity is \
+         that of clients outside"
+    )]
+    InShardRate,
     /// A share of a capacity that was not found.
     #[error(
         "no query was completed in the closed loop that finds the capacity; measure longer with --seconds, \

@@ -17,10 +17,10 @@ use crate::cli::FileReadArgs;
 use crate::clocks::Clocks;
 use crate::dataset::DatasetFiles;
 use crate::distribution::CacheSize;
-use crate::driver::Load;
+use crate::driver::{Clients, InShard, Load};
 use crate::environment::memory_available_bytes;
 use crate::error::Error;
-use crate::measure::{MIXED_HIT_SHARE, Options};
+use crate::measure::{MIXED_HIT_SHARE, Options, Rate};
 use crate::proof::Cache;
 use crate::record::Record;
 use crate::subject::{Facts, Subject};
@@ -28,19 +28,45 @@ use crate::subject::{Facts, Subject};
 /// A cache keeps more than the bytes of its rows: a quarter, and this much.
 const CACHE_SLACK_BYTES: u64 = 64 << 20;
 
+/// The longest a store lets shards look for work: longer than between two arrivals.
+const IN_SHARD_SPIN: Duration = Duration::from_secs(1);
+
 /// Share of the available memory a warm run may take, in percent.
 const MEMORY_PERCENT_MAX: u64 = 90;
 
 /// Takes the measurement that `args` ask for.
 pub(crate) fn measure(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<Record, Error> {
+    check_clients(args)?;
     let files = DatasetFiles::of(&args.dataset, &args.columns)?;
     let rows = args
         .rows
         .map_or(files.rows, |rows| rows.get().min(files.rows));
     let config = store_config(args, &files, rows)?;
-    crate::measure::measure(&options(args, &files, rows), interrupted, || {
-        StoreSubject::open(args, config)
+    let options = options(args, &files, rows);
+    let open = || StoreSubject::open(args, config);
+    crate::measure::measure_inside(&options, interrupted, open, |subject| match args.clients {
+        Clients::Threads => None,
+        Clients::InShard => Some(subject.inside(rows)),
     })
+}
+
+/// Refuses what clients inside the shards cannot do.
+fn check_clients(args: &FileReadArgs) -> Result<(), Error> {
+    match (args.clients, args.rate) {
+        (Clients::Threads, _) => Ok(()),
+        _ if args.rows_per_query.get() > 1 => Err(Error::InShardRows),
+        (Clients::InShard, Some(Rate::PerSecond(_))) => Ok(()),
+        (Clients::InShard, _) => Err(Error::InShardRate),
+    }
+}
+
+/// How long shards look for work before they sleep.
+fn spin(args: &FileReadArgs) -> Duration {
+    match (args.spin, args.clients) {
+        (Some(spin), _) => spin,
+        (None, Clients::InShard) => IN_SHARD_SPIN,
+        (None, Clients::Threads) => Config::default().spin_before_park,
+    }
 }
 
 fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
@@ -65,6 +91,7 @@ fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
         columns: files.columns.clone(),
         row_bytes: files.row_bytes,
         device_row_bytes: None,
+        memory_bytes: None,
     }
 }
 
@@ -80,14 +107,11 @@ pub(crate) fn store_config(
     }
     Ok(Config {
         shards: Some(args.shards.unwrap_or_else(|| allowed_cpus().usable())),
-        cpus: match Clocks::of_this_machine().cpus_for_shards() {
-            Some(cpus) if args.rate.is_some() => CpuChoice::These(cpus),
-            _ => CpuChoice::Allowed,
-        },
+        cpus: cpus(args).map_or(CpuChoice::Allowed, CpuChoice::These),
         queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
         depth_control: args.depth_control,
         merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
-        spin_before_park: args.spin.unwrap_or(default.spin_before_park),
+        spin_before_park: spin(args),
         takes_in_flight_max: args
             .takes_in_flight_max
             .map_or(default.takes_in_flight_max, |takes| takes as usize),
@@ -106,6 +130,16 @@ pub(crate) fn store_config(
         },
         ..default
     })
+}
+
+/// The CPUs for shards of an open loop, where not all can tell the time.
+fn cpus(args: &FileReadArgs) -> Option<Vec<usize>> {
+    args.rate?;
+    let clocks = Clocks::of_this_machine();
+    match args.clients {
+        Clients::Threads => clocks.cpus_for_shards(),
+        Clients::InShard => clocks.cpus_for_shards_with_clients(),
+    }
 }
 
 /// What the rows need in the caches, or those of them that bring the share of hits of a mixed
@@ -178,6 +212,16 @@ impl StoreSubject {
     /// Rows of the dataset.
     pub(crate) fn rows(&self) -> u64 {
         self.store.row_count()
+    }
+
+    /// The same takes asked for inside the shards, of the first `rows` rows.
+    fn inside(&self, rows: u64) -> InShard {
+        let options = TakeOptions {
+            class: self.class,
+            when_full: self.when_full,
+            ..TakeOptions::default()
+        };
+        InShard::new(&self.store, rows, &self.columns, options, self.deadline)
     }
 
     async fn take_with(&self, row_ids: &[u64], options: TakeOptions) -> Result<RecordBatch, Error> {

@@ -51,7 +51,7 @@ pub use crate::distribution::Distribution;
 pub use crate::driver::{Bound, Load};
 pub use crate::error::Error;
 pub use crate::interrupt::listen;
-pub use crate::measure::{Options, Rate, measure};
+pub use crate::measure::{Options, Rate, measure, mixed_memory_bytes};
 pub use crate::proof::Cache;
 pub use crate::record::Record;
 pub use crate::report::{report, write_json};

@@ -14,11 +14,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use ringtake_runtime::ShardStats;
+use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
 use crate::distribution::{CacheSize, Distribution};
-use crate::driver::{self, Bound, Load, Pace};
+use crate::driver::{self, Bound, Clients, InShard, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::process::Spent;
@@ -52,6 +53,13 @@ const FILL_DRAWS: u64 = 512;
 
 /// The share of accesses that shall hit in a mixed run.
 pub(crate) const MIXED_HIT_SHARE: f64 = 0.9;
+
+/// Bytes of memory in which 90 of 100 accesses to `rows` rows of `row_bytes` bytes hit, if it
+/// keeps the rows asked for last. Popular rows are scattered, so each takes whole pages.
+pub fn mixed_memory_bytes(rows: u64, row_bytes: u64, distribution: Distribution) -> u64 {
+    let size = CacheSize::for_hits(rows, distribution, MIXED_HIT_SHARE);
+    size.rows * row_bytes.next_multiple_of(PAGE_BYTES)
+}
 
 /// What to measure and how hard to push. The default leaves out the dataset: `dataset`,
 /// `dataset_rows` and `rows` must be said.
@@ -91,6 +99,9 @@ pub struct Options {
     /// What the drive has to move at least for such a row, where that is more, as in a page cache.
     /// Proves a cold run of a subject that does not count its reads.
     pub device_row_bytes: Option<u64>,
+    /// Memory in which a subject that does not count its reads may hold rows; a mixed run is
+    /// proven against it.
+    pub memory_bytes: Option<u64>,
 }
 
 impl Default for Options {
@@ -116,6 +127,7 @@ impl Default for Options {
             columns: Vec::new(),
             row_bytes: None,
             device_row_bytes: None,
+            memory_bytes: None,
         }
     }
 }
@@ -152,9 +164,20 @@ pub fn measure<S: Subject>(
     interrupted: &AtomicBool,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Record, Error> {
+    measure_inside(options, interrupted, open, |_| None)
+}
+
+/// [`measure`] with the clients of the measured loop where `inside` says, if it says so.
+pub(crate) fn measure_inside<S: Subject>(
+    options: &Options,
+    interrupted: &AtomicBool,
+    open: impl FnOnce() -> Result<S, Error>,
+    inside: impl FnOnce(&S) -> Option<InShard>,
+) -> Result<Record, Error> {
     // A workload that is none is found before anything is opened.
     options.workload()?;
-    let bench = Bench::open(interrupted, open)?;
+    let mut bench = Bench::open(interrupted, open)?;
+    bench.inside = inside(&bench.subject);
     bench.fill(options)?;
     bench.measure(options)
 }
@@ -166,6 +189,8 @@ pub(crate) struct Bench<'a, S> {
     devices: Result<Devices, NoDevice>,
     system_calls: RefCell<Result<SystemCalls, String>>,
     interrupted: &'a AtomicBool,
+    /// Clients of the measured loop that are inside the shards.
+    inside: Option<InShard>,
 }
 
 impl<'a, S: Subject> Bench<'a, S> {
@@ -181,6 +206,7 @@ impl<'a, S: Subject> Bench<'a, S> {
             subject,
             system_calls,
             interrupted,
+            inside: None,
         })
     }
 
@@ -211,7 +237,7 @@ impl<'a, S: Subject> Bench<'a, S> {
             options.workload,
             subject.read_path(),
             environment,
-            configuration(options, subject),
+            configuration(options, subject, session.clients()),
         );
         record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s, options.deadline);
         record.warnings = subject.warnings();
@@ -221,6 +247,7 @@ impl<'a, S: Subject> Bench<'a, S> {
 
     fn session<'b>(&'b self, options: &'b Options, workload: &'b Workload) -> Session<'b, S> {
         Session {
+            inside: self.inside.as_ref(),
             subject: &self.subject,
             options,
             workload,
@@ -231,7 +258,7 @@ impl<'a, S: Subject> Bench<'a, S> {
     }
 }
 
-fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
+fn configuration(options: &Options, subject: &impl Subject, clients: Clients) -> Configuration {
     let (seconds, queries) = match options.load.bound {
         Bound::Time(time) => (Some(time.as_secs_f64()), None),
         Bound::Queries(queries) => (None, Some(queries)),
@@ -242,10 +269,12 @@ fn configuration(options: &Options, subject: &impl Subject) -> Configuration {
         rows_used: options.rows,
         columns: options.columns.clone(),
         row_bytes: options.row_bytes,
+        memory_bytes: options.memory_bytes,
         seconds,
         queries,
         rows_per_query: options.rows_per_query,
         distribution: options.distribution.to_string(),
+        clients,
         threads: options.load.threads.get(),
         in_flight: options.load.in_flight.get(),
         seed: options.seed,
@@ -266,6 +295,8 @@ struct Counts {
 /// A subject under one workload.
 struct Session<'a, S> {
     subject: &'a S,
+    /// Where the clients of the measured loop are, if not on threads of their own.
+    inside: Option<&'a InShard>,
     options: &'a Options,
     workload: &'a Workload,
     devices: &'a Result<Devices, NoDevice>,
@@ -274,6 +305,13 @@ struct Session<'a, S> {
 }
 
 impl<S: Subject> Session<'_, S> {
+    fn clients(&self) -> Clients {
+        match self.inside {
+            Some(_) => Clients::InShard,
+            None => Clients::Threads,
+        }
+    }
+
     /// When queries are asked, and the capacity if it had to be measured for that.
     fn pace(&self) -> Result<(Pace, Option<f64>), Error> {
         let seed = self.options.seed;
@@ -329,14 +367,12 @@ impl<S: Subject> Session<'_, S> {
             stages: self.subject.stages(),
         };
         let mut before = None;
-        let mut run = driver::run(
-            self.options.load,
-            pace,
-            self.workload,
-            self.interrupted,
-            self.subject,
-            || before = Some(counts()),
-        )?;
+        let (load, workload, interrupted) = (self.options.load, self.workload, self.interrupted);
+        let at_start = || before = Some(counts());
+        let mut run = match self.inside {
+            None => driver::run(load, pace, workload, interrupted, self.subject, at_start),
+            Some(inside) => inside.run(load.bound, pace, workload, interrupted, at_start),
+        }?;
         let after = counts();
         let before =
             before.unwrap_or_else(|| unreachable!("the driver calls `at_start` in every run"));
@@ -355,6 +391,7 @@ impl<S: Subject> Session<'_, S> {
             unique_rows: (!searches).then_some(unique),
             unique_queries: searches.then_some(unique),
             row_bytes: self.options.device_row_bytes.or(self.options.row_bytes),
+            memory_bytes: self.options.memory_bytes,
             checksum: RowsChecksum::default(),
             spent: after.spent.since(before.spent),
             store,

@@ -3,7 +3,9 @@
 //!
 //! The store counts the reads it issues and the kernel counts those the device
 //! completes. A cold run is proven when the two agree, a warm run when the
-//! device read nothing. A run that is not proven says why and is not to be
+//! device read nothing. What does not count its reads is held against the bytes
+//! of its rows: mixed, the device must have moved some of them, less than all, and no less than
+//! what the memory given had no room for. A run that is not proven says why and is not to be
 //! averaged with others.
 
 use clap::ValueEnum;
@@ -72,12 +74,49 @@ pub(crate) enum NotProven {
         /// Bytes the device moved.
         device_bytes: u64,
     },
-    /// A mixed run that does not count its reads.
+    /// A mixed run of rows whose bytes are not known, that does not count its reads.
     #[error(
-        "what was measured does not count its own reads, so nothing tells which of the drive's were \
-         its own; measure cold or warm"
+        "what was measured does not count its own reads and its rows are of no fixed width, so \
+         nothing tells how many came from the drive; measure cold or warm"
     )]
     NotCounted,
+    /// A mixed run that does not count its reads, in which the drive did nothing to speak of.
+    #[error(
+        "the rows of a mixed run have {rows_bytes} bytes and the drive moved {device_bytes}, which \
+         is no more than other programs may have read: memory held every row; give less with --memory"
+    )]
+    NothingMissed {
+        /// Bytes of all rows, counted as often as they were asked for.
+        rows_bytes: u64,
+        /// Bytes the device moved.
+        device_bytes: u64,
+    },
+    /// A mixed run that does not count its reads, of which memory held more than it was given.
+    #[error(
+        "the different rows of a mixed run have {unique_bytes} bytes, {memory_bytes} of them may be \
+         in memory, and the drive moved only {device_bytes}: something else held rows too; see \
+         whether memory is limited"
+    )]
+    HeldMore {
+        /// Bytes of the different rows.
+        unique_bytes: u64,
+        /// Bytes of memory that were given.
+        memory_bytes: u64,
+        /// Bytes the device moved.
+        device_bytes: u64,
+    },
+    /// A mixed run that does not count its reads, in which the drive did what it does cold.
+    #[error(
+        "the rows of a mixed run have {rows_bytes} bytes and the drive moved {device_bytes}, as much \
+         as if none had come from memory: give more with --memory, and see whether another program \
+         reads the drive"
+    )]
+    NothingHeld {
+        /// Bytes of all rows, counted as often as they were asked for.
+        rows_bytes: u64,
+        /// Bytes the device moved.
+        device_bytes: u64,
+    },
     /// A cold run with strangers on the drive.
     #[error(
         "the store issued {issued} reads and the drive completed {completed}, which is \
@@ -127,9 +166,19 @@ impl NotProven {
 pub(crate) enum Issued {
     /// It counts its reads.
     Reads(u64),
-    /// It does not; its different rows have so many bytes, which came from the drive if the run
-    /// was cold.
-    BytesAtLeast(u64),
+    /// It does not.
+    Uncounted(RunBytes),
+}
+
+/// The rows of a run that does not count its reads, in bytes as the drive moves them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunBytes {
+    /// Of the different rows, which came from the drive if the run was cold.
+    pub(crate) unique: u64,
+    /// Of all rows, counted as often as they were asked for; `None` if rows are of no fixed width.
+    pub(crate) asked: Option<u64>,
+    /// Of the rows that memory may hold in a mixed run; `None` if nothing limits it.
+    pub(crate) memory: Option<u64>,
 }
 
 /// Holds the store's count against the device's.
@@ -157,7 +206,12 @@ pub(crate) fn prove(
         (Cache::Warm, _) if completed > 0 => Err(NotProven::DriveNotIdle { completed }),
         (Cache::Warm, _) => Ok(()),
         (Cache::Cold, Issued::Reads(0)) => Err(NotProven::NothingRead),
-        (Cache::Cold, Issued::BytesAtLeast(rows_bytes)) => {
+        (
+            Cache::Cold,
+            Issued::Uncounted(RunBytes {
+                unique: rows_bytes, ..
+            }),
+        ) => {
             if reads.bytes >= rows_bytes - rows_bytes * DIFFERENCE_PERCENT_MAX / 100 {
                 return Ok(());
             }
@@ -166,7 +220,7 @@ pub(crate) fn prove(
                 device_bytes: reads.bytes,
             })
         }
-        (Cache::Mixed, Issued::BytesAtLeast(_)) => Err(NotProven::NotCounted),
+        (Cache::Mixed, Issued::Uncounted(rows)) => prove_mixed(rows, reads.bytes),
         (Cache::Cold | Cache::Mixed, Issued::Reads(issued)) => {
             let difference = completed.abs_diff(issued);
             if difference * 100 <= issued * DIFFERENCE_PERCENT_MAX {
@@ -187,6 +241,34 @@ pub(crate) fn prove(
                 }
             })
         }
+    }
+}
+
+/// Holds what the device moved against what it moves if memory holds all, or nothing.
+fn prove_mixed(rows: RunBytes, device_bytes: u64) -> Result<(), NotProven> {
+    let rows_bytes = rows.asked.ok_or(NotProven::NotCounted)?;
+    let strangers_bytes_max = rows_bytes * DIFFERENCE_PERCENT_MAX / 100;
+    if device_bytes <= strangers_bytes_max {
+        return Err(NotProven::NothingMissed {
+            rows_bytes,
+            device_bytes,
+        });
+    }
+    if device_bytes >= rows_bytes {
+        return Err(NotProven::NothingHeld {
+            rows_bytes,
+            device_bytes,
+        });
+    }
+    match rows.memory {
+        Some(memory_bytes) if device_bytes < rows.unique.saturating_sub(memory_bytes) => {
+            Err(NotProven::HeldMore {
+                unique_bytes: rows.unique,
+                memory_bytes,
+                device_bytes,
+            })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -283,7 +365,11 @@ mod tests {
             super::prove(
                 cache,
                 1,
-                Issued::BytesAtLeast(100 * 4096),
+                Issued::Uncounted(RunBytes {
+                    unique: 100 * 4096,
+                    asked: Some(100 * 4096),
+                    memory: None,
+                }),
                 &device(completed, 0),
             )
         };
@@ -306,8 +392,54 @@ mod tests {
         for (issued, completed) in [(0, 1), (1_000, 900), (1_000, 1_100)] {
             assert!(prove(Cache::Mixed, 1, issued, &device(completed, 0)).is_err());
         }
+    }
+
+    #[test]
+    fn mixed_run_that_counts_no_reads_moves_some_of_its_rows_and_not_all() {
+        let prove = |completed, memory_rows: Option<u64>| {
+            super::prove(
+                Cache::Mixed,
+                1,
+                Issued::Uncounted(RunBytes {
+                    unique: 400 * 4096,
+                    asked: Some(1_000 * 4096),
+                    memory: memory_rows.map(|rows| rows * 4096),
+                }),
+                &device(completed, 0),
+            )
+        };
+        for completed in [21, 100, 999] {
+            assert_eq!(prove(completed, None), Ok(()), "{completed}");
+        }
+        for completed in [0, 1, 20] {
+            assert!(
+                matches!(prove(completed, None), Err(NotProven::NothingMissed { .. })),
+                "{completed}"
+            );
+        }
+        for completed in [1_000, 1_001] {
+            let refused = prove(completed, None).unwrap_err();
+            assert!(
+                matches!(refused, NotProven::NothingHeld { .. }) && !refused.is_disturbance(),
+                "{completed}"
+            );
+        }
+        // Of 400 different rows 100 had no place in memory.
+        assert_eq!(prove(100, Some(300)), Ok(()));
+        let refused = prove(99, Some(300)).unwrap_err();
+        assert!(matches!(refused, NotProven::HeldMore { .. }), "{refused}");
+        assert_eq!(prove(99, Some(401)), Ok(()));
+    }
+
+    #[test]
+    fn mixed_run_of_rows_of_unknown_width_that_counts_no_reads_is_not_proven() {
+        let rows = RunBytes {
+            unique: 1,
+            asked: None,
+            memory: None,
+        };
         assert_eq!(
-            super::prove(Cache::Mixed, 1, Issued::BytesAtLeast(1), &device(1, 0)),
+            super::prove(Cache::Mixed, 1, Issued::Uncounted(rows), &device(1, 0)),
             Err(NotProven::NotCounted)
         );
     }

@@ -12,10 +12,10 @@ use ringtake_runtime::ShardStats;
 use serde::{Serialize, Serializer};
 
 use crate::device::{DeviceReads, NoDevice};
-use crate::driver::{Pace, Run, nanoseconds};
+use crate::driver::{Clients, Pace, Run, nanoseconds};
 use crate::environment::Environment;
 use crate::process::Spent;
-use crate::proof::{self, Cache, Issued, NotProven};
+use crate::proof::{self, Cache, Issued, NotProven, RunBytes};
 use crate::row_checksum::RowsChecksum;
 use crate::vector_search::SearchFigures;
 
@@ -37,6 +37,8 @@ pub(crate) struct Measurement {
     pub(crate) stages: Vec<(&'static str, Duration)>,
     /// Bytes that the drive moves for a row at least, where all its columns are of fixed width.
     pub(crate) row_bytes: Option<u64>,
+    /// Bytes of memory for rows in a mixed run of what does not count its reads.
+    pub(crate) memory_bytes: Option<u64>,
     /// Which try this is, counted from 1.
     pub(crate) attempt: u32,
     pub(crate) checksum: RowsChecksum,
@@ -47,9 +49,11 @@ impl Measurement {
     pub(crate) fn prove(&self) -> Result<(), NotProven> {
         let issued = match self.store {
             Some(store) => Issued::Reads(store.reads - store.page_cache_hits),
-            None => {
-                Issued::BytesAtLeast(self.unique_rows.unwrap_or(0) * self.row_bytes.unwrap_or(1))
-            }
+            None => Issued::Uncounted(RunBytes {
+                unique: self.unique_rows.unwrap_or(0) * self.row_bytes.unwrap_or(1),
+                asked: self.row_bytes.map(|row_bytes| self.run.rows * row_bytes),
+                memory: self.memory_bytes,
+            }),
         };
         proof::prove(self.cache, self.run.rows, issued, &self.device)
     }
@@ -63,11 +67,15 @@ pub(crate) struct Configuration {
     pub(crate) rows_used: u64,
     pub(crate) columns: Vec<String>,
     pub(crate) row_bytes: Option<u64>,
+    /// Memory that may hold rows, where what is measured does not say it itself.
+    pub(crate) memory_bytes: Option<u64>,
     pub(crate) seconds: Option<f64>,
     pub(crate) queries: Option<u64>,
     pub(crate) rows_per_query: u64,
     /// How popular rows are.
     pub(crate) distribution: String,
+    /// Where the clients run.
+    pub(crate) clients: Clients,
     pub(crate) threads: usize,
     pub(crate) in_flight: usize,
     pub(crate) seed: u64,
@@ -425,6 +433,7 @@ pub(crate) mod tests {
             unique_queries: None,
             stages: Vec::new(),
             row_bytes: Some(3072),
+            memory_bytes: None,
             attempt: 1,
             checksum: RowsChecksum::default(),
         }
@@ -442,10 +451,12 @@ pub(crate) mod tests {
                 rows_used: 100_000,
                 columns: vec!["vector".to_owned()],
                 row_bytes: Some(3072),
+                memory_bytes: None,
                 seconds: Some(2.0),
                 queries: None,
                 rows_per_query: 500,
                 distribution: "uniform".to_owned(),
+                clients: Clients::Threads,
                 threads: 1,
                 in_flight: 4,
                 seed: 7,

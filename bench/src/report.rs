@@ -7,10 +7,11 @@ use std::path::Path;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
+use crate::driver::Clients;
 use crate::error::Error;
 use crate::figures::{NOT_AVAILABLE, bytes, latency, rounded, rounded_or_not, whole};
 use crate::proof::Cache;
-use crate::record::Record;
+use crate::record::{Configuration, Record};
 
 /// One line of the table: its name, its value in a record, what it means.
 type Line = (&'static str, fn(&Record) -> String, &'static str);
@@ -226,6 +227,18 @@ pub fn report(records: &[Record]) -> String {
     text
 }
 
+/// Who asks the queries, and how many at a time.
+fn asked_by(config: &Configuration) -> String {
+    match (config.clients, config.threads) {
+        (Clients::InShard, _) => "from a client in each shard".to_owned(),
+        (Clients::Threads, 1) => format!("{} at a time from 1 client thread", config.in_flight),
+        (Clients::Threads, threads) => format!(
+            "{} at a time from {threads} client threads",
+            threads * config.in_flight
+        ),
+    }
+}
+
 /// What is measured, on what.
 pub(crate) fn heading(record: &Record) -> String {
     let config = &record.config;
@@ -240,7 +253,7 @@ pub(crate) fn heading(record: &Record) -> String {
         .map(|device| device.name.as_str())
         .collect();
     format!(
-        "{} rows, {row}, on {}; {}, {} at a time from {} client {}; read path {}\n{}, Linux {}, {} build",
+        "{} rows, {row}, on {}; {}, {}; read path {}\n{}, Linux {}, {} build",
         whole(config.rows_used),
         if devices.is_empty() {
             "no drive".to_owned()
@@ -251,13 +264,7 @@ pub(crate) fn heading(record: &Record) -> String {
             None => format!("queries of {} rows", config.rows_per_query),
             Some(search) => format!("searches for the nearest {} by {}", search.k, search.metric),
         },
-        config.threads * config.in_flight,
-        config.threads,
-        if config.threads == 1 {
-            "thread"
-        } else {
-            "threads"
-        },
+        asked_by(config),
         record.read_path,
         environment.cpu_model.as_deref().unwrap_or("unknown CPU"),
         environment.kernel,

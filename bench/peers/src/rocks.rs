@@ -1,5 +1,6 @@
 //! RocksDB MultiGet: one row a block, no compression, compacted into one level. Cold it reads
-//! past the page cache and keeps no blocks; warm its block cache holds every row.
+//! past the page cache and keeps no blocks; warm its block cache holds every row; mixed it reads
+//! past the page cache too and its block cache has the memory given.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,7 +61,12 @@ pub(crate) fn measure(run: &Run) -> Result<Record> {
                 blocks.disable_cache();
                 options.set_use_direct_reads(true);
             }
-            RunCache::Warm | RunCache::Mixed => {
+            RunCache::Mixed => {
+                let cache_bytes = run.memory_bytes().unwrap_or(0) as usize;
+                blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));
+                options.set_use_direct_reads(true);
+            }
+            RunCache::Warm => {
                 let rows_bytes = run.rows_bytes() as usize;
                 let cache_bytes = rows_bytes + rows_bytes / 2 + CACHE_SLACK_BYTES;
                 blocks.set_block_cache(&Cache::new_lru_cache(cache_bytes));

@@ -7,7 +7,7 @@
 //! it: that part is the generator's, or the store's where it took the generator's CPU.
 
 use std::cell::{Cell, RefCell};
-use std::future::Future as _;
+use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -21,7 +21,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Bound, Client, Shared, latency_histogram, nanoseconds};
 use crate::error::Error;
 use crate::permutation::mix;
-use crate::subject::{Alarm, Subject, whole};
+use crate::subject::{Alarm, Answer, Subject, whole};
 
 /// A thread starts no further query while it waits for so many rows; those planned meanwhile
 /// start late. It bounds the memory of an overload.
@@ -100,6 +100,11 @@ impl Poisson {
         arrivals
     }
 
+    /// The arrivals of the client `client` of several, whose rates add up.
+    pub(super) fn of_client(rate_per_s: f64, seed: u64, client: usize) -> Poisson {
+        Poisson::new(rate_per_s, mix(seed ^ mix(client as u64)))
+    }
+
     /// The next arrival.
     pub(crate) fn next(&self) -> Duration {
         Duration::try_from_secs_f64(self.next_s).unwrap_or(Duration::MAX)
@@ -126,45 +131,119 @@ impl<S: Subject> Shared<'_, S> {
         // take the wish, starts are late, which is measured.
         let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
         let alarm = Alarm::spinning(self.subject.spin());
-        let in_flight = Cell::new(0);
-        let executor = LocalExecutor::new();
-        let mut running = pin!(executor.run(std::future::pending::<()>()));
-        let mut generator = Generator {
-            shared: self,
-            client,
-            in_flight: &in_flight,
-            in_flight_max: (ROWS_IN_FLIGHT_MAX / self.workload.rows_per_query())
-                .max(QUERIES_IN_FLIGHT_MIN),
-            arrivals: Poisson::new(rate_per_s, mix(seed ^ mix(thread as u64))),
-            started: Instant::now(),
-            end: match self.bound {
-                Bound::Time(time) => time,
-                Bound::Queries(_) => Duration::MAX,
-            },
-            over: false,
-        };
-        let all = std::future::poll_fn(|context: &mut Context<'_>| {
-            loop {
-                generator.start_due(&executor);
-                if let Poll::Ready(()) = running.as_mut().poll(context) {
-                    unreachable!("it waits for ever");
-                }
-                if generator.over && in_flight.get() == 0 {
-                    return Poll::Ready(());
-                }
-                let next = generator.next_at();
-                alarm.set(next);
-                if next.is_none_or(|at| at > Instant::now()) {
-                    return Poll::Pending;
-                }
-            }
+        let arrivals = Poisson::of_client(rate_per_s, seed, thread);
+        let all = generate(self, arrivals, self.bound, client, |_, next| {
+            alarm.set(next)
         });
         self.subject.drive(all, &alarm);
     }
 }
 
-struct Generator<'a, 'b, S> {
-    shared: &'a Shared<'b, S>,
+/// Where an open loop gets its queries, and who answers them.
+pub(super) trait Queries {
+    /// What a query comes back with.
+    type Answer: Answer;
+
+    /// Rows of each query.
+    fn rows_per_query(&self) -> u64;
+
+    /// The next query that nobody has asked; `None` if nothing more shall be asked.
+    fn next_query(&self) -> Option<u64>;
+
+    /// Puts the rows of query `index` into `rows`.
+    fn query(&self, index: u64, rows: &mut Vec<u64>);
+
+    /// Takes the rows of a query that was to come at `planned`. An answer that lacks some is an
+    /// error.
+    fn take_due(
+        &self,
+        rows: &[u64],
+        planned: Instant,
+    ) -> impl Future<Output = Result<Self::Answer, Error>>;
+
+    /// Whether a client has met an error, or a signal has come.
+    fn stopped(&self) -> bool;
+
+    /// Stops every client.
+    fn stop(&self);
+}
+
+impl<S: Subject> Queries for Shared<'_, S> {
+    type Answer = S::Answer;
+
+    fn rows_per_query(&self) -> u64 {
+        self.workload.rows_per_query()
+    }
+
+    fn next_query(&self) -> Option<u64> {
+        Shared::next_query(self)
+    }
+
+    fn query(&self, index: u64, rows: &mut Vec<u64>) {
+        self.workload.query(index, rows);
+    }
+
+    async fn take_due(&self, rows: &[u64], planned: Instant) -> Result<S::Answer, Error> {
+        let answer = self.subject.take_due(rows, planned).await?;
+        whole(self.subject, rows.len(), answer)
+    }
+
+    fn stopped(&self) -> bool {
+        Shared::stopped(self)
+    }
+
+    fn stop(&self) {
+        Shared::stop(self);
+    }
+}
+
+/// Starts each of `queries` when `arrivals` says so, from now on, and ends when the last has come
+/// back. `wait` is told, in each poll that waits, when the next is due; what it does not bring
+/// about is late.
+pub(super) async fn generate<Q: Queries>(
+    queries: &Q,
+    arrivals: Poisson,
+    bound: Bound,
+    client: &RefCell<Client>,
+    wait: impl Fn(&Context<'_>, Option<Instant>),
+) {
+    let in_flight = Cell::new(0);
+    let executor = LocalExecutor::new();
+    let mut running = pin!(executor.run(std::future::pending::<()>()));
+    let mut generator = Generator {
+        queries,
+        client,
+        in_flight: &in_flight,
+        in_flight_max: (ROWS_IN_FLIGHT_MAX / queries.rows_per_query()).max(QUERIES_IN_FLIGHT_MIN),
+        arrivals,
+        started: Instant::now(),
+        end: match bound {
+            Bound::Time(time) => time,
+            Bound::Queries(_) => Duration::MAX,
+        },
+        over: false,
+    };
+    std::future::poll_fn(|context: &mut Context<'_>| {
+        loop {
+            generator.start_due(&executor);
+            if let Poll::Ready(()) = running.as_mut().poll(context) {
+                unreachable!("it waits for ever");
+            }
+            if generator.over && in_flight.get() == 0 {
+                return Poll::Ready(());
+            }
+            let next = generator.next_at();
+            wait(context, next);
+            if next.is_none_or(|at| at > Instant::now()) {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await;
+}
+
+struct Generator<'a, Q> {
+    queries: &'a Q,
     client: &'a RefCell<Client>,
     in_flight: &'a Cell<u64>,
     in_flight_max: u64,
@@ -175,7 +254,7 @@ struct Generator<'a, 'b, S> {
     over: bool,
 }
 
-impl<'a, S: Subject> Generator<'a, '_, S> {
+impl<'a, Q: Queries> Generator<'a, Q> {
     /// When the next query must be started; `None` if a completion must come first.
     fn next_at(&self) -> Option<Instant> {
         if self.over || self.in_flight.get() >= self.in_flight_max {
@@ -189,13 +268,13 @@ impl<'a, S: Subject> Generator<'a, '_, S> {
         while !self.over && self.in_flight.get() < self.in_flight_max {
             let planned = self.arrivals.next();
             let now = self.started.elapsed();
-            if planned >= self.end || self.shared.stopped() {
+            if planned >= self.end || self.queries.stopped() {
                 self.over = true;
             } else if now > self.end.saturating_add(GRACE) {
                 self.give_up();
             } else if planned > now {
                 return;
-            } else if let Some(query) = self.shared.next_query() {
+            } else if let Some(query) = self.queries.next_query() {
                 self.client.borrow_mut().arrivals.planned += 1;
                 self.client.borrow_mut().arrivals.started(now - planned);
                 self.arrivals.pass();
@@ -225,22 +304,20 @@ impl<'a, S: Subject> Generator<'a, '_, S> {
     }
 
     fn start(&self, query: u64, planned: Instant, executor: &LocalExecutor<'a>) {
-        let (shared, client, in_flight) = (self.shared, self.client, self.in_flight);
+        let (queries, client, in_flight) = (self.queries, self.client, self.in_flight);
         in_flight.set(in_flight.get() + 1);
         let one = async move {
             let mut rows = Vec::new();
-            shared.workload.query(query, &mut rows);
-            let answer = shared.subject.take_due(&rows, planned).await;
+            queries.query(query, &mut rows);
+            let answer = queries.take_due(&rows, planned).await;
             let now = Instant::now();
             match answer.as_ref().err().and_then(Error::shed) {
                 Some(shed) => client.borrow_mut().shed(now, shed),
-                None => {
-                    let answer =
-                        answer.and_then(|answer| whole(shared.subject, rows.len(), answer));
-                    client.borrow_mut().came(planned, now, answer);
-                }
+                None => client.borrow_mut().came(planned, now, answer),
             }
-            shared.stop_on_error(&client.borrow());
+            if client.borrow().error.is_some() {
+                queries.stop();
+            }
             in_flight.set(in_flight.get() - 1);
         };
         executor.spawn(one).detach();

@@ -228,6 +228,23 @@ fn what_cannot_be_measured_is_refused_in_one_sentence_with_status_one() {
         ),
         (&["--dataset", dataset, "--shards", "0"], "shards"),
         (
+            &["--dataset", dataset, "--clients", "in-shard", "--rate", "9"],
+            "--rows-per-query 1",
+        ),
+        (
+            &[
+                "--dataset",
+                dataset,
+                "--clients",
+                "in-shard",
+                "--rate",
+                "70%",
+                "--rows-per-query",
+                "1",
+            ],
+            "--rate 10000",
+        ),
+        (
             &["--dataset", dataset, "--cache-bytes", "pinned"],
             "a cold run has no cache",
         ),
@@ -509,6 +526,27 @@ fn open_loop_says_what_was_asked_for_and_what_was_reached() {
 }
 
 #[test]
+fn clients_in_the_shards_ask_the_queries_that_clients_outside_ask() {
+    let place = place();
+    let dataset = dataset(&place);
+    let one_row = ["--rate", "500", "--rows-per-query", "1", "--shards", "2"];
+    let outside = record(&dataset, &one_row);
+    let inside = record(
+        &dataset,
+        &[&one_row[..], &["--clients", "in-shard"]].concat(),
+    );
+    assert_eq!(outside["config"]["clients"], "threads");
+    assert_eq!(inside["config"]["clients"], "in-shard");
+    for name in ["queries", "rows", "touched", "rows_checksum"] {
+        assert_eq!(inside[name], outside[name], "{name}");
+    }
+    assert_eq!(inside["open_loop"]["planned"], inside["queries"]);
+    assert_eq!(inside["open_loop"]["rate_asked_per_s"], 500.0);
+    assert!(inside["latency_us"]["p50"].as_f64().unwrap() > 0.0);
+    assert!(inside["open_loop"]["start_late_us"]["p50"].is_number());
+}
+
+#[test]
 fn mixed_run_finds_some_rows_in_the_cache_and_reads_the_others() {
     let place = place();
     let dataset = dataset(&place);
@@ -517,7 +555,15 @@ fn mixed_run_finds_some_rows_in_the_cache_and_reads_the_others() {
         &dataset,
         &[
             &flags[..],
-            &["--cache-bytes", "16384", "--distribution", "zipf:0.99"],
+            // One query at a time: those in flight together share reads, and may find nothing.
+            &[
+                "--cache-bytes",
+                "16384",
+                "--distribution",
+                "zipf:0.99",
+                "--in-flight",
+                "1",
+            ],
         ]
         .concat(),
     );

@@ -58,6 +58,36 @@ pub enum Error {
         /// Its name.
         storage: &'static str,
     },
+    /// A mixed run without a size, or a size without a mixed run.
+    #[error(
+        "`--memory SIZE` and `--cache mixed` belong together: it is the memory in which a mixed run may \
+         hold rows; `memory` prints a size"
+    )]
+    Memory,
+    /// A page cache that nothing limits.
+    #[error(
+        "{peer} reads through the page cache, which a mixed run must limit: start it in a memory control \
+         group of its own and name that with `--memory-group DIR`, as bench/scripts/peers.sh does"
+    )]
+    NotLimited {
+        /// The peer.
+        peer: &'static str,
+    },
+    /// A directory that limits no memory.
+    #[error(
+        "`{path}` is of no control group with a memory controller; give a directory below \
+         /sys/fs/cgroup that has `memory.max` or `memory.limit_in_bytes`"
+    )]
+    NoMemoryGroup {
+        /// The directory or file.
+        path: PathBuf,
+    },
+    /// A cold run that asks for rows again.
+    #[error(
+        "a distribution other than uniform asks for rows again, which the page cache would then have; \
+         give it with `--cache mixed` or `--cache warm`"
+    )]
+    ColdRepeats,
     /// Records that do not fit together.
     #[error(
         "`{path}` has the checksum {found} and another record of the same rows has {expected}: \

@@ -1,5 +1,6 @@
 //! What every peer shares: the rows and how they are laid out flat, the command line, the
-//! measured run, what keeps a cold run cold, and the table of the records.
+//! measured run, what keeps a cold run cold and a mixed one within its memory, and the table of
+//! the records.
 //!
 //! The workload, the loop, the counters, the proof and the checksum are those of
 //! `ringtake-bench`; a peer brings a [`ringtake_bench::Subject`] and nothing else.
@@ -9,6 +10,8 @@
 mod cold;
 mod error;
 mod flat;
+mod keeper;
+mod memory_group;
 mod program;
 mod source;
 mod table;

@@ -1,5 +1,6 @@
 //! The command line of a program of peers, and the measured run.
 
+use std::ffi::OsString;
 use std::fs;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::{Path, PathBuf};
@@ -7,11 +8,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use ringtake_bench::{Bound, Cache, Load, Options, Record, Subject};
+use ringtake_bench::{
+    Bound, Cache, Distribution, Load, Options, Record, Subject, mixed_memory_bytes,
+};
+use ringtake_runtime::CacheChoice;
 use ringtake_storage::layout::PAGE_BYTES;
 
-use crate::cold::{self, Keeper};
+use crate::cold;
 use crate::error::{Error, Result};
+use crate::flat::RowLayout;
+use crate::keeper::{Keeper, keep};
+use crate::memory_group::MemoryGroup;
 use crate::source::Source;
 use crate::table;
 
@@ -53,6 +60,15 @@ enum Command {
     /// Measure one peer
     #[command(args_override_self = true)]
     Run(Box<RunArgs>),
+    /// Print the bytes of memory in which 90 of 100 accesses to the rows of a dataset hit
+    Memory {
+        /// The Ringtake dataset
+        #[arg(long, value_name = "DIR")]
+        dataset: PathBuf,
+        /// How popular rows are: uniform, or zipf:S such as zipf:0.99
+        #[arg(long, value_name = "D", default_value = "uniform")]
+        distribution: Distribution,
+    },
     /// Print a table of the records of many runs, in the order in which they were taken
     Table {
         /// Records that `run --json` and `bench file-read --json` have written
@@ -64,6 +80,14 @@ enum Command {
     KeepCold {
         /// The files
         files: Vec<PathBuf>,
+    },
+    /// Hold the page cache of a control group to a size until standard input ends
+    #[command(hide = true)]
+    KeepHeld {
+        /// The group
+        group: PathBuf,
+        /// The size
+        cache_bytes: u64,
     },
 }
 
@@ -84,9 +108,20 @@ struct RunArgs {
     peer: String,
     #[command(flatten)]
     place: Place,
-    /// From the drive, or from memory
+    /// From the drive, from memory, or from the one or the other as the memory given has room
     #[arg(long, value_enum, default_value_t = Cache::Cold)]
     cache: Cache,
+    /// How popular rows are: uniform, or zipf:S such as zipf:0.99
+    #[arg(long, value_name = "D", default_value = "uniform")]
+    distribution: Distribution,
+    /// Memory in which a mixed run may hold rows, such as 800MiB: of a cache of the peer's own, or of
+    /// the page cache
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    memory: Option<u64>,
+    /// The memory control group in which this program was started, and nothing else runs; needed to
+    /// limit the page cache
+    #[arg(long, value_name = "DIR")]
+    memory_group: Option<PathBuf>,
     /// How long to ask queries
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     seconds: f64,
@@ -107,17 +142,24 @@ struct RunArgs {
     json: PathBuf,
 }
 
+fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    match text.parse() {
+        Ok(CacheChoice::Bytes(bytes)) => Ok(bytes),
+        _ => Err("give a size such as 800MiB".to_owned()),
+    }
+}
+
 /// How a peer is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
-    /// A call keeps its thread until the rows are there. Cold, as many threads call as others
+    /// A call keeps its thread until the rows are there. Cold and mixed, as many threads call as others
     /// have queries in flight, so that the drive sees the same number of queries.
     Blocking,
     /// A call is a future.
     Futures,
 }
 
-/// What makes a cold run of a peer cold.
+/// What makes a cold run of a peer cold, and whether the page cache holds its rows in a mixed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chill {
     /// It reads past the page cache.
@@ -134,6 +176,7 @@ pub struct Run {
     peer: &'static str,
     options: Options,
     storages: PathBuf,
+    memory_group: Option<PathBuf>,
 }
 
 impl Run {
@@ -145,6 +188,11 @@ impl Run {
     /// Threads a peer may have for itself.
     pub fn threads(&self) -> NonZeroUsize {
         self.options.load.threads
+    }
+
+    /// Memory in which a mixed run may hold rows.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        self.options.memory_bytes
     }
 
     /// Bytes of all rows as Arrow has them, if they are of fixed width.
@@ -178,17 +226,24 @@ impl Run {
     ) -> Result<Record> {
         let mut options = self.options.clone();
         let mut keeper = None;
-        if options.cache == Cache::Cold {
+        if options.cache != Cache::Warm {
             if chill != Chill::Direct {
                 // A page cache reads whole pages.
                 let page_bytes = |bytes: u64| bytes.next_multiple_of(PAGE_BYTES);
                 options.device_row_bytes = options.row_bytes.map(page_bytes);
             }
             cold::evict(files)?;
-            match chill {
-                Chill::Direct => {}
-                Chill::Emptied => keeper = Some(Keeper::start(files)?),
-                Chill::Once => options.load.bound = Bound::Queries(self.queries_once()),
+        }
+        match (options.cache, chill) {
+            (Cache::Warm, _) | (_, Chill::Direct) => {}
+            (Cache::Mixed, _) => keeper = Some(self.limit_page_cache()?),
+            (Cache::Cold, Chill::Emptied) => {
+                let files = files.iter().map(|path| path.clone().into_os_string());
+                let arguments = std::iter::once("keep-cold".into()).chain(files);
+                keeper = Some(Keeper::start(arguments)?);
+            }
+            (Cache::Cold, Chill::Once) => {
+                options.load.bound = Bound::Queries(self.queries_once());
             }
         }
         if calls == Calls::Blocking {
@@ -196,7 +251,7 @@ impl Run {
                 threads, in_flight, ..
             } = options.load;
             options.load.in_flight = NonZeroUsize::MIN;
-            if options.cache == Cache::Cold {
+            if options.cache != Cache::Warm {
                 options.load.threads = threads.saturating_mul(in_flight);
             }
         }
@@ -206,6 +261,20 @@ impl Run {
         });
         drop(keeper);
         Ok(record?)
+    }
+
+    /// Holds the page cache to the memory of a mixed run for as long as the value lives.
+    fn limit_page_cache(&self) -> Result<Keeper> {
+        let cache_bytes = self.options.memory_bytes.ok_or(Error::Memory)?;
+        let group = self.memory_group.as_ref();
+        let group = group.ok_or(Error::NotLimited { peer: self.peer })?;
+        MemoryGroup::at(group)?.hold(cache_bytes)?;
+        let arguments: [OsString; 3] = [
+            "keep-held".into(),
+            group.into(),
+            cache_bytes.to_string().into(),
+        ];
+        Keeper::start(arguments)
     }
 
     /// Queries that ask for half of the rows: surely fewer than the workload has before it
@@ -239,11 +308,25 @@ fn act<P: Peers>(command: Command) -> Result<()> {
             let record = run::<P>(&args)?;
             Ok(ringtake_bench::write_json(&args.json, &record)?)
         }
+        Command::Memory {
+            dataset,
+            distribution,
+        } => {
+            let source = Source::open(&dataset)?;
+            let row_bytes = RowLayout::of(&source.schema())?.row_bytes() as u64;
+            let bytes = mixed_memory_bytes(source.rows(), row_bytes, distribution);
+            println!("{bytes}");
+            Ok(())
+        }
         Command::Table { records } => {
             print!("{}", table::of(&records)?);
             Ok(())
         }
         Command::KeepCold { files } => cold::keep_cold(&files),
+        Command::KeepHeld { group, cache_bytes } => {
+            let group = MemoryGroup::at(&group)?;
+            keep(|| group.hold(cache_bytes))
+        }
     }
 }
 
@@ -285,11 +368,17 @@ fn run<P: Peers>(args: &RunArgs) -> Result<Record> {
             name: args.peer.clone(),
             there_is: P::PEERS.join(", "),
         })?;
+    if (args.cache == Cache::Mixed) != args.memory.is_some() {
+        return Err(Error::Memory);
+    }
+    if args.cache == Cache::Cold && args.distribution != Distribution::Uniform {
+        return Err(Error::ColdRepeats);
+    }
     let (rows, schema) = {
         let source = Source::open(&args.place.dataset)?;
         (source.rows(), source.schema())
     };
-    let row_bytes = crate::flat::RowLayout::of(&schema).ok();
+    let row_bytes = RowLayout::of(&schema).ok();
     let run = Run {
         peer,
         options: Options {
@@ -303,6 +392,8 @@ fn run<P: Peers>(args: &RunArgs) -> Result<Record> {
             dataset_rows: rows,
             rows,
             rows_per_query: args.rows_per_query.get(),
+            distribution: args.distribution,
+            memory_bytes: args.memory,
             seed: args.seed,
             dataset: args.place.dataset.clone(),
             columns: schema.fields().iter().map(|f| f.name().clone()).collect(),
@@ -310,6 +401,7 @@ fn run<P: Peers>(args: &RunArgs) -> Result<Record> {
             ..Options::default()
         },
         storages: args.place.storages.clone(),
+        memory_group: args.memory_group.clone(),
     };
     P::measure(run.peer, &run)
 }

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 const RINGTAKE: &str = "Ringtake";
 const PINNED: &str = "Ringtake, pinned";
 const NONE: &str = "n/a";
+const MIXED: &str = "mixed";
 
 /// What the table needs of a record.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,8 +46,16 @@ struct Latency {
 #[derive(Debug, Clone, Deserialize)]
 struct Config {
     rows_per_query: u64,
+    #[serde(default = "uniform")]
+    distribution: String,
     #[serde(default)]
     store: serde_json::Value,
+}
+
+const UNIFORM: &str = "uniform";
+
+fn uniform() -> String {
+    UNIFORM.to_owned()
 }
 
 impl Row {
@@ -70,8 +79,23 @@ impl Row {
 /// All rounds of one subject in one kind of run.
 type Rounds = Vec<Row>;
 
-/// The cache of a kind of run and the rows of its queries.
-type Kind = (String, u64);
+/// What the runs of a kind have in common.
+#[derive(Debug, Clone, PartialEq)]
+struct Kind {
+    cache: String,
+    distribution: String,
+    rows_per_query: u64,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, ", self.cache)?;
+        if self.distribution != UNIFORM {
+            write!(f, "{}, ", self.distribution)?;
+        }
+        write!(f, "{} rows a query", self.rows_per_query)
+    }
+}
 
 /// The table of the records in `paths`.
 pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
@@ -80,9 +104,21 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     let mut kinds: Vec<(Kind, Vec<(String, Rounds)>)> = Vec::new();
     for path in paths {
         let row = read(path)?;
-        let per_query = row.config.rows_per_query;
+        let kind = Kind {
+            cache: row.cache.clone(),
+            distribution: row.config.distribution.clone(),
+            rows_per_query: row.config.rows_per_query,
+        };
+        // Mixed runs draw rows anew even where all are alike.
+        let drawn = kind.cache == MIXED || kind.distribution != UNIFORM;
+        let queries = (
+            kind.rows_per_query,
+            kind.distribution.clone(),
+            drawn,
+            row.seed,
+        );
         let expected = checksums
-            .entry((per_query, row.seed))
+            .entry(queries)
             .or_insert_with(|| row.rows_checksum.clone());
         if *expected != row.rows_checksum {
             return Err(Error::DifferentRows {
@@ -91,12 +127,12 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
                 expected: expected.clone(),
             });
         }
-        let subjects = entry(&mut kinds, (row.cache.clone(), per_query));
+        let subjects = entry(&mut kinds, kind);
         entry(subjects, row.subject()).push(row);
     }
     let mut text = String::new();
-    for ((cache, per_query), subjects) in &kinds {
-        let _ = writeln!(text, "{cache}, {per_query} rows a query\n");
+    for (kind, subjects) in &kinds {
+        let _ = writeln!(text, "{kind}\n");
         let _ = writeln!(text, "{}\n", figures(subjects));
         for ours in [RINGTAKE, PINNED] {
             if let Some((_, rounds)) = subjects.iter().find(|(name, _)| name == ours) {
@@ -293,6 +329,36 @@ mod tests {
             write(dir.path(), 1, "x", 50.0, true, "b"),
         ];
         assert!(matches!(of(&paths), Err(Error::DifferentRows { .. })));
+    }
+
+    #[test]
+    fn mixed_runs_have_rows_of_their_own_and_a_table_with_bytes_from_the_drive() {
+        let dir = tempfile::tempdir().unwrap();
+        let mixed = |index, peer, sum| {
+            let path = write(dir.path(), index, peer, 100.0, true, sum);
+            let record = std::fs::read_to_string(&path).unwrap();
+            let record = record
+                .replace(r#""cache":"cold""#, r#""cache":"mixed""#)
+                .replace("4096.0", "409.6")
+                .replace(
+                    r#""rows_per_query":500"#,
+                    r#""rows_per_query":500,"distribution":"zipf:0.99""#,
+                );
+            std::fs::write(&path, record).unwrap();
+            path
+        };
+        let cold = write(dir.path(), 0, "x", 50.0, true, "a");
+        let paths = [cold, mixed(1, RINGTAKE, "b"), mixed(2, "x", "b")];
+        let text = of(&paths).unwrap();
+        let (_, mixed_text) = text
+            .split_once("mixed, zipf:0.99, 500 rows a query")
+            .unwrap();
+        assert!(
+            mixed_text.contains(" 410 ") && !mixed_text.contains(" 4096 "),
+            "{text}"
+        );
+        let other = [mixed(3, RINGTAKE, "b"), mixed(4, "x", "c")];
+        assert!(matches!(of(&other), Err(Error::DifferentRows { .. })));
     }
 
     #[test]

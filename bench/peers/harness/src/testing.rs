@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field};
-use ringtake_bench::{Bound, Load, Options, Subject};
+use ringtake_bench::{Bound, Distribution, Load, Options, Subject};
 use ringtake_runtime::{Config, Projection, Store, TakeOptions};
 use ringtake_storage::write::{WriteOptions, Writer};
 
@@ -58,12 +58,13 @@ impl Subject for Ringtake {
     }
 }
 
-fn checksum_of_ringtake(dataset: &Path) -> serde_json::Value {
+fn checksum_of_ringtake(dataset: &Path, distribution: Distribution) -> serde_json::Value {
     let store = Store::open(dataset, Config::default()).unwrap();
     let options = Options {
         dataset_rows: ROWS,
         rows: ROWS,
         rows_per_query: 50,
+        distribution,
         load: Load {
             bound: Bound::Queries(4),
             ..Options::default().load
@@ -87,7 +88,23 @@ fn call(program: &Path, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Runs every peer of `program`, cold and warm, over a small dataset in `dir`, which should be
+const NO_LIMIT: &str = "max";
+
+/// The files of a memory control group, in `dir`: what is started there is held to nothing.
+fn group_that_limits_nothing(dir: &Path) -> String {
+    let group = dir.join("group");
+    std::fs::create_dir(&group).unwrap();
+    for (name, text) in [
+        ("memory.max", NO_LIMIT),
+        ("memory.current", "4096"),
+        ("memory.stat", "file 0"),
+    ] {
+        std::fs::write(group.join(name), text).unwrap();
+    }
+    group.to_str().unwrap().to_owned()
+}
+
+/// Runs every peer of `program`, cold, warm and mixed, over a small dataset in `dir`, which should be
 /// on a drive: not every file system takes direct reads.
 ///
 /// # Panics
@@ -97,12 +114,21 @@ pub fn every_peer_returns_the_rows_of_ringtake(program: impl AsRef<Path>, dir: &
     let dir = tempfile::tempdir_in(dir).unwrap();
     let (dataset, storages) = (dir.path().join("dataset"), dir.path().join("storages"));
     write_dataset(&dataset);
-    let expected = checksum_of_ringtake(&dataset);
+    let uniform = checksum_of_ringtake(&dataset, Distribution::Uniform);
+    let popular = checksum_of_ringtake(&dataset, Distribution::Zipf(0.99));
+    let group = group_that_limits_nothing(dir.path());
     let (dataset, storages) = (dataset.to_str().unwrap(), storages.to_str().unwrap());
     let place = ["--dataset", dataset, "--storages", storages];
     call(program, &[&["prepare"], &place[..]].concat());
     for peer in call(program, &["list"]).lines() {
-        for cache in ["cold", "warm"] {
+        let limited = must_be_limited(program, &[&["run", peer], &place[..], &MIXED].concat());
+        std::fs::write(Path::new(&group).join("memory.max"), NO_LIMIT).unwrap();
+        let mixed = [&MIXED[..], &["--memory-group", &group]].concat();
+        for (cache, more, expected) in [
+            ("cold", &[][..], &uniform),
+            ("warm", &[], &uniform),
+            ("mixed", &mixed[..], &popular),
+        ] {
             let flags = [
                 "--cache",
                 cache,
@@ -111,11 +137,39 @@ pub fn every_peer_returns_the_rows_of_ringtake(program: impl AsRef<Path>, dir: &
                 "--rows-per-query",
                 "50",
             ];
-            let record = call(program, &[&["run", peer], &place[..], &flags[..]].concat());
+            let record = call(
+                program,
+                &[&["run", peer], &place[..], &flags[..], more].concat(),
+            );
             let record: serde_json::Value = serde_json::from_str(&record).unwrap();
-            assert_eq!(record["rows_checksum"], expected, "{peer} {cache}");
+            assert_eq!(record["rows_checksum"], *expected, "{peer} {cache}");
             assert_eq!(record["read_path"], peer);
             assert!(record["rows"].as_u64().unwrap() > 0, "{peer} {cache}");
         }
+        let limit = std::fs::read_to_string(Path::new(&group).join("memory.max")).unwrap();
+        let expected = if limited { "1052672" } else { NO_LIMIT };
+        assert_eq!(limit, expected, "{peer}");
     }
+}
+
+/// A mixed run as it needs no group; 1 MiB and the 4,096 bytes of `memory.current` are 1052672.
+const MIXED: [&str; 6] = [
+    "--cache",
+    "mixed",
+    "--distribution",
+    "zipf:0.99",
+    "--memory",
+    "1MiB",
+];
+
+/// Whether a peer refuses to run without a control group.
+fn must_be_limited(program: &Path, run: &[&str]) -> bool {
+    let run = [run, &["--seconds", "0.05", "--rows-per-query", "50"]].concat();
+    let output = Command::new(program).args(run).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() || said.contains("--memory-group"),
+        "{said}"
+    );
+    !output.status.success()
 }
