@@ -2,11 +2,12 @@
 # Holds the store against its yardsticks, one line for each: the ratio's median over rounds, its
 # range, the floor and the goal.
 #
-#   goals.sh DISK_DATASET RAM_DATASET [--rounds N] [--seconds S]
+#   goals.sh DISK_DATASET RAM_DATASET [--search DIR] [--rounds N] [--seconds S]
 #
 # DISK_DATASET is on the drive, RAM_DATASET on the device that ramdisk.sh makes; both hold vectors
 # of 3 KiB, such as those of `ringtake generate DIR --rows 400000 --vector 768`. In each round the
-# store and its yardstick run in turn. A run that the device's counters do not prove is left out
+# store and its yardstick run in turn. DIR is where `bench vector-search --dir DIR` has its dataset;
+# with it, a search's exact distances are held against a loop that does nothing else. A run that the device's counters do not prove is left out
 # and counted. Needs fio with io_uring. BENCH names a bench binary; without it one is built.
 set -eu
 
@@ -22,12 +23,14 @@ fail() {
 
 rounds=5
 seconds=4
+search=
 [ $# -ge 2 ] || usage
 disk=$1
 ram=$2
 shift 2
 while [ $# -gt 0 ]; do
     case $1 in
+        --search) search=${2:-} ;;
         --rounds) rounds=${2:-} ;;
         --seconds) seconds=${2:-} ;;
         *) usage ;;
@@ -41,6 +44,8 @@ command -v fio >/dev/null || fail "fio is missing; install it"
 for dataset in "$disk" "$ram"; do
     [ -f "$dataset/MANIFEST" ] || fail "'$dataset' is not a dataset"
 done
+[ -z "$search" ] || [ -f "$search/dataset/MANIFEST" ] ||
+    fail "'$search' has no dataset; make it with 'bench vector-search --dir $search'"
 if [ -z "${BENCH:-}" ]; then
     root=$(cd "$(dirname "$0")/../.." && pwd)
     cargo build --quiet --release --bin bench --manifest-path "$root/Cargo.toml"
@@ -51,7 +56,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT INT TERM
 
 # NAME COMMAND...: runs the bench and adds "rows/s rows/s/core cpu/row clients' cpu/row
-# switches/row reads/row [goodput]" to NAME, or "invalid" if nothing proves the run.
+# switches/row reads/row cpu/query [goodput]" to NAME, or "invalid" if nothing proves the run.
 bench_run() {
     name=$1
     shift
@@ -59,7 +64,7 @@ bench_run() {
         fail "$(tail -1 "$work/said")"
     field() { sed -n "s/^  \"$1\": \(.*[^,]\),\{0,1\}\$/\1/p" "$work/record"; }
     if [ "$(field valid)" = true ]; then
-        echo "$(field rows_per_s) $(field rows_per_s_per_core) $(field cpu_us_per_row) $(field client_cpu_us_per_row) $(field context_switches_per_row) $(field device_reads_per_row) $(sed -n 's/^ *"goodput": \(.*\)$/\1/p' "$work/record")"
+        echo "$(field rows_per_s) $(field rows_per_s_per_core) $(field cpu_us_per_row) $(field client_cpu_us_per_row) $(field context_switches_per_row) $(field device_reads_per_row) $(field cpu_us_per_query) $(sed -n 's/^ *"goodput": \(.*\)$/\1/p' "$work/record")"
     else
         echo invalid
     fi >>"$work/$name"
@@ -92,6 +97,14 @@ figure() {
     report "$1" "$4" "$5"
 }
 
+# WHAT LOOP WITHOUT WITH FLOOR GOAL: the loop's CPU per query over what WITH takes more than WITHOUT.
+added() {
+    paste "$work/$2" "$work/$3" "$work/$4" | awk '
+        /invalid/ { next }
+        { print $7 / ($21 - $14) }' | sort -n >"$work/ratios"
+    report "$1" "$5" "$6"
+}
+
 report() {
     awk -v what="$1" -v floor="$2" -v goal="$3" -v rounds="$rounds" '
         { value[NR] = $1 }
@@ -113,6 +126,14 @@ for round in $(seq "$rounds"); do
     bench_run ram_mmap ceiling --dataset "$ram" --by mmap
     bench_run ram_warm file-read --dataset "$ram" --shards 1 --cache warm
     bench_run ram_pinned file-read --dataset "$ram" --shards 1 --cache warm --cache-bytes pinned
+    [ -n "$search" ] || continue
+    searches="vector-search --dir $search --cache warm --recall-queries 0"
+    # shellcheck disable=SC2086
+    {
+        bench_run search_loop $searches --yardstick map
+        bench_run search_codes $searches --cache-bytes pinned --shards 1 --nprobes 20 --refine-factor none
+        bench_run search_refined $searches --cache-bytes pinned --shards 1 --nprobes 20
+    }
 done
 
 echo "| what | median | range | floor | goal |"
@@ -125,5 +146,7 @@ figure "cold, drive: device reads per row" disk_store 6 1.00 1.00
 ratio "warm, pinned: rows/s per core over the mmap loop's" ram_pinned 2 ram_mmap 2 0.80 1.05
 ratio "warm, S3-FIFO: rows/s per core over the mmap loop's" ram_warm 2 ram_mmap 2 0.80 1.05
 figure "cold, RAM device: context switches per row" ram_store 5 0.01 0.001
-figure "cold, RAM device: queries answered within 20 ms at 150% of the capacity, over the capacity" ram_overload 7 0.95 0.98
+figure "cold, RAM device: queries answered within 20 ms at 150% of the capacity, over the capacity" ram_overload 8 0.95 0.98
 figure "cold, drive: context switches per row" disk_store 5 0.01 0.001
+[ -z "$search" ] ||
+    added "search, pinned: a loop over mapped rows with the same distances, over what refining adds to a query" search_loop search_codes search_refined 0.75 0.90

@@ -269,6 +269,10 @@ pub(crate) struct VectorSearchArgs {
     /// Measure not the store but what it is held against
     #[arg(long, value_enum)]
     pub(crate) yardstick: Option<Yardstick>,
+    /// Measure nothing; write vectors.npy, queries.npy and nearest.npy, the true nearest rows of the
+    /// first queries, into this directory, for other software to be measured on
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["sweep", "yardstick", "json"])]
+    pub(crate) export: Option<PathBuf>,
     /// Whether refined rows come from the drive or from the shards' caches: cold, warm
     #[arg(long, value_enum, default_value_t = Cache::Cold)]
     pub(crate) cache: Cache,

@@ -122,6 +122,17 @@ pub enum Error {
         /// The dataset.
         path: PathBuf,
     },
+    /// A row without a vector, where every row must have one.
+    #[error(
+        "row {row} has no vector in column `{column}`, and an array has a vector in each of its rows; \
+         import the rows that have one into a dataset of its own"
+    )]
+    NoVector {
+        /// The column.
+        column: String,
+        /// The row.
+        row: u64,
+    },
     /// Vectors that are stored together with other columns.
     #[error(
         "column `{column}` is stored in one record with others, and the loop over a map reads vectors alone; \

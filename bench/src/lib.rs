@@ -57,6 +57,7 @@ pub use crate::record::Record;
 pub use crate::report::{report, write_json};
 pub use crate::row_checksum::{RowBytes, RowsChecksum};
 pub use crate::subject::{Alarm, Answer, Facts, Subject};
+pub use crate::vector_search::{QuerySource, SearchFigures};
 
 /// Runs the `bench` program on the command line of this process; the first signal ends it
 /// in order.

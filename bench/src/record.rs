@@ -50,7 +50,8 @@ impl Measurement {
         let issued = match self.store {
             Some(store) => Issued::Reads(store.reads - store.page_cache_hits),
             None => Issued::Uncounted(RunBytes {
-                unique: self.unique_rows.unwrap_or(0) * self.row_bytes.unwrap_or(1),
+                // A search chooses its rows: each counts, as if no other query had chosen it.
+                unique: self.unique_rows.unwrap_or(self.run.rows) * self.row_bytes.unwrap_or(1),
                 asked: self.row_bytes.map(|row_bytes| self.run.rows * row_bytes),
                 memory: self.memory_bytes,
             }),
@@ -290,6 +291,15 @@ impl Record {
     /// Whether the device's counters bear the run out.
     pub fn is_valid(&self) -> bool {
         self.valid
+    }
+
+    /// The same with what a search adds.
+    #[must_use]
+    pub fn with_search(self, search: SearchFigures) -> Record {
+        Record {
+            search: Some(search),
+            ..self
+        }
     }
 
     /// Divides what was counted and proves where the rows came from.

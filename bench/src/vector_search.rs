@@ -5,6 +5,7 @@
 //! loop over a map that does nothing but measure vectors.
 
 mod exact;
+mod export;
 mod figures;
 mod home;
 mod map_loop;
@@ -39,7 +40,8 @@ use stored::Stored;
 use subject::SearchSubject;
 use truth::{Truth, Wanted};
 
-pub(crate) use figures::SearchFigures;
+pub use figures::SearchFigures;
+pub use queries::QuerySource;
 
 /// Partitions looked at, unless it is said: the least, and what is usual.
 const NPROBES: [usize; 2] = [1, 20];
@@ -81,6 +83,11 @@ pub(crate) fn run(args: &VectorSearchArgs, interrupted: &AtomicBool) -> Result<(
         return Err(Error::NoMixedSearch);
     }
     let home = Home::find(args, interrupted)?;
+    if let Some(dir) = &args.export {
+        let prepared = Prepared::new(args, &home, interrupted)?;
+        let config = uncached_config(args, &home)?;
+        return export::export(&prepared, &home.dataset, config, dir, interrupted);
+    }
     let records = match args.yardstick {
         Some(Yardstick::Map) => vec![measure_map(args, &home, interrupted)?],
         None => measure_store(args, &home, interrupted)?,
@@ -143,18 +150,15 @@ impl Prepared {
         home: &Home,
         interrupted: &AtomicBool,
     ) -> Result<Prepared, Error> {
-        let config = Config {
-            cache: CacheChoice::Off,
-            ..store_config_of(args, home, &[], Cache::Cold)?
-        };
-        let yardstick = args.yardstick.is_some();
-        if !yardstick {
+        let config = uncached_config(args, home)?;
+        let searches = args.yardstick.is_none() && args.export.is_none();
+        if searches {
             home.build_index(&config, args)?;
         }
         let store = Store::open(&home.dataset, config)?;
-        let index = match yardstick {
-            true => None,
-            false => Some(index_of(&store, args)?),
+        let index = match searches {
+            true => Some(index_of(&store, args)?),
+            false => None,
         };
         let name = match &index {
             Some(index) => index.column.clone(),
@@ -177,7 +181,7 @@ impl Prepared {
         let metric = index.as_ref().map(|index| index.metric);
         let metric = metric.or(args.metric).unwrap_or_default();
         let count = args.recall_queries.min(queries.count());
-        let truth = match yardstick || count == 0 {
+        let truth = match args.yardstick.is_some() || count == 0 {
             true => None,
             false => {
                 let wanted = Wanted {
@@ -241,7 +245,9 @@ impl Prepared {
             index: self.index.clone(),
             query_source: self.queries.source.clone(),
             query_pool: self.queries.count(),
-            kernels: Kernels::best().name(),
+            kernels: Some(Kernels::best().name()),
+            partitions: self.index.as_ref().map(|index| index.partitions),
+            build_seconds: None,
         }
     }
 
@@ -262,6 +268,14 @@ fn store_config_of(
     let file_read = args.file_read(home.dataset.clone(), columns.to_vec(), cache);
     let files = DatasetFiles::of(&home.dataset, columns)?;
     store_config(&file_read, &files, files.rows)
+}
+
+/// That for what comes before the clock starts.
+fn uncached_config(args: &VectorSearchArgs, home: &Home) -> Result<Config, Error> {
+    Ok(Config {
+        cache: CacheChoice::Off,
+        ..store_config_of(args, home, &[], Cache::Cold)?
+    })
 }
 
 /// The index that is searched.

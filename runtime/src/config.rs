@@ -54,8 +54,8 @@ pub struct Config {
     /// second. The read path `glommio` always sleeps at once.
     pub spin_before_park: Duration,
     /// Whether the time of each stage of a search is counted, for
-    /// [`Store::search_stages`](crate::Store::search_stages). Two looks at the clock for each row
-    /// that is read.
+    /// [`Store::search_stages`](crate::Store::search_stages). Four looks at the clock for each row
+    /// that is read, and two for each turn of the ring.
     pub stage_times: bool,
 }
 

@@ -132,9 +132,14 @@ impl RowIds {
             .fold(0, u64::saturating_add)
     }
 
+    /// The ids.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.ranges.iter().cloned().flatten()
+    }
+
     /// The ids, at most `count` at a time.
     pub(crate) fn chunks(&self, count: usize) -> impl Iterator<Item = Vec<u64>> {
-        let mut ids = self.ranges.iter().cloned().flatten();
+        let mut ids = self.iter();
         std::iter::from_fn(move || {
             let chunk: Vec<u64> = ids.by_ref().take(count).collect();
             (!chunk.is_empty()).then_some(chunk)

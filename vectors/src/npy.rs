@@ -1,9 +1,10 @@
-//! `.npy` files: their header, and arrays of vectors small enough for memory.
+//! `.npy` files: their header, and arrays of vectors small enough for memory. The format is that of
+//! NumPy's `numpy.lib.format`.
 
 mod header;
 
 use std::fs::File;
-use std::io::{BufReader, Read as _, Seek as _};
+use std::io::{BufReader, Read as _, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
 use half::f16;
@@ -59,6 +60,34 @@ pub fn read_header<E>(
     Header::parse(&text).map_err(malformed)
 }
 
+/// The header is padded so that what follows begins at a multiple of so many bytes.
+const ALIGNMENT_BYTES: usize = 64;
+
+/// Writes magic, version and header of an array of `rows` times `columns` numbers, one row after
+/// another; `descr` is NumPy's name of their type, such as `<f4`.
+///
+/// # Errors
+/// What `out` returns.
+pub fn write_header(
+    out: &mut impl Write,
+    descr: &str,
+    rows: u64,
+    columns: u64,
+) -> std::io::Result<()> {
+    let mut text =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let length_bytes = size_of::<u16>();
+    // One more is the line's end.
+    let bytes = (MAGIC_BYTES + length_bytes + text.len() + 1).next_multiple_of(ALIGNMENT_BYTES);
+    let header_bytes = bytes - MAGIC_BYTES - length_bytes;
+    text.extend(std::iter::repeat_n(' ', header_bytes - text.len() - 1));
+    text.push('\n');
+    out.write_all(b"\x93NUMPY\x01\x00")?;
+    // Two numbers of 64 bits and a name are far from 65,536 bytes.
+    out.write_all(&(header_bytes as u16).to_le_bytes())?;
+    out.write_all(text.as_bytes())
+}
+
 /// Why a file gives no vectors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -73,11 +102,13 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// It is no array of vectors of floats.
-    #[error("`{path}` is not an array of vectors: {reason}")]
-    NotVectors {
+    /// It is no array of what it should be one of.
+    #[error("`{path}` is not an array of {wanted}: {reason}")]
+    Other {
         /// The file.
         path: PathBuf,
+        /// What it should hold.
+        wanted: &'static str,
         /// What is wrong with it.
         reason: String,
     },
@@ -92,11 +123,68 @@ pub struct Vectors {
     pub numbers: Vec<f32>,
 }
 
+/// Lists of row ids, all of one length, one after another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowLists {
+    /// Ids of each.
+    pub length: usize,
+    /// All ids; -1 stands for none.
+    pub ids: Vec<i64>,
+}
+
 /// Reads an array of two axes of 16, 32 or 64 bit floats; the last are rounded to 32.
 ///
 /// # Errors
 /// A file that cannot be read, or holds something else.
 pub fn read_vectors(path: &Path) -> Result<Vectors, Error> {
+    let raw = read_raw(path, "vectors", |descr| match descr {
+        "<f2" => Ok(2),
+        "<f4" => Ok(4),
+        "<f8" => Ok(8),
+        other => Err(format!(
+            "its numbers are {other} instead of floats; save a.astype(\"float32\")"
+        )),
+    })?;
+    Ok(Vectors {
+        dims: raw.columns,
+        numbers: match raw.number_bytes {
+            2 => numbers(&raw.bytes, |bytes| f16::from_le_bytes(bytes).to_f32()),
+            4 => numbers(&raw.bytes, f32::from_le_bytes),
+            _ => numbers(&raw.bytes, |bytes| f64::from_le_bytes(bytes) as f32),
+        },
+    })
+}
+
+/// Reads an array of two axes of 64 bit integers.
+///
+/// # Errors
+/// A file that cannot be read, or holds something else.
+pub fn read_row_lists(path: &Path) -> Result<RowLists, Error> {
+    let raw = read_raw(path, "row ids", |descr| match descr {
+        "<i8" => Ok(8),
+        other => Err(format!(
+            "its numbers are {other} instead of integers of 64 bits; save a.astype(\"int64\")"
+        )),
+    })?;
+    Ok(RowLists {
+        length: raw.columns,
+        ids: numbers(&raw.bytes, i64::from_le_bytes),
+    })
+}
+
+/// The content of an array of two axes.
+struct Raw {
+    columns: usize,
+    number_bytes: u64,
+    bytes: Vec<u8>,
+}
+
+/// `width` tells the bytes of each number of a type, or why it is none of `wanted`.
+fn read_raw(
+    path: &Path,
+    wanted: &'static str,
+    width: impl FnOnce(&str) -> Result<u64, String>,
+) -> Result<Raw, Error> {
     let failed = |part| {
         move |source| Error::Read {
             path: path.to_path_buf(),
@@ -104,8 +192,9 @@ pub fn read_vectors(path: &Path) -> Result<Vectors, Error> {
             source,
         }
     };
-    let not_vectors = |reason: String| Error::NotVectors {
+    let other = |reason: String| Error::Other {
         path: path.to_path_buf(),
+        wanted,
         reason,
     };
     let file = File::open(path).map_err(failed("the beginning"))?;
@@ -113,51 +202,45 @@ pub fn read_vectors(path: &Path) -> Result<Vectors, Error> {
     let mut reader = BufReader::new(file);
     let header = read_header(
         |out, part| reader.read_exact(out).map_err(failed(part)),
-        not_vectors,
+        other,
     )?;
-    let &[rows, dims] = header.shape.as_slice() else {
+    let &[rows, columns] = header.shape.as_slice() else {
         let axes = header.shape.len();
-        return Err(not_vectors(format!("it has {axes} axes instead of two")));
+        return Err(other(format!("it has {axes} axes instead of two")));
     };
     if header.fortran_order {
-        return Err(not_vectors(
+        return Err(other(
             "it is in Fortran order; save np.ascontiguousarray(a)".to_owned(),
         ));
     }
     let number_bytes = match &header.descr {
-        Descr::Plain(descr) if descr == "<f2" => 2,
-        Descr::Plain(descr) if descr == "<f4" => 4,
-        Descr::Plain(descr) if descr == "<f8" => 8,
-        other => {
-            return Err(not_vectors(format!(
-                "its numbers are {other:?} instead of floats; save a.astype(\"float32\")"
-            )));
-        }
-    };
+        Descr::Plain(descr) => width(descr),
+        Descr::Structured => width("structures"),
+    }
+    .map_err(other)?;
     let header_bytes = reader.stream_position().map_err(failed("the header"))?;
     let left_bytes = file_bytes.saturating_sub(header_bytes);
     let bytes = rows
-        .checked_mul(dims)
+        .checked_mul(columns)
         .and_then(|numbers| numbers.checked_mul(number_bytes))
-        .filter(|bytes| *bytes <= left_bytes && rows > 0 && dims > 0)
+        .filter(|bytes| *bytes <= left_bytes && rows > 0 && columns > 0)
         .ok_or_else(|| {
-            not_vectors(format!(
-                "its header says {rows} rows of {dims} numbers and {left_bytes} bytes follow it"
+            other(format!(
+                "its header says {rows} rows of {columns} numbers and {left_bytes} bytes follow it"
             ))
         })?;
-    let mut raw = vec![0; bytes as usize];
-    reader.read_exact(&mut raw).map_err(failed("the vectors"))?;
-    Ok(Vectors {
-        dims: dims as usize,
-        numbers: match number_bytes {
-            2 => numbers(&raw, |bytes| f16::from_le_bytes(bytes).to_f32()),
-            4 => numbers(&raw, f32::from_le_bytes),
-            _ => numbers(&raw, |bytes| f64::from_le_bytes(bytes) as f32),
-        },
+    let mut content = vec![0; bytes as usize];
+    reader
+        .read_exact(&mut content)
+        .map_err(failed("the content"))?;
+    Ok(Raw {
+        columns: columns as usize,
+        number_bytes,
+        bytes: content,
     })
 }
 
-fn numbers<const N: usize>(raw: &[u8], of: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+fn numbers<const N: usize, T>(raw: &[u8], of: impl Fn([u8; N]) -> T) -> Vec<T> {
     raw.as_chunks::<N>()
         .0
         .iter()
@@ -197,6 +280,33 @@ mod tests {
             let vectors = read_vectors(file.path()).unwrap();
             assert_eq!((vectors.dims, vectors.numbers.as_slice()), (3, &wanted[..]));
         }
+    }
+
+    #[test]
+    fn array_that_was_written_is_read_and_begins_where_it_is_aligned() {
+        let values = [1.0_f32, -2.0, 0.5, 4.0, 5.0, 6.5];
+        let mut bytes = Vec::new();
+        write_header(&mut bytes, "<f4", 3, 2).unwrap();
+        assert_eq!(bytes.len() % ALIGNMENT_BYTES, 0);
+        bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let vectors = read_vectors(file.path()).unwrap();
+        assert_eq!((vectors.dims, vectors.numbers.as_slice()), (2, &values[..]));
+    }
+
+    #[test]
+    fn row_ids_are_read_and_floats_are_none() {
+        let ids = [3_i64, -1, 1 << 40, 7];
+        let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let lists = read_row_lists(file("<i8", "False", "(2, 2)", &bytes).path()).unwrap();
+        assert_eq!((lists.length, lists.ids.as_slice()), (2, &ids[..]));
+        let floats = file("<f8", "False", "(2, 2)", &bytes);
+        let refused = read_row_lists(floats.path()).unwrap_err().to_string();
+        assert!(
+            refused.contains("array of row ids") && refused.contains("<f8"),
+            "{refused}"
+        );
     }
 
     #[test]

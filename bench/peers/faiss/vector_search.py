@@ -210,10 +210,10 @@ def truth_of(vectors, queries, options):
         os.replace(partial, path)
         return truth
     truth = neighbours_in(path, "truth")
-    if len(truth) != len(queries) or truth.shape[1] < options.k:
-        raise Refusal(f"truth {path} must have {options.k} neighbours or more for each of {len(queries)} queries; its shape is {truth.shape}")
+    if len(truth) > len(queries) or truth.shape[1] < options.k:
+        raise Refusal(f"truth {path} must have {options.k} neighbours or more for the first of {len(queries)} queries; its shape is {truth.shape}")
     truth = truth[:, : options.k]
-    some = np.unique(np.linspace(0, len(queries) - 1, PROBE_QUERIES).astype(np.int64))
+    some = np.unique(np.linspace(0, len(truth) - 1, PROBE_QUERIES).astype(np.int64))
     # Rows at equal distances may stand for one another.
     if recall(truth[some], exact_neighbours(vectors, queries[some], options.k)) < 0.9:
         raise Refusal(f"truth {path} is not that of these vectors, queries and metric; give another, or remove it")
@@ -309,10 +309,14 @@ def measure(options):
 
     index.nprobe = options.nprobes
     searched = refining(index, vectors, options.refine_factor)
-    recall_at_k = recall(searched.search(queries, options.k)[1], truth)
+    recall_at_k = recall(searched.search(queries[: len(truth)], options.k)[1], truth)
     latencies_ns, seconds, cpu_seconds = timed(searched, queries, options)
     return {
-        "peer": "faiss",
+        "workload": "peer-search",
+        "read_path": "faiss",
+        # There is no file to read from once the clock starts.
+        "cache": "warm",
+        "valid": True,
         "faiss_version": faiss.__version__,
         "rows": vectors.count,
         "dims": vectors.dims,

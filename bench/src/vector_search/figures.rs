@@ -8,26 +8,33 @@ use super::queries::QuerySource;
 
 /// How it was asked and how right the answers were. A run that knows no index has none.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct SearchFigures {
+pub struct SearchFigures {
     /// Rows wanted.
-    pub(crate) k: usize,
+    pub k: usize,
     /// Partitions looked at, as asked.
-    pub(crate) nprobes: Option<usize>,
+    pub nprobes: Option<usize>,
     /// How many times `k` rows are measured exactly; `null` where none are.
-    pub(crate) refine_factor: Option<u32>,
-    pub(crate) metric: Metric,
+    pub refine_factor: Option<u32>,
+    /// The distance.
+    pub metric: Metric,
     /// Share of the true nearest `k` rows that were found, over `recall_queries` queries.
-    pub(crate) recall_at_k: Option<f64>,
-    pub(crate) recall_queries: usize,
+    pub recall_at_k: Option<f64>,
+    /// Queries that the recall is found with.
+    pub recall_queries: usize,
     /// Bytes of memory that the index takes for each of its rows.
-    pub(crate) index_bytes_per_row: Option<f64>,
-    pub(crate) index: Option<IndexInfo>,
+    pub index_bytes_per_row: Option<f64>,
+    /// The store's index; what else is searched has none that is known here.
+    pub index: Option<IndexInfo>,
     /// Where the queries come from.
-    pub(crate) query_source: QuerySource,
+    pub query_source: QuerySource,
     /// How many there are to draw from.
-    pub(crate) query_pool: usize,
-    /// The set of kernels that distances were computed with.
-    pub(crate) kernels: &'static str,
+    pub query_pool: usize,
+    /// The set of kernels that distances were computed with, where it is known.
+    pub kernels: Option<&'static str>,
+    /// Partitions of the index.
+    pub partitions: Option<usize>,
+    /// What the index was built in, where it was built by the run.
+    pub build_seconds: Option<f64>,
 }
 
 #[cfg(test)]
@@ -50,7 +57,9 @@ pub(crate) mod tests {
             index: None,
             query_source: QuerySource::SameMixture,
             query_pool: 10_000,
-            kernels: "scalar",
+            kernels: Some("scalar"),
+            partitions: Some(256),
+            build_seconds: None,
         }
     }
 

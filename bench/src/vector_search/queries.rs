@@ -34,7 +34,7 @@ const NOISE_SEED: u64 = 0x51;
 /// Where queries come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum QuerySource {
+pub enum QuerySource {
     /// The mixture that the rows come from.
     SameMixture,
     /// A file of the user's.

@@ -106,6 +106,22 @@ impl Truth {
         Ok(truth)
     }
 
+    /// Rows wanted for each query.
+    pub(crate) fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Queries whose nearest rows these are.
+    pub(crate) fn queries(&self) -> usize {
+        self.neighbours.len()
+    }
+
+    /// The nearest rows of query `number`, the nearest first, k of them if there are.
+    pub(crate) fn nearest(&self, number: usize) -> impl Iterator<Item = u64> {
+        let neighbours = self.neighbours[number].iter().take(self.k);
+        neighbours.map(|neighbour| neighbour.row)
+    }
+
     /// Share of the nearest rows of query `number` that are among the first k of `found`.
     pub(crate) fn recall(&self, number: usize, found: &[u64]) -> f64 {
         let neighbours = &self.neighbours[number];

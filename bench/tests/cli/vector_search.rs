@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ringtake_vectors::npy::read_vectors;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -95,6 +96,64 @@ fn record_has_the_keys_of_a_take_and_those_of_a_search_for_each_number_of_probes
         assert!(shares["scan"].as_f64().unwrap() > 0.0, "{shares:?}");
     }
     assert!(records[0]["recall_at_k"].as_f64() < records[1]["recall_at_k"].as_f64());
+}
+
+#[test]
+fn exported_arrays_have_the_rows_the_queries_and_the_nearest_rows_of_the_first_of_them() {
+    let place = place();
+    let exported = place.path().join("exported");
+    let output = run(&place, &["--export", exported.to_str().unwrap()]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let vectors = read_vectors(&exported.join("vectors.npy")).unwrap();
+    let queries = read_vectors(&exported.join("queries.npy")).unwrap();
+    assert_eq!(vectors.numbers.len(), ROWS as usize * DIMS);
+    assert_eq!(queries.numbers.len(), 200 * DIMS);
+    let nearest = std::fs::read(exported.join("nearest.npy")).unwrap();
+    // 16 queries, 10 rows each, behind the header.
+    let nearest = &nearest[nearest.len() - 16 * 10 * 8..];
+    let mut rows = nearest.as_chunks::<8>().0.iter();
+    for query in queries.numbers.chunks_exact(DIMS).take(16) {
+        let squared = |row: &[f32]| -> f32 {
+            let differences = row.iter().zip(query).map(|(x, y)| (x - y) * (x - y));
+            differences.sum()
+        };
+        let mut all: Vec<(f32, usize)> = vectors
+            .numbers
+            .chunks_exact(DIMS)
+            .map(squared)
+            .zip(0..)
+            .collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (_, row) in &all[..10] {
+            assert_eq!(i64::from_le_bytes(*rows.next().unwrap()), *row as i64);
+        }
+    }
+    // What is exported is asked for as if it had been made up anew.
+    let made = written(&place, &["--nprobes", "4"]);
+    let (dataset, queries) = (place.path().join("dataset"), exported.join("queries.npy"));
+    let (dataset, queries) = (dataset.to_str().unwrap(), queries.to_str().unwrap());
+    let given = [
+        "--dataset",
+        dataset,
+        "--queries",
+        queries,
+        "--nprobes",
+        "4",
+        "--json",
+        "-",
+        "--searches",
+        "24",
+        "--recall-queries",
+        "16",
+        "--k",
+        "10",
+    ];
+    let output = bench(&[&["vector-search"], &given[..]].concat());
+    assert!(output.status.success(), "{}", stderr(&output));
+    let given: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    for name in ["recall_at_k", "rows_checksum"] {
+        assert_eq!(given[name], made[name], "{name}");
+    }
 }
 
 #[test]

@@ -495,17 +495,12 @@ impl<'a> Engine<'a> {
                 break;
             }
         }
-        for _ in 0..PLANNED_IN_ROUND_MAX {
-            if self.tokens_free.is_empty() {
-                break;
-            }
-            let Some(class) = self.next_class() else {
-                break;
-            };
-            moved = true;
-            if self.plan(class) == Turn::Long {
-                break;
-            }
+        if self.next_class().is_some() {
+            let context = self.context;
+            let planned = context
+                .stages
+                .time_around(Stage::Plan, || self.plan_round());
+            moved |= planned;
         }
         // Nothing but completions and the time ends this wait, so it is for a queue that is full of
         // reads; whoever has fewer lies down and can be woken.
@@ -537,6 +532,24 @@ impl<'a> Engine<'a> {
         self.turn(wait) || moved
     }
 
+    /// Plans the reads of a round. Returns whether there was anything to plan.
+    fn plan_round(&mut self) -> bool {
+        let mut moved = false;
+        for _ in 0..PLANNED_IN_ROUND_MAX {
+            if self.tokens_free.is_empty() {
+                break;
+            }
+            let Some(class) = self.next_class() else {
+                break;
+            };
+            moved = true;
+            if self.plan(class) == Turn::Long {
+                break;
+            }
+        }
+        moved
+    }
+
     /// Waits for completions or the doorbell.
     pub(super) fn sleep(&mut self, timeout: Duration) {
         self.context.counters.sleeps.add(1);
@@ -554,7 +567,8 @@ impl<'a> Engine<'a> {
 
     fn turn(&mut self, wait: Wait) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
-        if let Err(error) = self.path.turn(wait, &mut completions) {
+        let turn = || self.path.turn(wait, &mut completions);
+        if let Err(error) = self.context.stages.time_running(Stage::Read, turn) {
             // Nothing in flight can be told finished any more; its buffers must stay. The
             // thread ends here, and every take it holds fails with `Closed`.
             tracing::error!(shard = self.context.shard.0, %error, "the read path is broken");
@@ -1286,7 +1300,9 @@ fn measure(
 #[inline]
 fn time_hits(context: &ShardContext, active: &mut Active, deliver: impl FnOnce(&mut Active)) {
     match active.part.nearest().is_some() {
-        true => context.stages.time(Stage::Refine, || deliver(active)),
+        true => context
+            .stages
+            .time_around(Stage::Refine, || deliver(active)),
         false => deliver(active),
     }
 }

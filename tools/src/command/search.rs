@@ -7,12 +7,13 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use clap::Args;
-use ringtake_runtime::{SearchError, SearchParams, Store};
+use ringtake_runtime::{RowFilter, SearchError, SearchParams, Store};
 
 use super::take::{ChecksumPolicy, open, project};
 use crate::failure::Failure;
 use crate::ingest::split_columns;
 use crate::output::Output;
+use crate::row_ids::{PastTheEnd, RowIdOrigin};
 use crate::sink::RowFormat;
 use crate::source::{self, ReadOptions};
 
@@ -47,6 +48,14 @@ pub(crate) struct Search {
     #[arg(long)]
     column: Option<String>,
 
+    /// Find none but these rows: ids as in `take --rows`, such as 0..1000 or @FILE
+    #[arg(long, value_name = "IDS", conflicts_with = "forbid")]
+    allow: Option<String>,
+
+    /// Find any but these rows
+    #[arg(long, value_name = "IDS")]
+    forbid: Option<String>,
+
     /// Columns to print beside row id and distance, such as a,b
     #[arg(long)]
     columns: Option<String>,
@@ -66,6 +75,7 @@ Examples:
   ringtake search embeddings.ringtake --row 7
   ringtake search embeddings.ringtake --query query.npy --k 100 --columns id,title
   ringtake search embeddings.ringtake --query queries.fvecs --nprobes 64 --format jsonl
+  ringtake search embeddings.ringtake --row 7 --forbid @seen.txt
 
 The index must have been built with `ringtake index`. Rows come nearest first, with the columns
 _rowid and _distance; if the file has several vectors, _query counts them from 0. Without
@@ -76,7 +86,14 @@ impl Search {
         let store = open(&self.dataset, ChecksumPolicy::Verify)?;
         let columns = self.columns.as_deref().map(split_columns);
         let projection = columns.map(|columns| project(&store, Some(&columns)));
+        let rows = |ids: &str| RowIdOrigin::parse(ids).read(store.row_count(), PastTheEnd::Refused);
+        let filter = match (&self.allow, &self.forbid) {
+            (Some(ids), _) => Some(RowFilter::allow(rows(ids)?.iter())),
+            (None, Some(ids)) => Some(RowFilter::forbid(rows(ids)?.iter())),
+            (None, None) => None,
+        };
         let params = SearchParams {
+            filter,
             column: self.column,
             k: self.k,
             nprobes: self.nprobes,

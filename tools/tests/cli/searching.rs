@@ -65,6 +65,26 @@ fn the_neighbours_of_a_row_are_found_nearest_first() {
 }
 
 #[test]
+fn rows_that_are_forbidden_or_not_allowed_are_not_found_and_others_take_their_places() {
+    let place = indexed(400, &["--partitions", "8"]);
+    place.write("seen.txt", b"99\n101\n");
+    let near = |options: &[&str]| {
+        let options = [&["--row", "100", "--k", "3"], options].concat();
+        let mut found = ids(&json(&place, &options));
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(near(&[]), [99, 100, 101]);
+    let without = near(&["--forbid", "100,98"]);
+    assert_eq!(without, [99, 101, 102]);
+    assert_eq!(near(&["--forbid", "@seen.txt"]), [98, 100, 102]);
+    assert_eq!(near(&["--allow", "0..=4"]), [2, 3, 4]);
+    assert_eq!(near(&["--allow", "20"]), [20]);
+    let past = search(&place, &["--row", "100", "--allow", "400"]);
+    past.fails(1, &["row 400 does not exist"]);
+}
+
+#[test]
 fn queries_come_from_a_file_and_are_numbered_if_they_are_several() {
     let place = indexed(400, &["--partitions", "4"]);
     let one = beside(200.25);

@@ -88,6 +88,32 @@ pub enum Error {
          give it with `--cache mixed` or `--cache warm`"
     )]
     ColdRepeats,
+    /// A peer that cannot be asked for neighbours.
+    #[error("{peer} does not search by vector; the Lance peers do")]
+    NoSearch {
+        /// The peer.
+        peer: &'static str,
+    },
+    /// A file of queries or of their nearest rows that cannot be used.
+    #[error(transparent)]
+    Arrays(#[from] ringtake_vectors::npy::Error),
+    /// Nearest rows that do not go with the queries.
+    #[error(
+        "`{path}` has the nearest {length} rows of {lists} queries, and {k} rows for at most {queries} \
+         queries are needed; write both with `bench vector-search --export DIR`"
+    )]
+    OtherNearest {
+        /// The file.
+        path: PathBuf,
+        /// Rows of each list.
+        length: usize,
+        /// Lists.
+        lists: usize,
+        /// Rows that a query asks for.
+        k: usize,
+        /// Queries there are.
+        queries: usize,
+    },
     /// Records that do not fit together.
     #[error(
         "`{path}` has the checksum {found} and another record of the same rows has {expected}: \

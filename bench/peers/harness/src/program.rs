@@ -19,8 +19,9 @@ use crate::error::{Error, Result};
 use crate::flat::RowLayout;
 use crate::keeper::{Keeper, keep};
 use crate::memory_group::MemoryGroup;
+use crate::search::{Search, SearchArgs};
 use crate::source::Source;
-use crate::table;
+use crate::{search_table, table};
 
 /// The peers of one program.
 pub trait Peers {
@@ -41,6 +42,15 @@ pub trait Peers {
     /// # Errors
     /// What the peer or the bench refuses.
     fn measure(peer: &'static str, run: &Run) -> Result<Record>;
+
+    /// Measures how a peer searches by vector.
+    ///
+    /// # Errors
+    /// What the peer or the bench refuses; a peer that knows no search.
+    fn search(peer: &'static str, search: &Search) -> Result<Record> {
+        let _ = search;
+        Err(Error::NoSearch { peer })
+    }
 }
 
 /// Takes rows by id from software beside Ringtake, and proves where they came from.
@@ -60,6 +70,9 @@ enum Command {
     /// Measure one peer
     #[command(args_override_self = true)]
     Run(Box<RunArgs>),
+    /// Measure how one peer searches by vector, and how right it is
+    #[command(args_override_self = true)]
+    Search(Box<SearchArgs>),
     /// Print the bytes of memory in which 90 of 100 accesses to the rows of a dataset hit
     Memory {
         /// The Ringtake dataset
@@ -72,6 +85,13 @@ enum Command {
     /// Print a table of the records of many runs, in the order in which they were taken
     Table {
         /// Records that `run --json` and `bench file-read --json` have written
+        #[arg(required = true)]
+        records: Vec<PathBuf>,
+    },
+    /// The same of records of searches
+    SearchTable {
+        /// Records that `search --json`, `bench vector-search --json` and
+        /// bench/peers/faiss/vector_search.py have written
         #[arg(required = true)]
         records: Vec<PathBuf>,
     },
@@ -96,10 +116,10 @@ enum Command {
 pub(crate) struct Place {
     /// The Ringtake dataset whose rows the peers are given
     #[arg(long, value_name = "DIR")]
-    dataset: PathBuf,
+    pub(crate) dataset: PathBuf,
     /// Where the peers' storages are
     #[arg(long, value_name = "DIR")]
-    storages: PathBuf,
+    pub(crate) storages: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -173,10 +193,10 @@ pub enum Chill {
 /// A run as it was asked for.
 #[derive(Debug)]
 pub struct Run {
-    peer: &'static str,
-    options: Options,
-    storages: PathBuf,
-    memory_group: Option<PathBuf>,
+    pub(crate) peer: &'static str,
+    pub(crate) options: Options,
+    pub(crate) storages: PathBuf,
+    pub(crate) memory_group: Option<PathBuf>,
 }
 
 impl Run {
@@ -308,6 +328,11 @@ fn act<P: Peers>(command: Command) -> Result<()> {
             let record = run::<P>(&args)?;
             Ok(ringtake_bench::write_json(&args.json, &record)?)
         }
+        Command::Search(args) => {
+            let peer = known::<P>(&args.peer)?;
+            let record = P::search(peer, &Search::new(peer, &args)?)?;
+            Ok(ringtake_bench::write_json(&args.json, &record)?)
+        }
         Command::Memory {
             dataset,
             distribution,
@@ -320,6 +345,10 @@ fn act<P: Peers>(command: Command) -> Result<()> {
         }
         Command::Table { records } => {
             print!("{}", table::of(&records)?);
+            Ok(())
+        }
+        Command::SearchTable { records } => {
+            print!("{}", search_table::of(&records)?);
             Ok(())
         }
         Command::KeepCold { files } => cold::keep_cold(&files),
@@ -359,15 +388,18 @@ fn remove(path: &Path) -> Result<()> {
     removed.map_err(Error::io("remove", path))
 }
 
+/// The peer of that name.
+fn known<P: Peers>(name: &str) -> Result<&'static str> {
+    let known = P::PEERS.iter().find(|peer| **peer == name);
+    known.copied().ok_or_else(|| Error::Unknown {
+        what: "peer",
+        name: name.to_owned(),
+        there_is: P::PEERS.join(", "),
+    })
+}
+
 fn run<P: Peers>(args: &RunArgs) -> Result<Record> {
-    let peer = P::PEERS
-        .iter()
-        .find(|peer| **peer == args.peer)
-        .ok_or_else(|| Error::Unknown {
-            what: "peer",
-            name: args.peer.clone(),
-            there_is: P::PEERS.join(", "),
-        })?;
+    let peer = known::<P>(&args.peer)?;
     if (args.cache == Cache::Mixed) != args.memory.is_some() {
         return Err(Error::Memory);
     }

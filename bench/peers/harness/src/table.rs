@@ -155,7 +155,7 @@ fn read(path: &Path) -> Result<Row> {
     })
 }
 
-fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
+pub(crate) fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
     let at = list.iter().position(|(known, _)| *known == key);
     let at = at.unwrap_or_else(|| {
         list.push((key, V::default()));
@@ -165,7 +165,7 @@ fn entry<K: PartialEq, V: Default>(list: &mut Vec<(K, V)>, key: K) -> &mut V {
 }
 
 /// A table with `header`.
-fn empty_table(header: impl IntoIterator<Item = String>) -> Table {
+pub(crate) fn empty_table(header: impl IntoIterator<Item = String>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(header);
@@ -228,12 +228,13 @@ fn ratios(subjects: &[(String, Rounds)], ours: &str, rounds: &[Row]) -> Table {
 
 /// The median of the ratios of the rounds, with their range if there is more than one.
 fn ratio(ours: &[Row], theirs: &[Row], value: fn(&Row) -> Option<f64>) -> String {
-    let mut ratios: Vec<f64> = ours
-        .iter()
-        .zip(theirs)
-        .filter(|(a, b)| a.valid && b.valid)
-        .filter_map(|(a, b)| Some(value(a)? / value(b)?))
-        .collect();
+    let pairs = ours.iter().zip(theirs).filter(|(a, b)| a.valid && b.valid);
+    ratio_of(pairs.filter_map(|(a, b)| Some(value(a)? / value(b)?)))
+}
+
+/// The median of `ratios`, with their range if there is more than one.
+pub(crate) fn ratio_of(ratios: impl Iterator<Item = f64>) -> String {
+    let mut ratios: Vec<f64> = ratios.collect();
     ratios.sort_by(f64::total_cmp);
     match ratios.as_slice() {
         [] => NONE.to_owned(),
@@ -245,7 +246,7 @@ fn ratio(ours: &[Row], theirs: &[Row], value: fn(&Row) -> Option<f64>) -> String
     }
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let half = values.len() / 2;
     match values.len() {
@@ -255,7 +256,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
-fn print(value: Option<f64>, digits: usize) -> String {
+pub(crate) fn print(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
 }
 

@@ -152,6 +152,103 @@ pub fn every_peer_returns_the_rows_of_ringtake(program: impl AsRef<Path>, dir: &
     }
 }
 
+/// Rows, queries and neighbours of the search.
+const SEARCHED: usize = 2_000;
+const QUERIES: usize = 8;
+const K: usize = 5;
+
+/// Numbers that look random, from 0 to 1.
+fn scattered(count: usize, seed: u64) -> Vec<f32> {
+    let mixed = (0..count as u64).map(|at| {
+        // The finaliser of splitmix64.
+        let x = (at + (seed << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (x >> 40) as f32 / (1 << 24) as f32
+    });
+    mixed.collect()
+}
+
+fn write_npy(path: &Path, descr: &str, columns: usize, bytes: &[u8]) {
+    let rows = bytes.len() / columns / if descr == "<f4" { 4 } else { 8 };
+    let mut file = Vec::new();
+    ringtake_vectors::npy::write_header(&mut file, descr, rows as u64, columns as u64).unwrap();
+    file.extend_from_slice(bytes);
+    std::fs::write(path, file).unwrap();
+}
+
+/// Searches with every peer of `program` in every partition of its index and measures every row,
+/// so that it must find the true neighbours, in `dir`.
+///
+/// # Panics
+/// A peer that fails or does not find them.
+pub fn every_peer_finds_the_nearest_rows(program: impl AsRef<Path>, dir: &str) {
+    let program = program.as_ref();
+    let dir = tempfile::tempdir_in(dir).unwrap();
+    let file = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let dims = DIMENSION as usize;
+    let rows = scattered(SEARCHED * dims, 1);
+    let item = Arc::new(Field::new("item", DataType::Float32, false));
+    let values = Arc::new(Float32Array::from(rows.clone()));
+    let vectors = FixedSizeListArray::new(item, dims as i32, values, None);
+    let batch = RecordBatch::try_from_iter([("vector", Arc::new(vectors) as ArrayRef)]).unwrap();
+    let path = dir.path().join("dataset");
+    let mut writer = Writer::create(&path, &batch.schema(), WriteOptions::default()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+
+    let queries = scattered(QUERIES * dims, 2);
+    let mut nearest = Vec::new();
+    for query in queries.chunks_exact(dims) {
+        let squared = |row: &[f32]| -> f32 {
+            let pairs = row.iter().zip(query);
+            pairs.map(|(x, y)| (x - y) * (x - y)).sum()
+        };
+        let mut all: Vec<(f32, i64)> = rows.chunks_exact(dims).map(squared).zip(0..).collect();
+        all.sort_by(|a, b| a.0.total_cmp(&b.0));
+        nearest.extend(all[..K].iter().flat_map(|(_, row)| row.to_le_bytes()));
+    }
+    let bytes: Vec<u8> = queries.iter().flat_map(|x| x.to_le_bytes()).collect();
+    write_npy(&dir.path().join("queries.npy"), "<f4", dims, &bytes);
+    write_npy(&dir.path().join("nearest.npy"), "<i8", K, &nearest);
+
+    let (dataset, storages) = (file("dataset"), file("storages"));
+    let place = ["--dataset", &dataset, "--storages", &storages];
+    call(program, &[&["prepare"], &place[..]].concat());
+    let (queries, nearest) = (file("queries.npy"), file("nearest.npy"));
+    let (k, refine) = (K.to_string(), (SEARCHED / K).to_string());
+    for peer in call(program, &["list"]).lines() {
+        for (nprobes, recall) in [("4", 1.0..=1.0), ("1", 0.05..=0.95)] {
+            let flags = [
+                "--queries",
+                &queries,
+                "--nearest",
+                &nearest,
+                "--partitions",
+                "4",
+                "--sub-vectors",
+                "8",
+                "--k",
+                &k,
+                "--nprobes",
+                nprobes,
+                "--refine-factor",
+                &refine,
+                "--seconds",
+                "0.05",
+                "--cache",
+                "warm",
+            ];
+            let search = [&["search", peer], &place[..], &flags].concat();
+            let record: serde_json::Value = serde_json::from_str(&call(program, &search)).unwrap();
+            let found = record["recall_at_k"].as_f64().unwrap();
+            assert!(recall.contains(&found), "{peer} {nprobes}: {found}");
+            assert_eq!(record["read_path"], peer);
+            assert!(record["queries"].as_u64().unwrap() > 0, "{peer}");
+        }
+    }
+}
+
 /// A mixed run as it needs no group; 1 MiB and the 4,096 bytes of `memory.current` are 1052672.
 const MIXED: [&str; 6] = [
     "--cache",

@@ -8,6 +8,7 @@
 
 mod answer;
 mod convert;
+mod search;
 
 use std::future::Future;
 use std::os::unix::process::CommandExt as _;
@@ -19,7 +20,7 @@ use arrow_array::RecordBatchIterator;
 use lance::Dataset;
 use lance::dataset::ProjectionRequest;
 use ringtake_bench::{Alarm, Record, Subject};
-use ringtake_peers_harness::{Calls, Chill, Error, Peers, Result, Run, Source};
+use ringtake_peers_harness::{Calls, Chill, Error, Peers, Result, Run, Search, Source};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::answer::LanceRows;
@@ -54,26 +55,19 @@ impl Peers for Lance {
     fn measure(peer: &'static str, run: &Run) -> Result<Record> {
         let path = absolute(&run.storage(STORAGE)?)?;
         let files = data_files(&path.join("data"))?;
-        let scheme = if peer == FILE { "file" } else { "file+uring" };
-        let uri = format!("{scheme}://{}", path.display());
         run.measure(Calls::Futures, Chill::Emptied, &files, || {
-            let runtime = match peer {
-                URING_CURRENT_THREAD => None,
-                _ => Some(multi_thread(run.threads().get())?),
-            };
-            let open = Dataset::open(&uri);
-            let dataset = match &runtime {
-                Some(runtime) => runtime.block_on(open),
-                None => current_thread()?.block_on(open),
-            }
-            .map_err(Error::peer(STORAGE))?;
-            Ok(LanceDataset {
-                peer,
-                projection: ProjectionRequest::Schema(Arc::new(dataset.schema().clone())),
-                dataset: Arc::new(dataset),
-                files: files.clone(),
-                runtime,
-            })
+            LanceDataset::open(peer, run.threads().get(), &path, &files)
+        })
+    }
+
+    fn search(peer: &'static str, search: &Search) -> Result<Record> {
+        let path = absolute(&search.storage(STORAGE)?)?;
+        let files = data_files(&path.join("data"))?;
+        let build_seconds = search::build_index(&path, search)?;
+        search.measure(&files, build_seconds, || {
+            let threads = search.threads().get();
+            let rows = LanceDataset::open(peer, threads, &path, &files)?;
+            search::Searched::new(rows, search)
         })
     }
 }
@@ -113,21 +107,62 @@ struct LanceDataset {
     runtime: Option<Runtime>,
 }
 
-impl Subject for LanceDataset {
-    type Answer = LanceRows;
+impl LanceDataset {
+    /// The dataset at `path`, whose rows are in `files`, as `peer` reads it.
+    fn open(
+        peer: &'static str,
+        threads: usize,
+        path: &Path,
+        files: &[PathBuf],
+    ) -> Result<LanceDataset> {
+        let scheme = if peer == FILE { "file" } else { "file+uring" };
+        let uri = format!("{scheme}://{}", path.display());
+        let runtime = match peer {
+            URING_CURRENT_THREAD => None,
+            _ => Some(multi_thread(threads)?),
+        };
+        let open = Dataset::open(&uri);
+        let dataset = match &runtime {
+            Some(runtime) => runtime.block_on(open),
+            None => current_thread()?.block_on(open),
+        }
+        .map_err(Error::peer(STORAGE))?;
+        Ok(LanceDataset {
+            peer,
+            projection: ProjectionRequest::Schema(Arc::new(dataset.schema().clone())),
+            dataset: Arc::new(dataset),
+            files: files.to_vec(),
+            runtime,
+        })
+    }
 
-    async fn take(&self, row_ids: &[u64]) -> std::result::Result<LanceRows, ringtake_bench::Error> {
+    /// Runs a query where queries run: on the thread that asks, or on one of the runtime's.
+    async fn query<F>(
+        &self,
+        query: F,
+    ) -> std::result::Result<arrow_array::RecordBatch, ringtake_bench::Error>
+    where
+        F: Future<Output = lance::Result<arrow_array::RecordBatch>> + Send + 'static,
+    {
         let rows = match &self.runtime {
-            None => self.dataset.take(row_ids, self.projection.clone()).await,
+            None => query.await,
             Some(runtime) => {
-                let (dataset, projection) = (Arc::clone(&self.dataset), self.projection.clone());
-                let row_ids = row_ids.to_vec();
-                let query = async move { dataset.take(&row_ids, projection).await };
                 let joined = runtime.spawn(query).await;
                 joined.map_err(ringtake_bench::Error::subject)?
             }
         };
-        Ok(LanceRows(rows.map_err(ringtake_bench::Error::subject)?))
+        rows.map_err(ringtake_bench::Error::subject)
+    }
+}
+
+impl Subject for LanceDataset {
+    type Answer = LanceRows;
+
+    async fn take(&self, row_ids: &[u64]) -> std::result::Result<LanceRows, ringtake_bench::Error> {
+        let (dataset, projection) = (Arc::clone(&self.dataset), self.projection.clone());
+        let row_ids = row_ids.to_vec();
+        let query = async move { dataset.take(&row_ids, projection).await };
+        Ok(LanceRows(self.query(query).await?))
     }
 
     fn read_path(&self) -> String {

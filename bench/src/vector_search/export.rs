@@ -1,0 +1,120 @@
+//! Vectors, queries and true nearest rows as `.npy` files, to measure other software on the same.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use ringtake_runtime::{Config, Store};
+use ringtake_storage::vector::Element;
+use ringtake_vectors::npy;
+
+use super::Prepared;
+use super::stored::Stored;
+use crate::error::Error;
+use crate::measure::{progress_bar, stop_if};
+
+/// Rows written at a time.
+const CHUNK_ROWS: u64 = 4096;
+
+/// Rows to search in, in the order of their ids.
+const VECTORS: &str = "vectors.npy";
+/// All queries; those that the recall is found with come first.
+const QUERIES: &str = "queries.npy";
+/// For each of these, the ids of the nearest rows, the nearest first; -1 where there are no more.
+const NEAREST: &str = "nearest.npy";
+
+/// Writes the files into `dir`.
+pub(super) fn export(
+    prepared: &Prepared,
+    dataset: &Path,
+    config: Config,
+    dir: &Path,
+    interrupted: &AtomicBool,
+) -> Result<(), Error> {
+    fs::create_dir_all(dir).map_err(Error::io("make", dir))?;
+    let store = Store::open(dataset, config)?;
+    let stored = Stored::of(&store, &prepared.name)?;
+    write_vectors(&stored, &prepared.name, &dir.join(VECTORS), interrupted)?;
+
+    let queries = &prepared.queries;
+    let axes = [queries.count() as u64, prepared.column.dims as u64];
+    write_array(&dir.join(QUERIES), "<f4", axes, |out| {
+        let numbers = (0..queries.count()).flat_map(|number| queries.get(number));
+        for number in numbers {
+            out.write_all(&number.to_le_bytes())
+                .map_err(|error| Error::io("write", dir.join(QUERIES))(error))?;
+        }
+        Ok(())
+    })?;
+
+    let Some(truth) = &prepared.truth else {
+        return Ok(());
+    };
+    let axes = [truth.queries() as u64, truth.k() as u64];
+    write_array(&dir.join(NEAREST), "<i8", axes, |out| {
+        for number in 0..truth.queries() {
+            let none = std::iter::repeat(-1);
+            let rows = truth.nearest(number).map(|row| row as i64).chain(none);
+            for row in rows.take(truth.k()) {
+                out.write_all(&row.to_le_bytes())
+                    .map_err(|error| Error::io("write", dir.join(NEAREST))(error))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn write_vectors(
+    stored: &Stored<'_>,
+    name: &str,
+    path: &Path,
+    interrupted: &AtomicBool,
+) -> Result<(), Error> {
+    let column = stored.column();
+    let descr = match column.element {
+        Element::F32 => "<f4",
+        Element::F16 => "<f2",
+        Element::I8 => "|i1",
+        Element::U8 => "|u1",
+    };
+    let bar = progress_bar(stored.rows(), "writing");
+    let axes = [stored.rows(), column.dims as u64];
+    write_array(path, descr, axes, |out| {
+        for first in (0..stored.rows()).step_by(CHUNK_ROWS as usize) {
+            stop_if(interrupted)?;
+            let last = stored.rows().min(first + CHUNK_ROWS);
+            let piece = stored.range(first..last)?;
+            for (row, vector) in (0..piece.len()).map(|position| piece.get(position)) {
+                let vector = vector.ok_or_else(|| Error::NoVector {
+                    column: name.to_owned(),
+                    row,
+                })?;
+                out.write_all(vector).map_err(Error::io("write", path))?;
+            }
+            bar.inc(last - first);
+        }
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    Ok(())
+}
+
+/// Writes an array of two axes, whole or not at all.
+fn write_array(
+    path: &Path,
+    descr: &str,
+    [rows, columns]: [u64; 2],
+    content: impl FnOnce(&mut BufWriter<&File>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let failed = |error| Error::io("write", path)(error);
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    let mut out = BufWriter::new(file.as_file());
+    npy::write_header(&mut out, descr, rows, columns).map_err(failed)?;
+    content(&mut out)?;
+    out.flush().map_err(failed)?;
+    drop(out);
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}
