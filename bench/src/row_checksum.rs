@@ -56,6 +56,17 @@ impl RowsChecksum {
         self.rows += 1;
     }
 
+    /// Adds which rows were found for the query of that number, in their order.
+    pub fn add_found(&mut self, query: u64, found: &[u64]) {
+        let mut bytes = RowBytes::default();
+        for (place, row) in found.iter().enumerate() {
+            bytes.begin(query);
+            bytes.fixed(&(place as u64).to_le_bytes());
+            bytes.fixed(&row.to_le_bytes());
+            self.add_row(&bytes);
+        }
+    }
+
     /// Rows that went in.
     pub(crate) fn rows(&self) -> u64 {
         self.rows

@@ -13,7 +13,6 @@ use ringtake_storage::vector::kernels::Kernels;
 
 use super::exact::{Distance, Nearest};
 use super::queries::Queries;
-use super::subject::add_found;
 use crate::error::Error;
 use crate::places::{Cut, Places, Plan};
 use crate::row_checksum::RowsChecksum;
@@ -109,7 +108,7 @@ impl Answer for NearestRows {
     }
 
     fn add_to(&self, checksum: &mut RowsChecksum, ids: &[u64]) -> Result<(), Error> {
-        add_found(checksum, ids, &self.0);
+        checksum.add_found(ids.first().copied().unwrap_or(0), &self.0);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use ringtake_runtime::{Projection, SearchParams, ShardStats, Store, TakeOptions,
 use super::queries::Queries;
 use crate::error::Error;
 use crate::file_read::read_path_name;
-use crate::row_checksum::{RowBytes, RowsChecksum, touch};
+use crate::row_checksum::{RowsChecksum, touch};
 use crate::subject::{Answer, Facts, Subject};
 
 /// See the module.
@@ -64,19 +64,8 @@ impl Answer for Found {
     /// Which rows were found for which query, in which order. Not their distances, whose last
     /// bits depend on the instructions that the machine has.
     fn add_to(&self, checksum: &mut RowsChecksum, ids: &[u64]) -> Result<(), Error> {
-        add_found(checksum, ids, &self.row_ids());
+        checksum.add_found(ids.first().copied().unwrap_or(0), &self.row_ids());
         Ok(())
-    }
-}
-
-/// Adds the rows found for the query `ids` name.
-pub(super) fn add_found(checksum: &mut RowsChecksum, ids: &[u64], found: &[u64]) {
-    let mut bytes = RowBytes::default();
-    for (place, row) in found.iter().enumerate() {
-        bytes.begin(ids.first().copied().unwrap_or(0));
-        bytes.fixed(&(place as u64).to_le_bytes());
-        bytes.fixed(&row.to_le_bytes());
-        checksum.add_row(&bytes);
     }
 }
 

@@ -109,14 +109,8 @@ impl Answer for Found {
 
     /// Not the distances, whose last bits depend on the instructions used.
     fn add_to(&self, checksum: &mut RowsChecksum, ids: &[u64]) -> BenchResult<()> {
-        let found = arrow::array::UInt64Array::from(self.ids.clone());
-        let found = arrow::array::RecordBatch::try_from_iter([(
-            ROW_ID,
-            Arc::new(found) as arrow::array::ArrayRef,
-        )])
-        .map_err(ringtake_bench::Error::subject)?;
-        let query = ids.first().copied().unwrap_or(0);
-        checksum.add(&vec![query; self.ids.len()], &found)
+        checksum.add_found(ids.first().copied().unwrap_or(0), &self.ids);
+        Ok(())
     }
 }
 
