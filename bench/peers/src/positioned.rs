@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ringtake_bench::{Record, Subject};
-use ringtake_peers_harness::{Calls, Chill, Error, FlatRows, Result, RowLayout, Run};
+use ringtake_peers_harness::{
+    Calls, Chill, EMPTIED_EVERY, Error, FlatRows, Result, RowLayout, Run,
+};
 use rustix::fs::{Advice, fadvise};
 
 use crate::flat_file;
@@ -18,7 +20,7 @@ pub(crate) fn measure(run: &Run) -> Result<Record> {
     let path = dir.join(flat_file::ROWS);
     run.measure(
         Calls::Blocking,
-        Chill::Emptied,
+        Chill::Emptied(EMPTIED_EVERY),
         std::slice::from_ref(&path),
         || {
             let layout = flat_file::layout(&dir)?;

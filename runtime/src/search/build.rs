@@ -50,7 +50,9 @@ pub struct IndexOptions {
     pub code_bytes: Option<u32>,
     /// The axes along which vectors are coded.
     pub axes: Axes,
-    /// Rounds of k-means.
+    /// Rounds of k-means. Partitions go on getting better for many: a million vectors of a mixture,
+    /// 256 partitions of which 20 were searched, gave a recall of 0.940 after 16 rounds over 256
+    /// samples a partition, 0.953 after 50, and 0.960 after 50 over 512.
     pub iterations: u32,
     /// Vectors sampled for each partition.
     pub sample_rows_per_partition: u32,
@@ -74,8 +76,8 @@ impl Default for IndexOptions {
             partitions: None,
             code_bytes: None,
             axes: Axes::default(),
-            iterations: 16,
-            sample_rows_per_partition: 256,
+            iterations: 50,
+            sample_rows_per_partition: 512,
             sample_bytes_max: 1 << 30,
             gather_bytes_max: 1 << 30,
             threads: None,

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::fs::{Advice, fadvise};
 
@@ -32,13 +33,13 @@ fn drop_pages(file: &File, path: &PathBuf) -> Result<()> {
         .map_err(|error| Error::io("drop from the page cache", path)(error.into()))
 }
 
-/// Drops `files` from the page cache until standard input ends.
-pub(crate) fn keep_cold(files: &[PathBuf]) -> Result<()> {
+/// Drops `files` from the page cache, at times as far apart as `every`, until standard input ends.
+pub(crate) fn keep_cold(every: Duration, files: &[PathBuf]) -> Result<()> {
     let files = files
         .iter()
         .map(|path| Ok((File::open(path).map_err(Error::io("open", path))?, path)))
         .collect::<Result<Vec<_>>>()?;
-    keep(|| {
+    keep(every, || {
         files
             .iter()
             .try_for_each(|(file, path)| drop_pages(file, path))

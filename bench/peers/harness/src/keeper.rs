@@ -8,9 +8,6 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// How long one rests in between.
-const EVERY: Duration = Duration::from_millis(20);
-
 /// The process; it ends with this value.
 #[derive(Debug)]
 pub(crate) struct Keeper(Child);
@@ -36,14 +33,14 @@ impl Drop for Keeper {
     }
 }
 
-/// Does `once` until standard input ends.
-pub(crate) fn keep(mut once: impl FnMut() -> Result<()>) -> Result<()> {
+/// Does `once`, rests for `rest`, and so on until standard input ends.
+pub(crate) fn keep(rest: Duration, mut once: impl FnMut() -> Result<()>) -> Result<()> {
     let parent = std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]);
     });
     while !parent.is_finished() {
         once()?;
-        std::thread::sleep(EVERY);
+        std::thread::sleep(rest);
     }
     Ok(())
 }

@@ -22,6 +22,6 @@ pub mod testing;
 pub use crate::cold::evict;
 pub use crate::error::{Error, Result};
 pub use crate::flat::{FlatRows, RowLayout};
-pub use crate::program::{Calls, Chill, Peers, Run, main};
+pub use crate::program::{Calls, Chill, EMPTIED_EVERY, Peers, Run, main};
 pub use crate::search::{FoundRows, Search};
 pub use crate::source::Source;

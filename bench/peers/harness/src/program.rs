@@ -98,6 +98,8 @@ enum Command {
     /// Drop files from the page cache until standard input ends
     #[command(hide = true)]
     KeepCold {
+        /// How often, in milliseconds
+        every_ms: u64,
         /// The files
         files: Vec<PathBuf>,
     },
@@ -169,6 +171,13 @@ fn parse_size(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
+/// How often the page cache is emptied beside takes, none of which asks for a row again: rows that
+/// share a page are then read apart.
+pub const EMPTIED_EVERY: Duration = Duration::from_millis(20);
+
+/// How often the page cache of a mixed run is held to its size.
+const HOLD_EVERY: Duration = Duration::from_millis(20);
+
 /// How a peer is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Calls {
@@ -184,8 +193,8 @@ pub enum Calls {
 pub enum Chill {
     /// It reads past the page cache.
     Direct,
-    /// It reads through the page cache, which is emptied all the time.
-    Emptied,
+    /// It reads through the page cache, which is emptied all the time: so often.
+    Emptied(Duration),
     /// It maps its files, which were emptied before; no row is asked for twice.
     Once,
 }
@@ -257,9 +266,10 @@ impl Run {
         match (options.cache, chill) {
             (Cache::Warm, _) | (_, Chill::Direct) => {}
             (Cache::Mixed, _) => keeper = Some(self.limit_page_cache()?),
-            (Cache::Cold, Chill::Emptied) => {
+            (Cache::Cold, Chill::Emptied(every)) => {
                 let files = files.iter().map(|path| path.clone().into_os_string());
-                let arguments = std::iter::once("keep-cold".into()).chain(files);
+                let every = every.as_millis().to_string();
+                let arguments = ["keep-cold".into(), every.into()].into_iter().chain(files);
                 keeper = Some(Keeper::start(arguments)?);
             }
             (Cache::Cold, Chill::Once) => {
@@ -351,10 +361,12 @@ fn act<P: Peers>(command: Command) -> Result<()> {
             print!("{}", search_table::of(&records)?);
             Ok(())
         }
-        Command::KeepCold { files } => cold::keep_cold(&files),
+        Command::KeepCold { every_ms, files } => {
+            cold::keep_cold(Duration::from_millis(every_ms), &files)
+        }
         Command::KeepHeld { group, cache_bytes } => {
             let group = MemoryGroup::at(&group)?;
-            keep(|| group.hold(cache_bytes))
+            keep(HOLD_EVERY, || group.hold(cache_bytes))
         }
     }
 }

@@ -66,6 +66,13 @@ pub(crate) struct SearchArgs {
     pub(crate) json: PathBuf,
 }
 
+/// How often to measure at most while others read the drive: it is still only in moments.
+const ATTEMPTS: u32 = 10;
+
+/// How often the page cache is emptied beside searches. All reads of the queries in flight must
+/// have time to be answered in between: what is dropped before it was copied is read again.
+const EMPTIED_EVERY: Duration = Duration::from_millis(500);
+
 /// An answer whose rows are known by their ids.
 pub trait FoundRows: ringtake_bench::Answer {
     /// The rows found, the nearest first.
@@ -134,6 +141,7 @@ impl Search {
             rows_per_query: candidates.min(rows).max(1),
             query_pool: Some(count as u64),
             seed: args.seed,
+            attempts: ATTEMPTS,
             dataset: args.place.dataset.clone(),
             columns: vec![args.column.clone()],
             row_bytes: Some((column.dims * column.element.bytes()) as u64),
@@ -225,9 +233,9 @@ impl Search {
     where
         S: Subject<Answer: FoundRows>,
     {
-        let record = self
-            .run
-            .measure(Calls::Futures, Chill::Emptied, files, &open)?;
+        let record =
+            self.run
+                .measure(Calls::Futures, Chill::Emptied(EMPTIED_EVERY), files, &open)?;
         Ok(record.with_search(SearchFigures {
             k: self.k,
             nprobes: Some(self.nprobes),

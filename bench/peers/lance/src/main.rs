@@ -20,7 +20,9 @@ use arrow_array::RecordBatchIterator;
 use lance::Dataset;
 use lance::dataset::ProjectionRequest;
 use ringtake_bench::{Alarm, Record, Subject};
-use ringtake_peers_harness::{Calls, Chill, Error, Peers, Result, Run, Search, Source};
+use ringtake_peers_harness::{
+    Calls, Chill, EMPTIED_EVERY, Error, Peers, Result, Run, Search, Source,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::answer::LanceRows;
@@ -55,9 +57,12 @@ impl Peers for Lance {
     fn measure(peer: &'static str, run: &Run) -> Result<Record> {
         let path = absolute(&run.storage(STORAGE)?)?;
         let files = data_files(&path.join("data"))?;
-        run.measure(Calls::Futures, Chill::Emptied, &files, || {
-            LanceDataset::open(peer, run.threads().get(), &path, &files)
-        })
+        run.measure(
+            Calls::Futures,
+            Chill::Emptied(EMPTIED_EVERY),
+            &files,
+            || LanceDataset::open(peer, run.threads().get(), &path, &files),
+        )
     }
 
     fn search(peer: &'static str, search: &Search) -> Result<Record> {
@@ -67,7 +72,7 @@ impl Peers for Lance {
         search.measure(&files, build_seconds, || {
             let threads = search.threads().get();
             let rows = LanceDataset::open(peer, threads, &path, &files)?;
-            search::Searched::new(rows, search)
+            search::Searched::open(rows, search)
         })
     }
 }

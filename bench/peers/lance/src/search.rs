@@ -30,10 +30,15 @@ const ROW_BITS: u32 = 32;
 
 type BenchResult<T> = std::result::Result<T, ringtake_bench::Error>;
 
+/// What the index that `search` asks for is called.
+fn index_name(search: &Search) -> String {
+    format!("ivf{}-pq{}", search.partitions(), search.sub_vectors())
+}
+
 /// Builds the index that `search` asks for, unless it is there, and tells the seconds it took.
 pub(crate) fn build_index(path: &Path, search: &Search) -> Result<Option<f64>> {
     let (partitions, pieces) = (search.partitions(), search.sub_vectors());
-    let name = format!("ivf{partitions}-pq{pieces}");
+    let name = index_name(search);
     multi_thread(std::thread::available_parallelism().map_or(1, usize::from))?
         .block_on(async {
             let mut dataset = Dataset::open(&format!("file://{}", path.display())).await?;
@@ -77,7 +82,13 @@ pub(crate) struct Searched<'a> {
 }
 
 impl<'a> Searched<'a> {
-    pub(crate) fn new(rows: LanceDataset, search: &'a Search) -> Result<Searched<'a>> {
+    /// Brings the whole index into memory first.
+    pub(crate) fn open(rows: LanceDataset, search: &'a Search) -> Result<Searched<'a>> {
+        let name = index_name(search);
+        let warmed = async { rows.dataset.prewarm_index(&name).await };
+        multi_thread(1)?
+            .block_on(warmed)
+            .map_err(Error::peer(STORAGE))?;
         let mut next_row = 0;
         let first_rows = rows.dataset.manifest().fragments.iter().map(|fragment| {
             let first_row = next_row;
