@@ -73,7 +73,10 @@ struct Core {
     indexes: Indexes,
     index_info: Vec<IndexInfo>,
     doorbells: Arc<[Arc<Doorbell>]>,
-    stages: Arc<StageTimes>,
+    /// Of the callers.
+    stages: StageTimes,
+    /// Of each shard.
+    shard_stages: Vec<Arc<StageTimes>>,
 }
 
 /// What an open store is and runs on.
@@ -158,7 +161,6 @@ impl Store {
             files: Arc::new(files),
             results: result_memory(config.result_memory_bytes, &mut warnings),
             indexes,
-            stages: Arc::new(StageTimes::new(config.stage_times)),
         };
         let started = match plan.start() {
             Err(error) if config.read_path == ReadPathChoice::Auto && plan.under_glommio => {
@@ -444,7 +446,10 @@ impl Store {
 
     /// CPU time of searches by stage, if [`Config::stage_times`] is set.
     pub fn search_stages(&self) -> SearchStages {
-        self.core.stages.snapshot()
+        let shards = self.core.shard_stages.iter();
+        shards.fold(self.core.stages.snapshot(), |sum, shard| {
+            sum + shard.snapshot()
+        })
     }
 
     /// Builds the index of the vectors in `column` and puts it beside the dataset, instead of an
@@ -641,7 +646,6 @@ struct Plan {
     files: Arc<Files>,
     results: Option<Arc<ResultMemory>>,
     indexes: Indexes,
-    stages: Arc<StageTimes>,
 }
 
 struct Started {
@@ -649,6 +653,7 @@ struct Started {
     doorbells: Vec<Arc<Doorbell>>,
     counters: Vec<Arc<ShardCounters>>,
     pinned: Vec<Arc<OnceLock<PinnedPages>>>,
+    stages: Vec<Arc<StageTimes>>,
     local_admissions: Vec<Arc<Admission>>,
     threads: Vec<JoinHandle<()>>,
     shards: Vec<ShardInfo>,
@@ -682,6 +687,7 @@ impl Plan {
             doorbells: Vec::new(),
             counters: Vec::new(),
             pinned: Vec::new(),
+            stages: Vec::new(),
             local_admissions: Vec::new(),
             threads: Vec::new(),
             shards: Vec::new(),
@@ -721,6 +727,7 @@ impl Plan {
         let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
         let pinned = Arc::new(OnceLock::new());
+        let stages = Arc::new(StageTimes::new(config.stage_times));
         let local_limits = config.in_flight_max().share_of(config.shards as u64);
         let local_admission = Arc::new(Admission::new(local_limits));
         let context = ShardContext {
@@ -744,7 +751,7 @@ impl Plan {
             spin_before_park: config.spin_before_park,
             results: self.results.clone(),
             indexes: self.indexes.usable.clone(),
-            stages: self.stages.clone(),
+            stages: stages.clone(),
             local_admission: local_admission.clone(),
         };
         let (report, reported) = bounded(1);
@@ -754,6 +761,7 @@ impl Plan {
         started.doorbells.push(doorbell);
         started.counters.push(counters);
         started.pinned.push(pinned);
+        started.stages.push(stages);
         started.local_admissions.push(local_admission);
         Ok(reported)
     }
@@ -782,7 +790,8 @@ impl Plan {
             index_info: index_info.collect(),
             indexes: std::mem::take(&mut self.indexes),
             doorbells: started.doorbells.into(),
-            stages: self.stages.clone(),
+            stages: StageTimes::new(self.config.stage_times),
+            shard_stages: started.stages,
             ownership: self.ownership(),
             dataset: self.dataset,
             inboxes: started.inboxes,
