@@ -57,6 +57,10 @@ pub struct Config {
     /// [`Store::search_stages`](crate::Store::search_stages). Four looks at the clock for each row
     /// that is read, and two for each turn of the ring.
     pub stage_times: bool,
+    /// Whether shards write down their time and the waits of messages and reads, for
+    /// [`Store::metrics`](crate::Store::metrics). A few looks at the clock for each round of a
+    /// shard's loop, none for a row.
+    pub metrics: bool,
 }
 
 impl Default for Config {
@@ -79,6 +83,7 @@ impl Default for Config {
             bytes_in_flight_max: 4 << 30,
             spin_before_park: Duration::ZERO,
             stage_times: false,
+            metrics: true,
         }
     }
 }
@@ -462,6 +467,8 @@ pub struct ResolvedConfig {
     pub spin_before_park: Duration,
     /// Whether the time of each stage of a search is counted.
     pub stage_times: bool,
+    /// Whether shards write down their time.
+    pub metrics: bool,
 }
 
 impl fmt::Display for ResolvedConfig {
@@ -482,7 +489,8 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "reads_in_flight_max = {}", self.reads_in_flight_max)?;
         writeln!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)?;
         writeln!(f, "spin_before_park = {:?}", self.spin_before_park)?;
-        write!(f, "stage_times = {}", self.stage_times)
+        writeln!(f, "stage_times = {}", self.stage_times)?;
+        write!(f, "metrics = {}", self.metrics)
     }
 }
 

@@ -40,6 +40,8 @@ pub(crate) struct Inbox {
     /// Written by the shard, once.
     ended: Arc<AtomicBool>,
     doorbell: Arc<Doorbell>,
+    /// Whether parts carry the time at which they were sent.
+    stamps: bool,
 }
 
 /// The shard's side. Dropped when the shard ends, however it does.
@@ -49,7 +51,10 @@ pub(crate) struct Messages {
 }
 
 /// Both sides of the inbox of one shard. One message more than `permits` fits: the last one.
-pub(crate) fn inbox(permits: usize) -> std::io::Result<(Inbox, Messages, Arc<Doorbell>)> {
+pub(crate) fn inbox(
+    permits: usize,
+    stamps: bool,
+) -> std::io::Result<(Inbox, Messages, Arc<Doorbell>)> {
     let (messages, received) = bounded(permits + 1);
     let doorbell = Arc::new(Doorbell::new()?);
     let ended = Arc::new(AtomicBool::new(false));
@@ -58,6 +63,7 @@ pub(crate) fn inbox(permits: usize) -> std::io::Result<(Inbox, Messages, Arc<Doo
         left: received.clone(),
         ended: ended.clone(),
         doorbell: doorbell.clone(),
+        stamps,
     };
     Ok((inbox, Messages { received, ended }, doorbell))
 }
@@ -70,6 +76,11 @@ impl Messages {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.received.is_empty()
+    }
+
+    /// How many have come.
+    pub(crate) fn len(&self) -> usize {
+        self.received.len()
     }
 }
 
@@ -88,7 +99,12 @@ impl Inbox {
     ///
     /// # Errors
     /// The shard's thread has ended.
-    pub(crate) fn send(&self, message: Message) -> Result<(), Error> {
+    pub(crate) fn send(&self, mut message: Message) -> Result<(), Error> {
+        if let Message::Take(part) = &mut message
+            && self.stamps
+        {
+            part.stamp();
+        }
         match self.messages.try_send(message) {
             Ok(()) => {}
             Err(TrySendError::Disconnected(_)) => return Err(Error::Closed),
@@ -124,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_ends_drops_what_has_come() {
-        let (inbox, messages, _) = inbox(2).unwrap();
+        let (inbox, messages, _) = inbox(2, false).unwrap();
         let (first, first_witness) = message();
         let (second, second_witness) = message();
         inbox.send(first).unwrap();
@@ -136,7 +152,7 @@ mod tests {
 
     #[test]
     fn what_comes_after_the_shard_has_ended_is_dropped_and_refused() {
-        let (inbox, messages, _) = inbox(2).unwrap();
+        let (inbox, messages, _) = inbox(2, false).unwrap();
         drop(messages);
         let (late, witness) = message();
         assert!(matches!(inbox.send(late), Err(Error::Closed)));

@@ -21,6 +21,7 @@ mod inbox;
 mod local;
 mod lock;
 mod memory;
+mod metrics;
 mod outputs;
 mod part;
 mod prefetch;
@@ -46,6 +47,7 @@ pub use local::LocalShard;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use lock::locks_taken;
+pub use metrics::{Latencies, QueueSample, ShardMetrics, ShardTime, Stall, StoreMetrics};
 pub use outputs::ColumnBuffer;
 pub use ringtake_storage::projection::{Missing, Projection};
 pub use route::ShardId;

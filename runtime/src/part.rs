@@ -167,6 +167,8 @@ pub(crate) struct Part {
     /// There until the part is finished.
     sink: Option<Sink>,
     window: Option<Arc<Window>>,
+    /// When it was sent, where somebody wants to know how long it waits.
+    sent_at: Option<Instant>,
 }
 
 impl Part {
@@ -183,7 +185,18 @@ impl Part {
             projection,
             sink: Some(sink),
             window: Some(window),
+            sent_at: None,
         }
+    }
+
+    /// Notes that it is sent now.
+    pub(crate) fn stamp(&mut self) {
+        self.sent_at = Some(Instant::now());
+    }
+
+    /// When it was sent, if that was noted.
+    pub(crate) fn sent_at(&self) -> Option<Instant> {
+        self.sent_at
     }
 
     /// Where the rows of a take go.

@@ -28,6 +28,7 @@ use crate::doorbell::Doorbell;
 use crate::files::Files;
 use crate::inbox::{LocalFuture, Message, Messages};
 use crate::local::{LocalQueue, LocalShard};
+use crate::metrics::{Activity, ShardMeter};
 use crate::probe::RingFeatures;
 use crate::read_path::ReadPath;
 use crate::read_path::dma_file::Reads;
@@ -69,6 +70,7 @@ pub(crate) struct ShardContext {
     pub(crate) results: Option<Arc<ResultMemory>>,
     pub(crate) indexes: Arc<[Arc<OpenIndex>]>,
     pub(crate) stages: Arc<StageTimes>,
+    pub(crate) meter: Arc<ShardMeter>,
     /// What code on this shard may have at work: limits of its own, so that no other shard is
     /// waited for.
     pub(crate) local_admission: Arc<Admission>,
@@ -335,6 +337,9 @@ async fn run(
             worked = true;
             engine.accept(part);
         }
+        if worked {
+            engine.meter().mark(Activity::Accept);
+        }
         if stopping && engine.is_idle() && local.tasks() == 0 {
             return;
         }
@@ -343,11 +348,16 @@ async fn run(
             _ => SLEEP_WITH_TASKS,
         };
         worked |= engine.round(patience);
+        engine.sample(|| messages.len());
         if local.tasks() > 0 {
+            engine.meter().end();
             // Code of callers runs now; rows it has just got may make it ask for more.
             futures_lite::future::yield_now().await;
+            engine.meter().mark(Activity::Callers);
         } else if shares_executor {
+            engine.meter().end();
             host.yield_if_needed().await;
+            engine.meter().mark(Activity::Callers);
         }
         if worked || engine.can_go_on() || !local.is_empty() {
             idle_since = None;
@@ -372,7 +382,13 @@ async fn run(
                 // rows that such code asks for needs a look from time to time.
                 Host::Glommio(reads) if parts.read_path == ReadPathChoice::Glommio => {
                     context.counters.sleeps.add(1);
+                    engine.meter().end();
                     reads.rest(with_tasks.then_some(SLEEP_WITH_TASKS)).await;
+                    engine.meter().mark(match engine.is_idle() {
+                        true => Activity::Idle,
+                        false => Activity::Wait,
+                    });
+                    engine.meter().looked();
                 }
                 _ if with_tasks => engine.sleep(SLEEP_WITH_TASKS),
                 _ => engine.sleep(SLEEP_IDLE),

@@ -96,6 +96,12 @@ impl Counter {
         );
     }
 
+    /// Replaces it; only the owning shard may call it.
+    #[inline]
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

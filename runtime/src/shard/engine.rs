@@ -27,6 +27,7 @@ use crate::cache::{CacheError, PageCache, Use};
 use crate::config::Checksums;
 use crate::decode::{Checked, Decoder};
 use crate::error::{FaultKind, RowFault};
+use crate::metrics::{Activity, Meter, QueueSample};
 use crate::outputs::Outputs;
 use crate::part::{Part, Progress};
 use crate::prefetch;
@@ -220,6 +221,8 @@ struct Flight {
     dir: u32,
     offset: u64,
     bytes: u32,
+    /// When it was planned, as the meter counts.
+    planned_at: u64,
     /// Bytes that came with completions before; a short read is continued.
     got: u32,
     target: Target,
@@ -287,6 +290,9 @@ pub(super) struct Engine<'a> {
     completions: Vec<Completion>,
     /// Reads whose memory the path holds: queued, and not come back from a turn.
     lent: u32,
+    meter: Meter<'a>,
+    /// Reads that came with the last look at the ring.
+    came: u32,
     /// The thread of the shard.
     #[cfg(debug_assertions)]
     thread: std::thread::ThreadId,
@@ -342,6 +348,8 @@ impl<'a> Engine<'a> {
             held_back: [false; LatencyClass::COUNT],
             completions: Vec::with_capacity(depth as usize),
             lent: 0,
+            meter: Meter::new(&context.meter),
+            came: 0,
             #[cfg(debug_assertions)]
             thread: std::thread::current().id(),
         })
@@ -372,8 +380,15 @@ impl<'a> Engine<'a> {
         );
     }
 
+    /// Where the time of the thread is written down.
+    pub(super) fn meter(&self) -> &Meter<'a> {
+        &self.meter
+    }
+
     /// Takes a part on.
     pub(super) fn accept(&mut self, mut part: Part) {
+        self.meter.begin();
+        self.meter.received(part.sent_at());
         self.context.counters.parts.add(1);
         match part.nearest() {
             Some(_) => self.scans.accept(part),
@@ -487,6 +502,9 @@ impl<'a> Engine<'a> {
             self.begin(part);
         }
         moved |= self.scans.turn(self.context);
+        if moved {
+            self.meter.mark(Activity::Scan);
+        }
         while !self.tokens_free.is_empty()
             && let Some(rows) = self.alone.pop()
         {
@@ -501,6 +519,7 @@ impl<'a> Engine<'a> {
                 .stages
                 .time_around(Stage::Plan, || self.plan_round());
             moved |= planned;
+            self.meter.mark(Activity::Plan);
         }
         // Nothing but completions and the time ends this wait, so it is for a queue that is full of
         // reads; whoever has fewer lies down and can be woken.
@@ -529,7 +548,7 @@ impl<'a> Engine<'a> {
         } else {
             Wait::No
         };
-        self.turn(wait) || moved
+        self.turn(wait, moved) || moved
     }
 
     /// Plans the reads of a round. Returns whether there was anything to plan.
@@ -562,11 +581,14 @@ impl<'a> Engine<'a> {
             completions: 1,
             timeout,
         };
-        self.turn(wait);
+        self.turn(wait, false);
     }
 
-    fn turn(&mut self, wait: Wait) -> bool {
+    /// Hands reads over and takes completions in; `busy` where the shard had something to do before.
+    fn turn(&mut self, wait: Wait, busy: bool) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
+        // What has been done is seen while the shard waits.
+        self.meter.end();
         let turn = || self.path.turn(wait, &mut completions);
         if let Err(error) = self.context.stages.time_running(Stage::Read, turn) {
             // Nothing in flight can be told finished any more; its buffers must stay. The
@@ -577,6 +599,14 @@ impl<'a> Engine<'a> {
                 self.context.shard
             );
         }
+        let busy = matches!(wait, Wait::No) && (busy || !completions.is_empty());
+        self.meter.mark(match self.in_flight() {
+            _ if busy => Activity::Ring,
+            0 => Activity::Idle,
+            _ => Activity::Wait,
+        });
+        self.meter.looked();
+        self.came = completions.len() as u32;
         self.lent -= completions.len() as u32;
         let moved = !completions.is_empty();
         if moved {
@@ -589,7 +619,21 @@ impl<'a> Engine<'a> {
             self.complete(completion);
         }
         self.completions = completions;
+        if moved {
+            self.meter.mark(Activity::Decode);
+        }
         moved
+    }
+
+    /// Takes a sample of the queues if one is due; `inbox` is the number of messages that wait.
+    pub(super) fn sample(&self, inbox: impl FnOnce() -> usize) {
+        self.meter.sample(|| QueueSample {
+            at: 0,
+            inbox: inbox() as u32,
+            waiting_parts: self.to_plan.iter().map(|queue| queue.len() as u32).sum(),
+            in_flight: self.in_flight(),
+            completions: self.came,
+        });
     }
 
     /// Gives up what has expired before it was read. The clock is read once per round, and only
@@ -880,6 +924,7 @@ impl<'a> Engine<'a> {
             dir: planned.dir,
             offset: planned.offset,
             bytes: planned.bytes,
+            planned_at: self.meter.now(),
             got: 0,
             target,
             waiters,
@@ -966,6 +1011,7 @@ impl<'a> Engine<'a> {
             Err(errno) => Some(FaultKind::Io { errno }),
         };
         self.context.counters.completions.add(1);
+        self.meter.read_done(self.flights[token as usize].planned_at);
         if failed.is_none() || !self.retry_alone(token) {
             self.decode(token, &failed);
         }
