@@ -189,6 +189,9 @@ pub(crate) struct FileReadArgs {
     /// Do not check rows against their checksums, to see what checking costs
     #[arg(long)]
     pub(crate) skip_checksums: bool,
+    /// Do not have the shards write down their time and waits, to see what that costs
+    #[arg(long)]
+    pub(crate) skip_metrics: bool,
     /// Chooses the order of the rows
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -596,6 +599,7 @@ impl FileReadArgs {
             cache_bytes: None,
             io: IoMode::Direct,
             skip_checksums: false,
+            skip_metrics: false,
             seed: 1,
             attempts: DEFAULT_ATTEMPTS,
             output: OutputArgs::default(),

@@ -112,6 +112,7 @@ pub(crate) fn store_config(
         depth_control: args.depth_control,
         merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
         spin_before_park: spin(args),
+        metrics: !args.skip_metrics,
         takes_in_flight_max: args
             .takes_in_flight_max
             .map_or(default.takes_in_flight_max, |takes| takes as usize),

@@ -759,7 +759,8 @@ impl Plan {
             shard,
             reason: error.to_string(),
         };
-        let (inbox, messages, doorbell) = inbox(config.takes_in_flight_max, config.metrics).map_err(failed)?;
+        let (inbox, messages, doorbell) =
+            inbox(config.takes_in_flight_max, config.metrics).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
         let pinned = Arc::new(OnceLock::new());
         let stages = Arc::new(StageTimes::new(config.stage_times));

@@ -141,8 +141,13 @@ mod tests {
 
     #[test]
     fn buckets_are_those_of_the_library() {
-        let values = (0..MAX_VALUE_POWER)
-            .flat_map(|power| [(1_u64 << power) - 1, 1 << power, (1 << power) + (1 << power) / 3]);
+        let values = (0..MAX_VALUE_POWER).flat_map(|power| {
+            [
+                (1_u64 << power) - 1,
+                1 << power,
+                (1 << power) + (1 << power) / 3,
+            ]
+        });
         for value in values.chain(0..1000) {
             let mut expected = Histogram::new(GROUPING_POWER, MAX_VALUE_POWER).unwrap();
             expected.increment(value).unwrap();

@@ -5,12 +5,14 @@ use std::fmt;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::{Latencies, ShardMetrics, StoreMetrics};
+
+type NoLabels = [(String, String); 0];
 
 /// Shorter and longer times are in the first and the last bucket: a microsecond to a second and
 /// a bit, in nanoseconds.
@@ -105,12 +107,13 @@ fn histogram(mut encoder: MetricEncoder<'_>, latencies: &Latencies) -> fmt::Resu
             below = 0;
         }
     }
-    buckets.push((f64::MAX, below));
+    buckets.push((f64::INFINITY, below));
     let sum = latencies.sum() as f64 / NANOSECONDS;
-    encoder.encode_histogram::<()>(sum, latencies.count(), &buckets, None)
+    encoder.encode_histogram::<NoLabels>(sum, latencies.count(), &buckets, None)
 }
 
 type Of<T> = fn(&ShardMetrics) -> T;
+type OfLatencies = fn(&ShardMetrics) -> &Latencies;
 
 const COUNTERS: [(&str, &str, Of<u64>); 14] = [
     ("parts", "Parts of takes and searches received", |shard| {
@@ -126,14 +129,14 @@ const COUNTERS: [(&str, &str, Of<u64>); 14] = [
     ("read_bytes", "Bytes of all reads", |shard| {
         shard.stats.read_bytes
     }),
-    ("reads_shared", "Reads saved by another in flight", |shard| {
-        shard.stats.reads_shared
-    }),
     (
-        "reads_placed",
-        "Reads straight into the result",
-        |shard| shard.stats.reads_placed,
+        "reads_shared",
+        "Reads saved by another in flight",
+        |shard| shard.stats.reads_shared,
     ),
+    ("reads_placed", "Reads straight into the result", |shard| {
+        shard.stats.reads_placed
+    }),
     ("cache_hits", "Rows found in the shard's cache", |shard| {
         shard.stats.cache_hits
     }),
@@ -165,7 +168,7 @@ const COUNTERS: [(&str, &str, Of<u64>); 14] = [
     ),
 ];
 
-const HISTOGRAMS: [(&str, &str, fn(&ShardMetrics) -> &Latencies); 2] = [
+const HISTOGRAMS: [(&str, &str, OfLatencies); 2] = [
     (
         "inbox_wait",
         "From the sending of a part to its being taken on",
@@ -192,5 +195,8 @@ const GAUGES: [(&str, &str, Of<i64>); 3] = [
 
 /// From the last sample of the queues.
 fn last(shard: &ShardMetrics, of: fn(&super::QueueSample) -> u32) -> i64 {
-    shard.queues.last().map_or(0, |sample| i64::from(of(sample)))
+    shard
+        .queues
+        .last()
+        .map_or(0, |sample| i64::from(of(sample)))
 }

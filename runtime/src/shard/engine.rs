@@ -1011,7 +1011,8 @@ impl<'a> Engine<'a> {
             Err(errno) => Some(FaultKind::Io { errno }),
         };
         self.context.counters.completions.add(1);
-        self.meter.read_done(self.flights[token as usize].planned_at);
+        self.meter
+            .read_done(self.flights[token as usize].planned_at);
         if failed.is_none() || !self.retry_alone(token) {
             self.decode(token, &failed);
         }

@@ -13,6 +13,7 @@ mod dataset;
 mod every_type;
 mod futures;
 mod local;
+mod metrics;
 mod no_ring;
 mod opened;
 mod options;
