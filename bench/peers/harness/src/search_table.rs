@@ -61,10 +61,13 @@ impl Row {
     }
 }
 
+/// A subject and its records.
+type Rounds = (String, Vec<Row>);
+
 /// The table of the records in `paths`.
 pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     // In the order of their first record.
-    let mut kinds: Vec<(String, Vec<(String, Vec<Row>)>)> = Vec::new();
+    let mut kinds: Vec<(String, Vec<Rounds>)> = Vec::new();
     for path in paths {
         let row = read(path)?;
         let subjects = entry(&mut kinds, row.kind());
@@ -93,7 +96,7 @@ fn read(path: &Path) -> Result<Row> {
 }
 
 /// Medians of each subject, and Ringtake's rate over its own.
-fn figures(subjects: &[(String, Vec<Row>)]) -> Table {
+fn figures(subjects: &[Rounds]) -> Table {
     let header = [
         "",
         "valid",
