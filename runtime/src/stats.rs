@@ -25,6 +25,13 @@ macro_rules! counters {
             }
         }
 
+        impl ShardStats {
+            /// Each counter by its name, with what it counts.
+            pub(crate) fn by_name(&self) -> Vec<(&'static str, &'static str, u64)> {
+                vec![$((stringify!($name), concat!($($doc),+).trim_ascii(), self.$name)),+]
+            }
+        }
+
         impl std::ops::Add for ShardStats {
             type Output = ShardStats;
 

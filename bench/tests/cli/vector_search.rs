@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ringtake_vectors::npy::read_vectors;
+use ringtake_vectors::npy::{read_vectors, write_header};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -38,10 +38,8 @@ fn truth_file(place: &TempDir, metric: &str) -> PathBuf {
 
 /// An `.npy` file of vectors of `dims` numbers.
 fn npy(path: &Path, rows: usize, dims: usize) {
-    let text = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {dims})}}\n");
-    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
-    bytes.extend((text.len() as u16).to_le_bytes());
-    bytes.extend(text.bytes());
+    let mut bytes = Vec::new();
+    write_header(&mut bytes, "<f4", rows as u64, dims as u64).unwrap();
     for number in 0..rows * dims {
         let number = ((number * 7919) % 101) as f32 / 100.0;
         bytes.extend(number.to_le_bytes());

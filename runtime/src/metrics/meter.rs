@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::latencies::Buckets;
-use super::{ACTIVITIES, Activity, Latencies, NAMES, QueueSample, ShardTime, Stall};
-use crate::stats::{Counter, ShardCounters, ShardStats};
+use super::{ACTIVITIES, Activity, NAMES, QueueSample, ShardMetrics, ShardTime, Stall};
+use crate::stats::{Counter, ShardCounters};
 
 /// How far apart samples of the queues are.
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
@@ -50,17 +50,6 @@ struct Sample {
     completions: Counter,
 }
 
-/// What a reader has seen at one instant.
-#[derive(Debug)]
-pub(crate) struct Seen {
-    pub(crate) stats: ShardStats,
-    pub(crate) time: ShardTime,
-    pub(crate) inbox_wait: Latencies,
-    pub(crate) read_latency: Latencies,
-    pub(crate) longest_stall: Stall,
-    pub(crate) queues: Vec<QueueSample>,
-}
-
 impl ShardMeter {
     pub(crate) fn new(on: bool) -> ShardMeter {
         ShardMeter {
@@ -79,7 +68,7 @@ impl ShardMeter {
     }
 
     /// The state between two rounds, with the counters of the same shard.
-    pub(crate) fn look(&self, counters: &ShardCounters) -> Seen {
+    pub(crate) fn look(&self, counters: &ShardCounters) -> ShardMetrics {
         let since = Instant::now();
         loop {
             let before = self.version.load(Ordering::Acquire);
@@ -96,7 +85,7 @@ impl ShardMeter {
         }
     }
 
-    fn read(&self, counters: &ShardCounters) -> Seen {
+    fn read(&self, counters: &ShardCounters) -> ShardMetrics {
         let sampled = self.sampled.get();
         let kept = sampled.min(self.samples.len() as u64);
         let queues = (sampled - kept..sampled).map(|number| {
@@ -110,7 +99,7 @@ impl ShardMeter {
             }
         });
         let stall = self.stall_nanoseconds.get();
-        Seen {
+        ShardMetrics {
             stats: counters.snapshot(),
             time: ShardTime::of(std::array::from_fn(|activity| {
                 self.nanoseconds[activity].get()

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Latencies, ShardMetrics, StoreMetrics};
+use super::{Latencies, QueueSample, ShardMetrics, StoreMetrics};
 
 type NoLabels = [(String, String); 0];
 
@@ -37,64 +37,48 @@ struct Snapshot(StoreMetrics);
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let shards = &self.0.shards;
-        for (name, help, of) in COUNTERS {
+        let counters: Vec<_> = shards.iter().map(|shard| shard.stats.by_name()).collect();
+        for place in 0..counters.first().map_or(0, Vec::len) {
+            let (name, help, _) = counters[0][place];
+            let help = help.trim_end_matches('.');
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (shard, metrics) in shards.iter().enumerate() {
-                counter(&mut family, &[("shard", shard.to_string())], of(metrics))?;
+            for (shard, counters) in counters.iter().enumerate() {
+                let value = ConstCounter::new(counters[place].2);
+                value.encode(family.encode_family(&of_shard(shard))?)?;
             }
         }
+        let (kind, unit) = (MetricType::Counter, Some(&Unit::Seconds));
         let help = "Time of the shard's thread by what it does";
-        let mut family = encoder.encode_descriptor(
-            "shard_time",
-            help,
-            Some(&Unit::Seconds),
-            MetricType::Counter,
-        )?;
+        let mut family = encoder.encode_descriptor("shard_time", help, unit, kind)?;
         for (shard, metrics) in shards.iter().enumerate() {
+            let [label] = of_shard(shard);
             for (activity, nanoseconds) in metrics.time.by_name() {
-                let labels = [
-                    ("shard", shard.to_string()),
-                    ("activity", activity.to_owned()),
-                ];
+                let labels = [label.clone(), ("activity", activity.to_owned())];
                 let value = ConstCounter::new(nanoseconds as f64 / NANOSECONDS);
                 value.encode(family.encode_family(&labels)?)?;
             }
         }
         for (name, help, of) in HISTOGRAMS {
-            let unit = Some(&Unit::Seconds);
-            let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+            let kind = MetricType::Histogram;
+            let mut family = encoder.encode_descriptor(name, help, unit, kind)?;
             for (shard, metrics) in shards.iter().enumerate() {
-                let labels = [("shard", shard.to_string())];
-                histogram(family.encode_family(&labels)?, of(metrics))?;
+                histogram(family.encode_family(&of_shard(shard))?, of(metrics))?;
             }
         }
-        for (name, help, of) in GAUGES {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (name, help, unit, of) in GAUGES {
+            let kind = MetricType::Gauge;
+            let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), kind)?;
             for (shard, metrics) in shards.iter().enumerate() {
-                let labels = [("shard", shard.to_string())];
                 let value = ConstGauge::new(of(metrics));
-                value.encode(family.encode_family(&labels)?)?;
+                value.encode(family.encode_family(&of_shard(shard))?)?;
             }
-        }
-        let help = "The longest time that the shard was away from its ring";
-        let unit = Some(&Unit::Seconds);
-        let mut family =
-            encoder.encode_descriptor("longest_stall", help, unit, MetricType::Gauge)?;
-        for (shard, metrics) in shards.iter().enumerate() {
-            let labels = [("shard", shard.to_string())];
-            let value = ConstGauge::new(metrics.longest_stall.nanoseconds as f64 / NANOSECONDS);
-            value.encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
 }
 
-fn counter(
-    family: &mut MetricEncoder<'_>,
-    labels: &[(&'static str, String); 1],
-    value: u64,
-) -> fmt::Result {
-    ConstCounter::new(value).encode(family.encode_family(labels)?)
+fn of_shard(shard: usize) -> [(&'static str, String); 1] {
+    [("shard", shard.to_string())]
 }
 
 fn histogram(mut encoder: MetricEncoder<'_>, latencies: &Latencies) -> fmt::Result {
@@ -112,61 +96,13 @@ fn histogram(mut encoder: MetricEncoder<'_>, latencies: &Latencies) -> fmt::Resu
     encoder.encode_histogram::<NoLabels>(sum, latencies.count(), &buckets, None)
 }
 
-type Of<T> = fn(&ShardMetrics) -> T;
 type OfLatencies = fn(&ShardMetrics) -> &Latencies;
-
-const COUNTERS: [(&str, &str, Of<u64>); 14] = [
-    ("parts", "Parts of takes and searches received", |shard| {
-        shard.stats.parts
-    }),
-    ("rows", "Rows decoded, once per column group", |shard| {
-        shard.stats.rows
-    }),
-    ("reads", "Reads submitted", |shard| shard.stats.reads),
-    ("urgent_reads", "Reads for urgent takes", |shard| {
-        shard.stats.urgent_reads
-    }),
-    ("read_bytes", "Bytes of all reads", |shard| {
-        shard.stats.read_bytes
-    }),
-    (
-        "reads_shared",
-        "Reads saved by another in flight",
-        |shard| shard.stats.reads_shared,
-    ),
-    ("reads_placed", "Reads straight into the result", |shard| {
-        shard.stats.reads_placed
-    }),
-    ("cache_hits", "Rows found in the shard's cache", |shard| {
-        shard.stats.cache_hits
-    }),
-    (
-        "page_cache_hits",
-        "Reads served by the kernel's page cache",
-        |shard| shard.stats.page_cache_hits,
-    ),
-    (
-        "system_calls",
-        "System calls to read and to wait",
-        |shard| shard.stats.system_calls,
-    ),
-    ("sleeps", "Times the shard slept", |shard| {
-        shard.stats.sleeps
-    }),
-    ("faults", "Rows that could not be read", |shard| {
-        shard.stats.faults
-    }),
-    (
-        "rows_expired",
-        "Rows not read since their deadline had passed",
-        |shard| shard.stats.rows_expired,
-    ),
-    (
-        "rows_cancelled",
-        "Rows not read since their take was dropped",
-        |shard| shard.stats.rows_cancelled,
-    ),
-];
+type Gauge = (
+    &'static str,
+    &'static str,
+    Option<Unit>,
+    fn(&ShardMetrics) -> f64,
+);
 
 const HISTOGRAMS: [(&str, &str, OfLatencies); 2] = [
     (
@@ -181,22 +117,25 @@ const HISTOGRAMS: [(&str, &str, OfLatencies); 2] = [
     ),
 ];
 
-const GAUGES: [(&str, &str, Of<i64>); 3] = [
-    ("inbox_messages", "Messages in the inbox", |shard| {
+const GAUGES: [Gauge; 4] = [
+    ("inbox_messages", "Messages in the inbox", None, |shard| {
         last(shard, |sample| sample.inbox)
     }),
-    ("waiting_parts", "Parts with reads to plan", |shard| {
+    ("waiting_parts", "Parts with reads to plan", None, |shard| {
         last(shard, |sample| sample.waiting_parts)
     }),
-    ("reads_in_flight", "Reads in flight", |shard| {
+    ("reads_in_flight", "Reads in flight", None, |shard| {
         last(shard, |sample| sample.in_flight)
     }),
+    (
+        "longest_stall",
+        "The longest time that the shard was away from its ring",
+        Some(Unit::Seconds),
+        |shard| shard.longest_stall.nanoseconds as f64 / NANOSECONDS,
+    ),
 ];
 
 /// From the last sample of the queues.
-fn last(shard: &ShardMetrics, of: fn(&super::QueueSample) -> u32) -> i64 {
-    shard
-        .queues
-        .last()
-        .map_or(0, |sample| i64::from(of(sample)))
+fn last(shard: &ShardMetrics, of: fn(&QueueSample) -> u32) -> f64 {
+    shard.queues.last().map_or(0.0, |sample| of(sample).into())
 }

@@ -606,6 +606,9 @@ impl<'a> Engine<'a> {
             _ => Activity::Wait,
         });
         self.meter.looked();
+        if !completions.is_empty() {
+            self.meter.begin();
+        }
         self.came = completions.len() as u32;
         self.lent -= completions.len() as u32;
         let moved = !completions.is_empty();

@@ -81,6 +81,19 @@ fn time_of_a_shard_is_all_of_its_time_and_no_more() {
 }
 
 #[test]
+fn snapshot_under_load_has_each_completion_in_the_histogram() {
+    let opened = open(config(SHARDS, READ_PATHS[0]));
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| (0..40).for_each(|_| take_all(&opened.store)));
+        while !client.is_finished() {
+            for shard in opened.store.metrics().shards {
+                assert_eq!(shard.read_latency.count(), shard.stats.completions);
+            }
+        }
+    });
+}
+
+#[test]
 fn queues_are_sampled_in_the_order_of_time() {
     let opened = open(Config::default());
     let until = Instant::now() + Duration::from_secs(10);

@@ -5,13 +5,13 @@
 //! that is not proven is counted and never averaged. Recall tells whether two subjects may be
 //! compared; what they find is not the same.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use comfy_table::Table;
 use serde::Deserialize;
 
-use crate::error::{Error, Result};
-use crate::table::{empty_table, entry, median, print, ratio_of};
+use crate::error::Result;
+use crate::table::{empty_table, entry, median, print, ratio_of, read};
 
 const RINGTAKE: &str = "Ringtake";
 
@@ -69,7 +69,7 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     // In the order of their first record.
     let mut kinds: Vec<(String, Vec<Rounds>)> = Vec::new();
     for path in paths {
-        let row = read(path)?;
+        let row: Row = read(path)?;
         let subjects = entry(&mut kinds, row.kind());
         entry(subjects, row.subject().to_owned()).push(row);
     }
@@ -85,14 +85,6 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
         }
     }
     Ok(text)
-}
-
-fn read(path: &Path) -> Result<Row> {
-    let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-    serde_json::from_str(&text).map_err(|error| Error::NoRecord {
-        path: path.to_path_buf(),
-        reason: error.to_string(),
-    })
 }
 
 /// Medians of each subject, and Ringtake's rate over its own.
@@ -139,6 +131,7 @@ fn figures(subjects: &[Rounds]) -> Table {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::path::Path;
 
     fn record(dir: &Path, index: usize, subject: &str, queries_per_s: f64, valid: bool) -> PathBuf {
         let record = serde_json::json!({

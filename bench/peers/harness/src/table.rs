@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
 
@@ -103,7 +104,7 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     // In the order of their first record.
     let mut kinds: Vec<(Kind, Vec<(String, Rounds)>)> = Vec::new();
     for path in paths {
-        let row = read(path)?;
+        let row: Row = read(path)?;
         let kind = Kind {
             cache: row.cache.clone(),
             distribution: row.config.distribution.clone(),
@@ -147,7 +148,8 @@ pub(crate) fn of(paths: &[PathBuf]) -> Result<String> {
     Ok(text)
 }
 
-fn read(path: &Path) -> Result<Row> {
+/// The record in `path`, as far as `T` wants it.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
     serde_json::from_str(&text).map_err(|error| Error::NoRecord {
         path: path.to_path_buf(),
