@@ -62,7 +62,7 @@ fn repeats(record: &Record) -> Option<String> {
     }
     Some(format!(
         "{repeated} of {} rows were taken before in the same run, and a drive may have kept them in \
-         memory of its own; take a larger dataset, or fewer rows with --seconds or --queries",
+         memory of its own (the birthday trap); take a larger dataset, or fewer rows with --seconds or --queries",
         record.rows
     ))
 }

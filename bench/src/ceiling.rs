@@ -23,6 +23,7 @@ use crate::driver::{Bound, Clients, Run, latency_histogram, nanoseconds};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::measure::CHECKSUM_QUERIES;
+use crate::observed::Observed;
 use crate::places::{Cut, Places, Plan};
 use crate::process::Spent;
 use crate::proof::Cache;
@@ -279,7 +280,7 @@ impl Loops<'_> {
             attempt: 1,
             unique_rows: Some(rows.min(self.plan.queries() * self.args.rows_per_query.get())),
             unique_queries: None,
-            stages: Vec::new(),
+            observed: Observed::default(),
             row_bytes: None,
             memory_bytes: None,
             checksum: RowsChecksum::default(),
@@ -298,6 +299,7 @@ impl Loops<'_> {
                 rows,
                 latency_ns: sum.latency_ns,
                 clients: sum.spent,
+                interrupted: false,
                 touched: sum.touched,
                 arrivals: None,
             },

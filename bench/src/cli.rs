@@ -321,9 +321,9 @@ pub(crate) struct VectorSearchArgs {
     /// Past the kernel's page cache or through it: direct, buffered
     #[arg(long, value_name = "MODE", default_value = "direct", value_parser = parse_io)]
     pub(crate) io: IoMode,
-    /// Do not time the stages of searches, to see what timing costs
+    /// Do not have shards and callers write down their time and waits, to see what that costs
     #[arg(long)]
-    pub(crate) skip_stage_times: bool,
+    pub(crate) skip_metrics: bool,
     /// Chooses the order of the queries
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -355,6 +355,7 @@ impl VectorSearchArgs {
                 _ => self.cache_bytes,
             },
             io: self.io,
+            skip_metrics: self.skip_metrics,
             ..FileReadArgs::for_dataset(dataset, cache)
         }
     }

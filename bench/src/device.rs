@@ -60,20 +60,29 @@ pub(crate) struct DeviceReads {
     pub(crate) merged: u64,
     /// Bytes read.
     pub(crate) bytes: u64,
+    /// Milliseconds that all reads together took at the device.
+    pub(crate) reads_ms: u64,
+    /// Milliseconds in which it had anything to do, writes too.
+    pub(crate) busy_ms: u64,
 }
 
 impl DeviceReads {
-    /// Reads a `stat` file of a block device: reads completed, reads merged,
-    /// sectors read, and fields about writing that are left alone.
+    /// Reads a `stat` file of a block device (Documentation/block/stat.rst of the kernel): reads
+    /// completed, reads merged, sectors read, their milliseconds; and, after fields about writing
+    /// that are left alone, the tenth: milliseconds at work.
     fn parse(stat: &str) -> Option<DeviceReads> {
         let mut fields = stat.split_ascii_whitespace().map(str::parse::<u64>);
         let completed = fields.next()?.ok()?;
         let merged = fields.next()?.ok()?;
         let sectors = fields.next()?.ok()?;
+        let reads_ms = fields.next()?.ok()?;
+        let busy_ms = fields.nth(5)?.ok()?;
         Some(DeviceReads {
             completed,
             merged,
             bytes: sectors.checked_mul(SECTOR_BYTES)?,
+            reads_ms,
+            busy_ms,
         })
     }
 
@@ -83,6 +92,8 @@ impl DeviceReads {
             completed: self.completed.wrapping_sub(earlier.completed),
             merged: self.merged.wrapping_sub(earlier.merged),
             bytes: self.bytes.wrapping_sub(earlier.bytes),
+            reads_ms: self.reads_ms.wrapping_sub(earlier.reads_ms),
+            busy_ms: self.busy_ms.wrapping_sub(earlier.busy_ms),
         }
     }
 
@@ -96,6 +107,8 @@ impl DeviceReads {
             completed: self.completed.wrapping_add(other.completed),
             merged: self.merged.wrapping_add(other.merged),
             bytes: self.bytes.wrapping_add(other.bytes),
+            reads_ms: self.reads_ms.wrapping_add(other.reads_ms),
+            busy_ms: self.busy_ms.wrapping_add(other.busy_ms),
         }
     }
 }
@@ -116,6 +129,11 @@ impl Devices {
             sys_paths.insert(sys_path_of(file, &mounts)?);
         }
         Ok(Devices { sys_paths })
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.sys_paths.len()
     }
 
     /// The counters now, summed over the devices.
@@ -357,28 +375,38 @@ mod tests {
                 completed: 31_191,
                 merged: 6_968,
                 bytes: 3_414_962 * 512,
+                reads_ms: 12_519,
+                busy_ms: 6_064,
             })
         );
     }
 
     #[test]
     fn stat_file_that_is_cut_or_not_numbers_is_refused() {
-        for text in ["", "1 2", "1 2 x", "-1 2 3", "1 2 18446744073709551615"] {
+        for text in [
+            "",
+            "1 2 3 4",
+            "1 2 x 4 5 6 7 8 9 10",
+            "-1 2 3 4 5 6 7 8 9 10",
+            "1 2 18446744073709551615 4 5 6 7 8 9 10",
+        ] {
             assert_eq!(DeviceReads::parse(text), None, "{text:?}");
         }
     }
 
     #[test]
     fn reads_between_two_instants_are_the_difference() {
-        let earlier = DeviceReads::parse("10 1 100").unwrap();
-        let later = DeviceReads::parse("25 3 220").unwrap();
+        let earlier = DeviceReads::parse("10 1 100 4 0 0 0 0 0 7 0").unwrap();
+        let later = DeviceReads::parse("25 3 220 9 0 0 0 0 0 17 0").unwrap();
         let between = later.since(earlier);
         assert_eq!(
             between,
             DeviceReads {
                 completed: 15,
                 merged: 2,
-                bytes: 120 * 512
+                bytes: 120 * 512,
+                reads_ms: 5,
+                busy_ms: 10,
             }
         );
         assert_eq!(between.issued(), 17);
@@ -473,7 +501,7 @@ broken line
     fn counters_of_two_devices_are_summed() {
         let sys = tempfile::tempdir().unwrap();
         let mut sys_paths = BTreeSet::new();
-        for (name, stat) in [("a", "5 1 8"), ("b", "7 0 16")] {
+        for (name, stat) in [("a", "5 1 8 3 0 0 0 0 0 2"), ("b", "7 0 16 4 0 0 0 0 0 5")] {
             let device = sys.path().join(name);
             fs::create_dir(&device).unwrap();
             fs::write(device.join("stat"), stat).unwrap();
@@ -485,7 +513,9 @@ broken line
             DeviceReads {
                 completed: 12,
                 merged: 1,
-                bytes: 24 * 512
+                bytes: 24 * 512,
+                reads_ms: 7,
+                busy_ms: 7,
             }
         );
         fs::write(sys.path().join("b/stat"), "x").unwrap();

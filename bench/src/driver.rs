@@ -9,20 +9,24 @@
 //! of the workload, whoever asks them.
 
 mod in_shard;
+mod live;
 mod open_loop;
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use async_executor::LocalExecutor;
 use clap::ValueEnum;
+use crossbeam_utils::CachePadded;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 pub(crate) use in_shard::InShard;
+use live::Tally;
+pub(crate) use live::{Done, Live};
 pub(crate) use open_loop::Arrivals;
 
 use crate::clocks::Clocks;
@@ -110,19 +114,37 @@ pub(crate) struct Run {
     pub(crate) touched: u64,
     /// What an open loop did besides.
     pub(crate) arrivals: Option<Arrivals>,
+    /// It was ended before its time.
+    pub(crate) interrupted: bool,
 }
 
-/// Runs `load` against `subject`. `at_start` is called when every thread stands
-/// ready and none has asked yet: the place to read counters.
+impl Run {
+    /// The run, if it was not ended before its time.
+    pub(crate) fn whole(self) -> Result<Run, Error> {
+        match self.interrupted {
+            true => Err(Error::Interrupted),
+            false => Ok(self),
+        }
+    }
+}
+
+/// Runs `load` against `subject`, which `live` shows to others meanwhile. `at_start` is called when
+/// every thread stands ready and none has asked yet: the place to read counters.
+///
+/// # Errors
+/// What a query returns; an interruption before the first has come back. A later one ends the run,
+/// which says so.
 pub(crate) fn run<S: Subject>(
     load: Load,
     pace: Pace,
     workload: &Workload,
     interrupted: &AtomicBool,
     subject: &S,
+    live: &Live,
     at_start: impl FnOnce(),
 ) -> Result<Run, Error> {
     let shared = Shared {
+        live,
         workload,
         subject,
         tickets: AtomicU64::new(0),
@@ -154,7 +176,7 @@ fn sum(
     pace: Pace,
     interrupted: &AtomicBool,
 ) -> Result<Run, Error> {
-    let mut sum = Client::new();
+    let mut sum = Client::new(Arc::default());
     for client in clients {
         match client {
             Ok(client) => sum.absorb(client),
@@ -164,10 +186,12 @@ fn sum(
     if let Some(error) = sum.error {
         return Err(error);
     }
-    if interrupted.load(Ordering::Relaxed) {
+    let interrupted = interrupted.load(Ordering::Relaxed);
+    if interrupted && sum.queries == 0 {
         return Err(Error::Interrupted);
     }
     Ok(Run {
+        interrupted,
         duration: sum
             .started
             .zip(sum.last_answer)
@@ -198,6 +222,7 @@ impl Pace {
 
 /// What all client threads look at.
 struct Shared<'a, S> {
+    live: &'a Live,
     workload: &'a Workload,
     subject: &'a S,
     /// The next query nobody has asked; written by every client.
@@ -214,7 +239,7 @@ struct Shared<'a, S> {
 
 impl<S: Subject> Shared<'_, S> {
     fn client_thread(&self, thread: usize, in_flight: usize) -> Client {
-        let client = RefCell::new(Client::new());
+        let client = RefCell::new(Client::new(self.live.join()));
         if self.pace != Pace::Closed {
             Clocks::of_this_machine().keep_client(thread);
         }
@@ -304,6 +329,7 @@ impl<S: Subject> Shared<'_, S> {
 
 /// What one client thread has seen.
 struct Client {
+    tally: Arc<CachePadded<Tally>>,
     started: Option<Instant>,
     deadline: Option<Instant>,
     /// When the last query was answered, or found to be given up.
@@ -318,8 +344,9 @@ struct Client {
 }
 
 impl Client {
-    fn new() -> Client {
+    fn new(tally: Arc<CachePadded<Tally>>) -> Client {
         Client {
+            tally,
             started: None,
             deadline: None,
             last_answer: None,
@@ -350,7 +377,9 @@ impl Client {
     }
 
     fn answered(&mut self, asked: Instant, now: Instant, answer: &impl Answer) {
-        self.latency_ns.saturating_record(nanoseconds(now - asked));
+        let latency_ns = nanoseconds(now - asked);
+        self.latency_ns.saturating_record(latency_ns);
+        self.tally.answered(answer.rows() as u64, latency_ns);
         self.last_answer = Some(now);
         self.queries += 1;
         self.rows += answer.rows() as u64;
@@ -410,6 +439,7 @@ mod tests {
                         Ok(batch)
                     }
                 }),
+                &Live::default(),
                 || (),
             )
             .unwrap();
@@ -446,6 +476,7 @@ mod tests {
                     Ok(batch)
                 }
             }),
+            &Live::default(),
             || (),
         )
         .unwrap();
@@ -461,6 +492,7 @@ mod tests {
             &workload,
             &AtomicBool::new(false),
             &Fake(|_: &[u64]| async { Err(Error::Interrupted) }),
+            &Live::default(),
             || (),
         );
         assert!(matches!(refused, Err(Error::Interrupted)));
@@ -478,6 +510,7 @@ mod tests {
                 let batch = echo(&rows[1..]);
                 async move { Ok(batch) }
             }),
+            &Live::default(),
             || (),
         );
         assert!(matches!(
@@ -490,10 +523,10 @@ mod tests {
     }
 
     #[test]
-    fn signal_ends_a_run_without_end() {
+    fn signal_ends_a_run_without_end_and_keeps_what_it_has_measured() {
         let workload = Workload::new(1_000, 10, 1).unwrap();
         let interrupted = AtomicBool::new(false);
-        let refused = run(
+        let part = run(
             load(1, 1, Bound::Time(Duration::from_secs(3600))),
             Pace::Closed,
             &workload,
@@ -503,6 +536,27 @@ mod tests {
                 let batch = echo(rows);
                 async move { Ok(batch) }
             }),
+            &Live::default(),
+            || (),
+        )
+        .unwrap();
+        assert_eq!((part.queries, part.interrupted), (1, true));
+        assert!(matches!(part.whole(), Err(Error::Interrupted)));
+    }
+
+    #[test]
+    fn signal_before_the_first_answer_leaves_nothing_to_keep() {
+        let workload = Workload::new(1_000, 10, 1).unwrap();
+        let refused = run(
+            load(1, 1, Bound::Time(Duration::from_secs(3600))),
+            Pace::Closed,
+            &workload,
+            &AtomicBool::new(true),
+            &Fake(|rows: &[u64]| {
+                let batch = echo(rows);
+                async move { Ok(batch) }
+            }),
+            &Live::default(),
             || (),
         );
         assert!(matches!(refused, Err(Error::Interrupted)));
@@ -523,6 +577,7 @@ mod tests {
                 let batch = echo(rows);
                 async move { Ok(batch) }
             }),
+            &Live::default(),
             || at_start.store(asked.load(Ordering::SeqCst), Ordering::SeqCst),
         )
         .unwrap();

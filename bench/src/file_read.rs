@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use ringtake_runtime::{
     CacheChoice, Checksums, Config, CpuChoice, IoMode, LatencyClass, Projection, ReadPathChoice,
-    Scheduler, ShardStats, Store, TakeOptions, WhenFull, allowed_cpus,
+    Scheduler, ShardStats, Store, StoreMetrics, TakeOptions, WhenFull, allowed_cpus,
 };
 use ringtake_storage::layout::PAGE_BYTES;
 use thread_local::ThreadLocal;
@@ -36,6 +36,14 @@ const MEMORY_PERCENT_MAX: u64 = 90;
 
 /// Takes the measurement that `args` ask for.
 pub(crate) fn measure(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<Record, Error> {
+    measure_or_part(args, interrupted)?.whole()
+}
+
+/// The same; of a run that is interrupted, what was measured until then.
+pub(crate) fn measure_or_part(
+    args: &FileReadArgs,
+    interrupted: &AtomicBool,
+) -> Result<Record, Error> {
     check_clients(args)?;
     let files = DatasetFiles::of(&args.dataset, &args.columns)?;
     let rows = args
@@ -255,6 +263,11 @@ impl StoreSubject {
     }
 }
 
+/// What the store writes down of its time, if it does.
+pub(crate) fn metrics(store: &Store) -> Option<StoreMetrics> {
+    store.config().metrics.then(|| store.metrics())
+}
+
 /// The columns named, or all if none is.
 fn columns_of(store: &Store, names: &[String]) -> Result<Projection, Error> {
     match names {
@@ -305,6 +318,14 @@ impl Subject for StoreSubject {
                 .into_iter()
                 .fold(ShardStats::default(), |sum, shard| sum + shard),
         )
+    }
+
+    fn metrics(&self) -> Option<StoreMetrics> {
+        metrics(&self.store)
+    }
+
+    fn permits_held(&self) -> Option<u64> {
+        Some(self.store.permits().windows)
     }
 
     fn spin(&self) -> Duration {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::cli::{FileReadArgs, InterferenceArgs};
 use crate::device::Devices;
-use crate::driver::{self, Bound, Load, Pace};
+use crate::driver::{self, Bound, Live, Load, Pace, Run};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::figures::rounded;
@@ -116,6 +116,26 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
+    fn run(
+        &self,
+        subject: &StoreSubject,
+        load: Load,
+        pace: Pace,
+        workload: &Workload,
+    ) -> Result<Run, Error> {
+        let live = Live::default();
+        driver::run(
+            load,
+            pace,
+            workload,
+            self.interrupted,
+            subject,
+            &live,
+            || (),
+        )?
+        .whole()
+    }
+
     fn urgent_takes(&self) -> Result<Urgent, Error> {
         let load = Load {
             threads: NonZeroUsize::MIN,
@@ -127,7 +147,7 @@ impl Bench<'_> {
             seed: self.args.seed,
         };
         let workload = &self.one_row;
-        let run = driver::run(load, pace, workload, self.interrupted, &self.urgent, || ())?;
+        let run = self.run(&self.urgent, load, pace, workload)?;
         Ok(Urgent {
             takes: run.queries,
             latency_us: LatencyUs::of(&run.latency_ns),
@@ -162,7 +182,7 @@ impl Bench<'_> {
         };
         let workload = &self.many_rows;
         let pace = Pace::Closed;
-        let run = driver::run(load, pace, workload, self.interrupted, &self.bulk, || ())?;
+        let run = self.run(&self.bulk, load, pace, workload)?;
         Ok(run.rows as f64 / run.duration.as_secs_f64().max(f64::MIN_POSITIVE))
     }
 }

@@ -24,6 +24,8 @@ mod interrupt;
 mod ladder;
 mod making;
 mod measure;
+mod observations;
+mod observed;
 mod permutation;
 mod places;
 mod plan;
@@ -34,11 +36,13 @@ mod record;
 mod report;
 mod rounds;
 mod row_checksum;
+mod sampler;
 mod scaling;
 mod scratch;
 mod subject;
 mod system_calls;
 mod vector_search;
+mod verdict;
 mod workload;
 
 use std::process::ExitCode;
@@ -71,9 +75,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None => quick::run(&QuickArgs::default(), &interrupted),
         Some(Command::Quick(args)) => quick::run(&args, &interrupted),
-        Some(Command::FileRead(args)) => {
-            file_read::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
-        }
+        Some(Command::FileRead(args)) => file_read::measure_or_part(&args, &interrupted)
+            .and_then(|record| tell(&record, &args.output)),
         Some(Command::VectorSearch(args)) => vector_search::run(&args, &interrupted),
         Some(Command::Ceiling(args)) => {
             ceiling::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
@@ -99,6 +102,9 @@ pub fn main() -> ExitCode {
 fn tell(record: &Record, output: &OutputArgs) -> Result<(), Error> {
     let text = report::report(std::slice::from_ref(record));
     report::emit(output.json.as_deref(), &text, record)?;
+    if record.partial {
+        return Err(Error::Interrupted);
+    }
     match &record.invalid_reason {
         Some(reason) if output.require_valid => Err(Error::NotValid {
             reason: reason.clone(),

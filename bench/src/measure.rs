@@ -13,21 +13,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ringtake_runtime::ShardStats;
+use ringtake_runtime::{ShardStats, StoreMetrics};
 use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
 use crate::distribution::{CacheSize, Distribution};
-use crate::driver::{self, Bound, Clients, InShard, Load, Pace};
+use crate::driver::{self, Bound, Clients, InShard, Live, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::observed::Observed;
 use crate::process::Spent;
 use crate::proof::Cache;
 use crate::record::{Configuration, Measurement, OpenLoop, Record};
 use crate::row_checksum::RowsChecksum;
+use crate::sampler::Sampler;
 use crate::subject::{Alarm, Answer as _, Subject, whole};
 use crate::system_calls::SystemCalls;
+use crate::verdict::judge;
 use crate::workload::Workload;
 
 /// The checksum covers the rows of so many queries, or of one pass if that is less.
@@ -164,10 +167,11 @@ pub fn measure<S: Subject>(
     interrupted: &AtomicBool,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Record, Error> {
-    measure_inside(options, interrupted, open, |_| None)
+    measure_inside(options, interrupted, open, |_| None)?.whole()
 }
 
-/// [`measure`] with the clients of the measured loop where `inside` says, if it says so.
+/// [`measure`] with the clients of the measured loop where `inside` says, if it says so; a run that
+/// is interrupted once queries have come back is no error.
 pub(crate) fn measure_inside<S: Subject>(
     options: &Options,
     interrupted: &AtomicBool,
@@ -221,14 +225,16 @@ impl<'a, S: Subject> Bench<'a, S> {
         }
     }
 
-    /// Measures once.
+    /// Measures once. A run that is interrupted is a record that says so.
     pub(crate) fn measure(&self, options: &Options) -> Result<Record, Error> {
         let workload = options.workload()?;
         let session = self.session(options, &workload);
         session.warm_up()?;
         let (pace, capacity_per_s) = session.pace()?;
         let mut measurement = session.run_until_undisturbed(pace)?;
-        measurement.checksum = session.checksum()?;
+        if !measurement.run.interrupted {
+            measurement.checksum = session.checksum()?;
+        }
         let devices = self.devices.as_ref();
         let environment = Environment::observe(devices.map(Devices::describe).unwrap_or_default());
         let subject = &self.subject;
@@ -242,6 +248,7 @@ impl<'a, S: Subject> Bench<'a, S> {
         record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s, options.deadline);
         record.warnings = subject.warnings();
         record.warnings.extend(advice(&record, subject.facts()));
+        record.verdict = judge(&record, subject.facts());
         Ok(record)
     }
 
@@ -289,7 +296,7 @@ struct Counts {
     store: Option<ShardStats>,
     device: Result<DeviceReads, NoDevice>,
     system_calls: Result<u64, String>,
-    stages: Vec<(&'static str, Duration)>,
+    metrics: Option<StoreMetrics>,
 }
 
 /// A subject under one workload.
@@ -326,8 +333,10 @@ impl<S: Subject> Session<'_, S> {
                     self.workload,
                     self.interrupted,
                     self.subject,
+                    &Live::default(),
                     || (),
-                )?;
+                )?
+                .whole()?;
                 let capacity_per_s = run.queries as f64 / run.duration.as_secs_f64();
                 if !(capacity_per_s.is_finite() && capacity_per_s > 0.0) {
                     return Err(Error::NoCapacity);
@@ -345,6 +354,7 @@ impl<S: Subject> Session<'_, S> {
                 ..self.run(pace)?
             };
             match measurement.prove() {
+                _ if measurement.run.interrupted => return Ok(measurement),
                 Err(reason) if reason.is_disturbance() && attempt < self.options.attempts => {
                     eprintln!("measuring again: {reason}");
                     attempt += 1;
@@ -364,15 +374,35 @@ impl<S: Subject> Session<'_, S> {
                 Ok(calls) => calls.count(),
                 Err(reason) => Err(reason.clone()),
             },
-            stages: self.subject.stages(),
+            metrics: self.subject.metrics(),
         };
         let mut before = None;
         let (load, workload, interrupted) = (self.options.load, self.workload, self.interrupted);
-        let at_start = || before = Some(counts());
-        let mut run = match self.inside {
-            None => driver::run(load, pace, workload, interrupted, self.subject, at_start),
-            Some(inside) => inside.run(load.bound, pace, workload, interrupted, at_start),
-        }?;
+        let live = Live::default();
+        let sampler = Sampler::new(self.subject, &live, self.devices, load.bound);
+        let (run, series) = std::thread::scope(|scope| {
+            let looking = scope.spawn(|| sampler.look_on());
+            let at_start = || {
+                before = Some(counts());
+                sampler.start(looking.thread());
+            };
+            let run = match self.inside {
+                None => {
+                    let subject = self.subject;
+                    driver::run(load, pace, workload, interrupted, subject, &live, at_start)
+                }
+                Some(inside) => {
+                    inside.run(load.bound, pace, workload, interrupted, &live, at_start)
+                }
+            };
+            sampler.end(looking.thread());
+            let looked = looking.join();
+            (
+                run,
+                looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        let mut run = run?;
         let after = counts();
         let before =
             before.unwrap_or_else(|| unreachable!("the driver calls `at_start` in every run"));
@@ -395,7 +425,7 @@ impl<S: Subject> Session<'_, S> {
             checksum: RowsChecksum::default(),
             spent: after.spent.since(before.spent),
             store,
-            stages: since(&after.stages, &before.stages),
+            observed: Observed::between(before.metrics, after.metrics, series),
             device: after
                 .device
                 .and_then(|after| Ok(after.since(before.device?))),
@@ -495,17 +525,6 @@ impl<S: Subject> Session<'_, S> {
     fn drive<T>(&self, client: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         self.subject.drive(client, &Alarm::default())
     }
-}
-
-/// What each stage took between two counts.
-fn since(
-    after: &[(&'static str, Duration)],
-    before: &[(&'static str, Duration)],
-) -> Vec<(&'static str, Duration)> {
-    let taken = after.iter().zip(before);
-    taken
-        .map(|((name, after), (_, before))| (*name, after.saturating_sub(*before)))
-        .collect()
 }
 
 pub(crate) fn stop_if(interrupted: &AtomicBool) -> Result<(), Error> {

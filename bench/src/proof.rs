@@ -53,7 +53,8 @@ pub(crate) enum NotProven {
     /// A cold run whose rows came out of the page cache.
     #[error(
         "the store issued {issued} reads and the drive completed {completed}, which is \
-         {percent:.1}% fewer: some rows came from memory; see whether the file system takes O_DIRECT"
+         {percent:.1}% fewer: some rows came from memory (the page-cache trap); see whether the file system \
+         takes O_DIRECT"
     )]
     TooFew {
         /// Reads the store issued.
@@ -66,7 +67,8 @@ pub(crate) enum NotProven {
     /// A cold run that does not count its reads, whose rows came out of the page cache.
     #[error(
         "the rows of the run have {rows_bytes} bytes and the drive moved {device_bytes}: some rows \
-         came from memory; drop the caches before the run, or take a larger dataset"
+         came from memory (the page-cache trap); drop the caches before the run, or take a larger \
+         dataset"
     )]
     TooFewBytes {
         /// Bytes of the different rows.
@@ -292,6 +294,7 @@ mod tests {
             completed,
             merged,
             bytes: completed * 4096,
+            ..DeviceReads::default()
         })
     }
 

@@ -14,6 +14,9 @@ use serde::{Serialize, Serializer};
 use crate::device::{DeviceReads, NoDevice};
 use crate::driver::{Clients, Pace, Run, nanoseconds};
 use crate::environment::Environment;
+use crate::error::Error;
+use crate::observations::{Observations, Percentile, Verdict};
+use crate::observed::Observed;
 use crate::process::Spent;
 use crate::proof::{self, Cache, Issued, NotProven, RunBytes};
 use crate::row_checksum::RowsChecksum;
@@ -33,8 +36,8 @@ pub(crate) struct Measurement {
     pub(crate) unique_rows: Option<u64>,
     /// Different queries among those asked, where they are no rows.
     pub(crate) unique_queries: Option<u64>,
-    /// CPU time of each stage of the queries, if it was counted.
-    pub(crate) stages: Vec<(&'static str, Duration)>,
+    /// Where time went, if what was measured tells.
+    pub(crate) observed: Observed,
     /// Bytes that the drive moves for a row at least, where all its columns are of fixed width.
     pub(crate) row_bytes: Option<u64>,
     /// Bytes of memory for rows in a mixed run of what does not count its reads.
@@ -222,6 +225,8 @@ pub struct Record {
     /// Whether the device's counters prove the run cold or warm.
     pub(crate) valid: bool,
     pub(crate) invalid_reason: Option<String>,
+    /// A signal ended it before its time.
+    pub(crate) partial: bool,
     /// Which try this is; those before were disturbed by other programs and are left out.
     pub(crate) attempt: u32,
     pub(crate) duration_s: f64,
@@ -276,6 +281,10 @@ pub struct Record {
     pub(crate) seed: u64,
     /// What the shards counted during the run, summed.
     pub(crate) store_counters: Option<ShardStats>,
+    /// What limits the run; `null` where what was measured does not tell enough.
+    pub(crate) verdict: Option<Verdict>,
+    /// What was seen while it went on.
+    pub(crate) observations: Observations,
     /// Why the numbers may mislead, and which flag mends it.
     pub(crate) warnings: Vec<String>,
     /// Why a field is `null`.
@@ -291,6 +300,19 @@ impl Record {
     /// Whether the device's counters bear the run out.
     pub fn is_valid(&self) -> bool {
         self.valid
+    }
+
+    /// Whether a signal ended the run before its time.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// The record, if no signal ended the run before its time.
+    pub(crate) fn whole(self) -> Result<Record, Error> {
+        match self.partial {
+            true => Err(Error::Interrupted),
+            false => Ok(self),
+        }
     }
 
     /// The same with what a search adds.
@@ -338,7 +360,10 @@ impl Record {
             read_path,
             cache: measurement.cache,
             valid: proof.is_ok(),
-            invalid_reason: proof.err().map(|reason| reason.to_string()),
+            partial: run.interrupted,
+            invalid_reason: proof
+                .err()
+                .map(|reason| format!("{reason}{}", birthdays(measurement))),
             attempt: measurement.attempt,
             duration_s: seconds,
             queries: run.queries,
@@ -359,9 +384,9 @@ impl Record {
             sys_us_per_row: us_per_row(measurement.spent.system),
             client_cpu_us_per_row: us_per_row(run.clients.cpu()),
             cpu_us_per_query: per_query(cpu_seconds * 1e6),
-            cpu_share: ByStage::of(&measurement.stages, cpu_seconds, 1.0),
+            cpu_share: ByStage::of(&measurement.observed.cpu, cpu_seconds, 1.0),
             cpu_us_per_query_by_stage: ByStage::of(
-                &measurement.stages,
+                &measurement.observed.cpu,
                 cpu_seconds,
                 cpu_seconds * 1e6 / run.queries.max(1) as f64,
             ),
@@ -386,6 +411,13 @@ impl Record {
             touched: run.touched,
             seed: config.seed,
             store_counters: store,
+            verdict: None,
+            observations: Observations {
+                shards: measurement.observed.shards.clone(),
+                rate: measurement.observed.series.rate.clone(),
+                device: measurement.observed.series.device.clone(),
+                latency: percentiles(&run.latency_ns),
+            },
             warnings: Vec::new(),
             notes,
             search: None,
@@ -393,6 +425,44 @@ impl Record {
             config,
         }
     }
+}
+
+/// A run that is not cold may be so since it took the same rows again.
+fn birthdays(measurement: &Measurement) -> String {
+    let rows = measurement.run.rows;
+    let unique = measurement.unique_rows.unwrap_or(rows);
+    let repeated = rows.saturating_sub(unique);
+    if measurement.cache != Cache::Cold || repeated * REPEATED_MAX < rows {
+        return String::new();
+    }
+    format!(
+        "; {repeated} of the {rows} rows had been taken before in the same run (the birthday trap): \
+         take a larger dataset, or fewer rows"
+    )
+}
+
+/// One row in so many may be taken again before it is worth a word.
+const REPEATED_MAX: u64 = 50;
+
+/// The latency of queries from the median on, in steps of an eighth of a nine.
+fn percentiles(latency_ns: &Histogram<u64>) -> Vec<Percentile> {
+    if latency_ns.is_empty() {
+        return Vec::new();
+    }
+    let slower = |eighths: i32| 10_f64.powf(-f64::from(eighths) / 8.0);
+    // From half of the queries on, until less than one is slower.
+    let steps = (0..).map(slower).skip_while(|slower| *slower > 0.5);
+    let steps = steps.take_while(|slower| slower * latency_ns.len() as f64 >= 1.0);
+    let at = |share| Percentile {
+        share,
+        us: latency_ns.value_at_quantile(share) as f64 / 1e3,
+    };
+    let longest = Percentile {
+        share: 1.0,
+        us: latency_ns.max() as f64 / 1e3,
+    };
+    let from_half = std::iter::once(0.5).chain(steps.map(|slower| 1.0 - slower));
+    from_half.map(at).chain([longest]).collect()
 }
 
 #[cfg(test)]
@@ -418,6 +488,7 @@ pub(crate) mod tests {
                 },
                 touched: 0,
                 arrivals: None,
+                interrupted: false,
             },
             spent: Spent {
                 user: Duration::from_millis(150),
@@ -437,11 +508,12 @@ pub(crate) mod tests {
                 completed: 50_000,
                 merged: 0,
                 bytes: 50_000 * 4096,
+                ..DeviceReads::default()
             }),
             system_calls: Ok(5_000),
             unique_rows: Some(50_000),
             unique_queries: None,
-            stages: Vec::new(),
+            observed: Observed::default(),
             row_bytes: Some(3072),
             memory_bytes: None,
             attempt: 1,
@@ -511,7 +583,7 @@ pub(crate) mod tests {
     #[test]
     fn stages_are_shares_of_the_cpu_and_the_rest_is_other() {
         let mut staged = measurement();
-        staged.stages = vec![
+        staged.observed.cpu = vec![
             ("scan", Duration::from_millis(250)),
             ("refine", Duration::from_millis(125)),
         ];
@@ -524,12 +596,36 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn latency_is_told_from_the_median_to_the_longest() {
+        let told = record_of(&measurement()).observations.latency;
+        assert!(told.is_sorted_by(|one, next| one.share < next.share && one.us <= next.us));
+        assert_eq!((told[0].share, told[told.len() - 1].share), (0.5, 1.0));
+        assert!((told[0].us / 50_000.0 - 1.0).abs() < 0.002, "{told:?}");
+        // Of a hundred queries nothing is told beyond the hundredth.
+        assert!(told[told.len() - 2].share <= 0.99 + 1e-9, "{told:?}");
+        assert!(told.iter().any(|at| (at.share - 0.9).abs() < 1e-9));
+    }
+
+    #[test]
     fn run_that_the_counters_do_not_prove_is_marked_invalid() {
         let mut unproven = measurement();
         unproven.device = Ok(DeviceReads::default());
         let record = record_of(&unproven);
         assert!(!record.valid);
         assert!(record.invalid_reason.unwrap().contains("came from memory"));
+    }
+
+    #[test]
+    fn rows_out_of_memory_name_the_trap_they_came_through() {
+        let mut unproven = measurement();
+        unproven.device = Ok(DeviceReads::default());
+        let reason = record_of(&unproven).invalid_reason.unwrap();
+        assert!(reason.contains("page-cache trap"), "{reason}");
+        assert!(!reason.contains("birthday trap"), "{reason}");
+        unproven.unique_rows = Some(40_000);
+        let reason = record_of(&unproven).invalid_reason.unwrap();
+        assert!(reason.contains("10000 of the 50000 rows"), "{reason}");
+        assert!(reason.contains("birthday trap"), "{reason}");
     }
 
     #[test]

@@ -195,6 +195,11 @@ pub fn report(records: &[Record]) -> String {
     for record in records.iter().filter(|record| !record.cpu_share.is_empty()) {
         let _ = writeln!(text, "{}: CPU by stage: {}", name(record), stages(record));
     }
+    for record in records {
+        if let Some(verdict) = &record.verdict {
+            let _ = writeln!(text, "{}: {}", name(record), verdict.words);
+        }
+    }
     for open_loop in records.iter().filter_map(|record| record.open_loop) {
         let _ = writeln!(
             text,
@@ -318,6 +323,10 @@ pub(crate) fn words(records: &[Record]) -> Vec<(String, String)> {
         }
     };
     for record in records {
+        if record.partial {
+            let words = format!("the run was ended after {:.1} s", record.duration_s);
+            say(format!("PARTIAL ({})", record.cache), &words);
+        }
         if let Some(reason) = &record.invalid_reason {
             say(format!("NOT VALID ({})", record.cache), reason);
         }

@@ -15,7 +15,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use ringtake_runtime::ShardStats;
+use ringtake_runtime::{ShardStats, StoreMetrics};
 
 use crate::error::Error;
 use crate::row_checksum::{RowsChecksum, touch};
@@ -112,10 +112,15 @@ pub trait Subject: Sync {
         None
     }
 
-    /// CPU time of each stage of a query since it was opened, all threads together; empty if it
-    /// does not count them.
-    fn stages(&self) -> Vec<(&'static str, Duration)> {
-        Vec::new()
+    /// Where its time went and how long things waited, since it was opened; `None` if it does not
+    /// say.
+    fn metrics(&self) -> Option<StoreMetrics> {
+        None
+    }
+
+    /// Takes and searches at work in it; `None` if it does not say.
+    fn permits_held(&self) -> Option<u64> {
+        None
     }
 
     /// Runs a client thread's queries to their end. A subject that needs a runtime of its own

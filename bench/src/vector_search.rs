@@ -17,7 +17,7 @@ mod truth;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringtake_runtime::{CacheChoice, Config, IndexInfo, SearchParams, Store, WhenFull};
 use ringtake_storage::vector::kernels::Kernels;
@@ -92,7 +92,8 @@ pub(crate) fn run(args: &VectorSearchArgs, interrupted: &AtomicBool) -> Result<(
         Some(Yardstick::Map) => vec![measure_map(args, &home, interrupted)?],
         None => measure_store(args, &home, interrupted)?,
     };
-    tell(args, &records)
+    tell(args, &records)?;
+    stop_if(interrupted)
 }
 
 fn tell(args: &VectorSearchArgs, records: &[Record]) -> Result<(), Error> {
@@ -341,24 +342,30 @@ fn measure_store(
             cache: if reads { args.cache } else { Cache::Warm },
             ..prepared.options(args, home, prepared.candidates(args, refine))
         };
-        let mut record = bench.measure(&options)?;
+        let mut record = match bench.measure(&options) {
+            // What was measured before is told.
+            Err(Error::Interrupted) if !records.is_empty() => break,
+            record => record?,
+        };
         if !reads && args.cache == Cache::Cold {
             record.notes.push(format!(
                 "without --refine-factor no row is read, so the run with nprobes {nprobes} is warm"
             ));
         }
         let count = args.recall_queries.min(prepared.queries.count());
+        let truth = prepared.truth.as_ref().filter(|_| !record.is_partial());
         record.search = Some(SearchFigures {
             nprobes: Some(nprobes),
-            recall_at_k: prepared
-                .truth
-                .as_ref()
+            recall_at_k: truth
                 .map(|truth| recall(&bench, truth, count, interrupted))
                 .transpose()?,
-            recall_queries: prepared.truth.as_ref().map_or(0, |_| count),
+            recall_queries: truth.map_or(0, |_| count),
             ..prepared.figures(args, refine)
         });
         records.push(record);
+        if interrupted.load(Ordering::Relaxed) {
+            break;
+        }
     }
     Ok(records)
 }
@@ -398,10 +405,7 @@ fn open(
     if args.cache == Cache::Cold {
         files.drop_from_page_cache();
     }
-    let config = Config {
-        stage_times: !args.skip_stage_times,
-        ..store_config_of(args, home, columns, args.cache)?
-    };
+    let config = store_config_of(args, home, columns, args.cache)?;
     let store = Store::open(&home.dataset, config)?;
     let projection = match args.columns.as_slice() {
         [] => None,

@@ -79,6 +79,48 @@ impl std::ops::Add for AdmissionStats {
     }
 }
 
+/// What is at work at one instant, takes by code on shards included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct PermitsHeld {
+    /// Windows of takes, and searches.
+    pub windows: u64,
+    /// Their rows times column groups.
+    pub reads: u64,
+    /// Bytes that they may need.
+    pub bytes: u64,
+}
+
+impl PermitsHeld {
+    /// Each as a metric: its name, what it counts, and the number.
+    pub(crate) fn by_name(self) -> [(&'static str, &'static str, u64); 3] {
+        [
+            (
+                "permits_windows",
+                "Windows and searches at work",
+                self.windows,
+            ),
+            (
+                "permits_reads",
+                "Their rows times column groups",
+                self.reads,
+            ),
+            ("permits_bytes", "Bytes that they may need", self.bytes),
+        ]
+    }
+}
+
+impl std::ops::Add for PermitsHeld {
+    type Output = PermitsHeld;
+
+    fn add(self, other: PermitsHeld) -> PermitsHeld {
+        PermitsHeld {
+            windows: self.windows + other.windows,
+            reads: self.reads + other.reads,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
 /// Why a wait ended without a permit.
 #[derive(Debug)]
 pub(crate) enum NotAdmitted {
@@ -142,6 +184,15 @@ impl Admission {
     pub(crate) fn stats(&self) -> AdmissionStats {
         let [urgent, bulk] = self.lock().stats;
         AdmissionStats { urgent, bulk }
+    }
+
+    pub(crate) fn held(&self) -> PermitsHeld {
+        let used = self.lock().used();
+        PermitsHeld {
+            windows: used.windows,
+            reads: used.reads,
+            bytes: used.bytes,
+        }
     }
 
     /// A permit, if there is one now and nobody is passed; otherwise the refusal is counted.

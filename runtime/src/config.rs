@@ -53,14 +53,14 @@ pub struct Config {
     /// tens of microseconds on some machines; looking takes its CPU. 0 to sleep at once, at most a
     /// second. The read path `glommio` always sleeps at once.
     pub spin_before_park: Duration,
-    /// Whether the time of each stage of a search is counted, for
-    /// [`Store::search_stages`](crate::Store::search_stages). Four looks at the clock for each row
-    /// that is read, and two for each turn of the ring.
-    pub stage_times: bool,
-    /// Whether shards write down their time and the waits of messages and reads, for
+    /// Whether shards and callers write down their time and the waits of messages and reads, for
     /// [`Store::metrics`](crate::Store::metrics). A few looks at the clock for each round of a
-    /// shard's loop, none for a row.
+    /// shard's loop and for some queries, none for most rows.
     pub metrics: bool,
+    /// Queries that take as long or longer are kept with the times of their stages, for
+    /// [`Store::metrics`](crate::Store::metrics), if `metrics` is set. `None` keeps none, and
+    /// leaves most takes untimed.
+    pub slow_query: Option<Duration>,
 }
 
 impl Default for Config {
@@ -82,8 +82,8 @@ impl Default for Config {
             reads_in_flight_max: 1 << 22,
             bytes_in_flight_max: 4 << 30,
             spin_before_park: Duration::ZERO,
-            stage_times: false,
             metrics: true,
+            slow_query: None,
         }
     }
 }
@@ -465,10 +465,10 @@ pub struct ResolvedConfig {
     pub bytes_in_flight_max: u64,
     /// How long an idle shard looks for work before it sleeps.
     pub spin_before_park: Duration,
-    /// Whether the time of each stage of a search is counted.
-    pub stage_times: bool,
-    /// Whether shards write down their time.
+    /// Whether shards and callers write down their time.
     pub metrics: bool,
+    /// Queries that take as long or longer are kept.
+    pub slow_query: Option<Duration>,
 }
 
 impl fmt::Display for ResolvedConfig {
@@ -489,8 +489,8 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "reads_in_flight_max = {}", self.reads_in_flight_max)?;
         writeln!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)?;
         writeln!(f, "spin_before_park = {:?}", self.spin_before_park)?;
-        writeln!(f, "stage_times = {}", self.stage_times)?;
-        write!(f, "metrics = {}", self.metrics)
+        writeln!(f, "metrics = {}", self.metrics)?;
+        write!(f, "slow_query = {:?}", self.slow_query)
     }
 }
 

@@ -3,8 +3,6 @@
 use ringtake_storage::dataset::Locator;
 use ringtake_storage::projection::GroupProjection;
 
-use crate::config::Checksums;
-use crate::error::FaultKind;
 use crate::outputs::Outputs;
 
 /// What decoding a row of one group needs, fixed for a whole read.
@@ -13,7 +11,6 @@ pub(crate) struct Decoder<'a> {
     pub(crate) locator: &'a Locator<'a>,
     pub(crate) wanted: &'a GroupProjection,
     pub(crate) outputs: &'a Outputs,
-    pub(crate) checksums: Checksums,
 }
 
 /// Whether the row's bytes have been compared with their checksum already.
@@ -24,29 +21,21 @@ pub(crate) enum Checked {
 }
 
 impl Decoder<'_> {
-    /// Checks the stored bytes of `row` and copies each wanted column to `place` in the output.
+    /// Asks for the memory of `place`.
+    #[inline]
+    pub(crate) fn prefetch(&self, place: usize) {
+        for field in &self.wanted.fields {
+            self.outputs.prefetch(field.output, place);
+        }
+    }
+
+    /// Copies each wanted column of a row's stored bytes to `place` in the output.
     ///
     /// # Safety
     /// No other thread writes the same place of these columns, and nobody reads it before the
     /// take is finished.
     #[inline]
-    pub(crate) unsafe fn deliver(
-        &self,
-        row: u64,
-        place: usize,
-        stored: &[u8],
-        checked: Checked,
-    ) -> Result<(), FaultKind> {
-        let check = self.checksums == Checksums::Verify && checked == Checked::No;
-        if check {
-            // The place is on its way into the processor's cache while the row is checked.
-            for field in &self.wanted.fields {
-                self.outputs.prefetch(field.output, place);
-            }
-        }
-        if check && !self.locator.matches(row, stored) {
-            return Err(FaultKind::Checksum);
-        }
+    pub(crate) unsafe fn deliver(&self, place: usize, stored: &[u8]) {
         let payload = self.locator.payload(stored);
         for field in &self.wanted.fields {
             let value = match field.width_bytes {
@@ -56,6 +45,5 @@ impl Decoder<'_> {
             // SAFETY: as the caller vouches.
             unsafe { self.outputs.write(field.output, place, value) };
         }
-        Ok(())
     }
 }

@@ -36,7 +36,7 @@ mod store;
 mod take;
 pub mod yardstick;
 
-pub use admission::{AdmissionStats, ClassStats, LatencyClass, WhenFull};
+pub use admission::{AdmissionStats, ClassStats, LatencyClass, PermitsHeld, WhenFull};
 pub use config::{
     Alignment, CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, ReadPathChoice,
     ResolvedConfig, Scheduler,
@@ -47,13 +47,16 @@ pub use local::LocalShard;
 #[cfg(debug_assertions)]
 #[doc(hidden)]
 pub use lock::locks_taken;
-pub use metrics::{Latencies, QueueSample, ShardMetrics, ShardTime, Stall, StoreMetrics};
+pub use metrics::{
+    CallerMetrics, Latencies, Pieces, QueryKind, QueueSample, ShardMetrics, ShardTime, SlowQuery,
+    Stall, StoreMetrics,
+};
 pub use outputs::ColumnBuffer;
 pub use ringtake_storage::projection::{Missing, Projection};
 pub use route::ShardId;
 pub use search::{
     Axes, BuildProgress, DISTANCE_COLUMN, IndexInfo, IndexOptions, InspectedIndex, ROW_ID_COLUMN,
-    RowFilter, SearchError, SearchParams, SearchStages, inspect_indexes,
+    RowFilter, SearchError, SearchParams, inspect_indexes,
 };
 pub use shard::ShardInfo;
 pub use stats::ShardStats;

@@ -14,6 +14,7 @@ use ringtake_storage::projection::Projection;
 use crate::admission::Admission;
 use crate::cache::pinned::PinnedPages;
 use crate::inbox::LocalFuture;
+use crate::metrics::Watch;
 use crate::part::Part;
 use crate::route::ShardId;
 use crate::shard::ShardContext;
@@ -176,6 +177,7 @@ impl LocalShard {
             ids,
             projection,
             options,
+            watch: &Watch::NONE,
         };
         let outcome = take::batch(&request, self).await;
         // A take of pinned rows ends without waiting for anything.

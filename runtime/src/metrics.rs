@@ -1,20 +1,24 @@
 //! Where shards spend their time, how long reads and messages wait, and how long the queues are:
 //! cheap enough to be always on.
 //!
-//! A shard writes `metrics/meter.rs` once per round of its loop, never per row; `metrics/text.rs`
+//! A shard writes `metrics/meter.rs` once per round of its loop, never per row; callers write
+//! `metrics/callers.rs` once per query; `metrics/text.rs`
 //! prints what [`Store::metrics`](crate::Store::metrics) returns in the form that Prometheus reads.
 
+mod callers;
 mod latencies;
 mod meter;
 mod text;
 
 use serde::Serialize;
 
-use crate::admission::AdmissionStats;
+use crate::admission::{AdmissionStats, PermitsHeld};
 use crate::stats::ShardStats;
 
+pub(crate) use callers::{CallerMeter, CallerStage, Watch};
+pub use callers::{CallerMetrics, QueryKind, SlowQuery};
 pub use latencies::Latencies;
-pub(crate) use meter::{Meter, ShardMeter};
+pub(crate) use meter::{Meter, Phase, ShardMeter};
 pub(crate) use text::text;
 
 /// A snapshot of a store: counts and times since it was opened. Two of them subtracted are those
@@ -26,6 +30,14 @@ pub struct StoreMetrics {
     pub shards: Vec<ShardMetrics>,
     /// What admission has done, takes by code on shards included.
     pub admission: AdmissionStats,
+    /// What is at work now.
+    pub permits: PermitsHeld,
+    /// What queries take on their callers' side.
+    pub callers: CallerMetrics,
+    /// Queries that took longer than [`Config::slow_query`](crate::Config::slow_query).
+    pub slow_queries_seen: u64,
+    /// The newest 64 of them, the oldest first.
+    pub slow_queries: Vec<SlowQuery>,
 }
 
 /// One shard's part of [`StoreMetrics`]. All of it is of one instant between two rounds of the
@@ -36,20 +48,39 @@ pub struct StoreMetrics {
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ShardMetrics {
+    /// When this was seen: nanoseconds since the shard was started.
+    pub at: u64,
     /// Counters.
     pub stats: ShardStats,
     /// Where the time of its thread goes.
     pub time: ShardTime,
+    /// How long the pieces of each stage were, of those that were timed: all of accepting, calling
+    /// and looking for work; of stages that alternate row by row, one round in 61.
+    pub pieces: Vec<Pieces>,
     /// From the sending of a part of a take or search to the shard's taking it on.
     pub inbox_wait: Latencies,
-    /// From the planning of a read to its being fetched from the ring: what fio calls lat, in steps
-    /// of a round.
+    /// From the planning of a read to its being handed to the kernel: what fio calls slat, in
+    /// steps of a round.
+    pub submit_latency: Latencies,
+    /// From there to its being fetched from the ring: clat.
+    pub device_latency: Latencies,
+    /// Both: lat.
     pub read_latency: Latencies,
     /// The longest time without a look at the ring.
     pub longest_stall: Stall,
     /// Queues over the last ten seconds or so of work, the oldest first. A shard that sleeps takes
     /// no samples.
     pub queues: Vec<QueueSample>,
+}
+
+/// How long a stage took at a time.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Pieces {
+    /// By the names of [`ShardTime`].
+    pub stage: &'static str,
+    /// One entry for each time.
+    pub latencies: Latencies,
 }
 
 /// The longest time that a shard was away from its ring.
@@ -59,7 +90,7 @@ pub struct Stall {
     /// How long, in nanoseconds.
     pub nanoseconds: u64,
     /// What took most of it, by the names of [`ShardTime`]; empty if there was none.
-    pub activity: &'static str,
+    pub stage: &'static str,
 }
 
 /// The queues of a shard at one instant.
@@ -78,20 +109,25 @@ pub struct QueueSample {
     pub completions: u32,
 }
 
-macro_rules! activities {
-    ($($(#[doc = $doc:literal])+ $activity:ident $name:ident,)+) => {
+macro_rules! stages {
+    ($($(#[doc = $doc:literal])+ $stage:ident $name:ident,)+) => {
         /// What a shard does; each moment of its thread is of one kind.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Activity {
-            $($(#[doc = $doc])+ $activity,)+
+        pub(crate) enum Stage {
+            $($(#[doc = $doc])+ $stage,)+
         }
 
-        const ACTIVITIES: usize = [$(Activity::$activity),+].len();
+        const STAGES: usize = Stage::ALL.len();
 
-        const NAMES: [&str; ACTIVITIES] = [$(stringify!($name)),+];
+        impl Stage {
+            const ALL: [Stage; [$(Stage::$stage),+].len()] = [$(Stage::$stage),+];
+        }
+
+        const NAMES: [&str; STAGES] = [$(stringify!($name)),+];
 
         /// Nanoseconds of a shard's thread by what it did: all of the time since it was started,
-        /// without gaps.
+        /// without gaps. Stages that alternate row by row are told apart in one round of 61; the
+        /// time of the others is divided as theirs.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
         #[non_exhaustive]
         pub struct ShardTime {
@@ -99,12 +135,12 @@ macro_rules! activities {
         }
 
         impl ShardTime {
-            fn of(nanoseconds: [u64; ACTIVITIES]) -> ShardTime {
-                ShardTime { $($name: nanoseconds[Activity::$activity as usize],)+ }
+            fn of(nanoseconds: [u64; STAGES]) -> ShardTime {
+                ShardTime { $($name: nanoseconds[Stage::$stage as usize],)+ }
             }
 
             /// Each by its name.
-            pub fn by_name(&self) -> [(&'static str, u64); ACTIVITIES] {
+            pub fn by_name(&self) -> [(&'static str, u64); STAGES] {
                 [$((stringify!($name), self.$name)),+]
             }
         }
@@ -119,19 +155,29 @@ macro_rules! activities {
     };
 }
 
-activities! {
+stages! {
     /// Taking on what has come.
     Accept accept,
-    /// Scanning codes for searches.
+    /// Sums of codes, for searches.
     Scan scan,
-    /// Planning reads, and delivering what the cache has.
+    /// Choosing candidates among the rows scanned.
+    Select select,
+    /// Planning reads, and looking for rows in memory.
     Plan plan,
-    /// Submitting reads and looking for completions.
-    Ring ring,
+    /// In the kernel: submitting reads and fetching completions, which takes the time of the reads
+    /// themselves where the device is memory.
+    Submit submit,
     /// Waiting for the device, with a full queue.
-    Wait wait,
-    /// Checking, decoding and measuring rows that have been read, and telling callers.
+    Device device,
+    /// Comparing rows that were read with their checksums.
+    Checksum checksum,
+    /// Copying the columns of rows to their places in results and in the cache. Of a row from
+    /// memory that is not checked yet, its checksum too.
     Decode decode,
+    /// Exact distances of rows, for searches.
+    Refine refine,
+    /// Bookkeeping of reads that are complete, and telling callers.
+    Reply reply,
     /// Code of callers on the shard's thread.
     Callers callers,
     /// Nothing: asleep, or looking for work.
@@ -141,11 +187,11 @@ activities! {
 impl ShardTime {
     /// All but waiting and idling.
     pub fn busy(&self) -> u64 {
-        self.accept + self.scan + self.plan + self.ring + self.decode + self.callers
+        self.total() - self.device - self.idle
     }
 
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.busy() + self.wait + self.idle
+        self.by_name().iter().map(|(_, time)| time).sum()
     }
 }

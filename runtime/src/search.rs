@@ -13,7 +13,6 @@ mod filter;
 pub(crate) mod nearest;
 pub(crate) mod opened;
 pub(crate) mod query;
-mod stages;
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
@@ -30,6 +29,7 @@ use crate::Result;
 use crate::admission::{Admission, LatencyClass, Need, WhenFull};
 use crate::doorbell::Doorbell;
 use crate::inbox::{Inbox, Message};
+use crate::metrics::{CallerStage, Watch};
 use crate::part::{Part, Progress, Sink, Window};
 use crate::take::{TakeOptions, read_bytes_max};
 
@@ -37,8 +37,6 @@ pub use build::{Axes, BuildProgress, IndexOptions};
 pub use error::SearchError;
 pub use filter::RowFilter;
 pub use opened::{IndexInfo, InspectedIndex, inspect_indexes};
-pub use stages::SearchStages;
-pub(crate) use stages::{Stage, StageTimes};
 
 use nearest::Nearest;
 use opened::{Indexes, OpenIndex};
@@ -104,7 +102,6 @@ pub(crate) struct Searcher<'a> {
     pub(crate) doorbells: &'a Arc<[Arc<Doorbell>]>,
     pub(crate) admission: &'a Arc<Admission>,
     pub(crate) align_bytes: u32,
-    pub(crate) stages: &'a StageTimes,
 }
 
 impl Searcher<'_> {
@@ -116,18 +113,18 @@ impl Searcher<'_> {
         &self,
         vector: &[f32],
         params: &SearchParams,
+        watch: &Watch<'_>,
     ) -> Result<Vec<Neighbour>> {
         let index = self.index(params)?;
         let vector = check(index, vector, params)?;
-        let (along_axes, ranked) = self.stages.time(Stage::Rank, || {
-            let along_axes = index.index.quantiser().rotate(index.kernels, &vector);
-            let ranked = rank(index, &along_axes);
-            (along_axes, ranked)
-        });
+        let along_axes = index.index.quantiser().rotate(index.kernels, &vector);
+        let ranked = rank(index, &along_axes);
+        watch.mark(CallerStage::Rank);
         let mut probes = params.nprobes.min(ranked.len());
         loop {
             let query = self.query(index, &vector, &along_axes, &ranked[..probes], params);
-            let found = self.run(query, params).await?;
+            watch.mark(CallerStage::Tables);
+            let found = self.run(query, params, watch).await?;
             if found.len() >= params.k || probes == ranked.len() {
                 return Ok(found);
             }
@@ -180,24 +177,27 @@ impl Searcher<'_> {
             Some(factor) => (Refine::Yes, params.k.saturating_mul(factor as usize)),
             None => (Refine::No, params.k),
         };
-        self.stages.time(Stage::Tables, || {
-            Query::new(Asked {
-                index: index.clone(),
-                vector: vector.to_vec(),
-                along_axes,
-                partitions,
-                k: params.k,
-                // No more than there are, whatever is asked.
-                candidates: candidates.min(index.index.layout().rows_indexed as usize),
-                refine,
-                filter: params.filter.clone(),
-                doorbells: self.doorbells.clone(),
-            })
+        Query::new(Asked {
+            index: index.clone(),
+            vector: vector.to_vec(),
+            along_axes,
+            partitions,
+            k: params.k,
+            // No more than there are, whatever is asked.
+            candidates: candidates.min(index.index.layout().rows_indexed as usize),
+            refine,
+            filter: params.filter.clone(),
+            doorbells: self.doorbells.clone(),
         })
     }
 
     /// Has every shard search and waits for all.
-    async fn run(&self, query: Query, params: &SearchParams) -> Result<Vec<Neighbour>> {
+    async fn run(
+        &self,
+        query: Query,
+        params: &SearchParams,
+        watch: &Watch<'_>,
+    ) -> Result<Vec<Neighbour>> {
         let query = Arc::new(query);
         let rows = query.candidates;
         let admission = self.admission;
@@ -215,6 +215,7 @@ impl Searcher<'_> {
             ..need
         };
         let permit = options.admit_first(admission, need, rows).await?;
+        watch.mark(CallerStage::Admit);
         let progress = Arc::new(Progress::new(params.class, params.deadline));
         let cancel = CancelOnDrop(&progress);
         let window = Window::new(self.inboxes.len() as u32, progress.clone(), permit);
@@ -237,10 +238,14 @@ impl Searcher<'_> {
             // A part that cannot be sent is dropped, which fails the search.
             drop(inbox.send(Message::Take(part)));
         }
+        watch.mark(CallerStage::Route);
         progress.finished(1).await;
+        watch.mark(CallerStage::Shards);
         drop(cancel);
         progress.outcome(rows)?;
-        Ok(self.stages.time(Stage::Merge, || query.merged()))
+        let merged = query.merged();
+        watch.mark(CallerStage::Merge);
+        Ok(merged)
     }
 
     fn need(&self, query: &Query) -> Need {

@@ -28,7 +28,7 @@ use crate::doorbell::Doorbell;
 use crate::files::Files;
 use crate::inbox::{LocalFuture, Message, Messages};
 use crate::local::{LocalQueue, LocalShard};
-use crate::metrics::{Activity, ShardMeter};
+use crate::metrics::{Meter, ShardMeter, Stage};
 use crate::probe::RingFeatures;
 use crate::read_path::ReadPath;
 use crate::read_path::dma_file::Reads;
@@ -37,7 +37,6 @@ use crate::read_path::parts::Parts;
 use crate::read_path::shared_rings::SharedRings;
 use crate::results::ResultMemory;
 use crate::route::{Ownership, ShardId};
-use crate::search::StageTimes;
 use crate::search::codes::ShardCodes;
 use crate::search::opened::OpenIndex;
 use crate::stats::ShardCounters;
@@ -69,7 +68,6 @@ pub(crate) struct ShardContext {
     pub(crate) spin_before_park: Duration,
     pub(crate) results: Option<Arc<ResultMemory>>,
     pub(crate) indexes: Arc<[Arc<OpenIndex>]>,
-    pub(crate) stages: Arc<StageTimes>,
     pub(crate) meter: Arc<ShardMeter>,
     /// What code on this shard may have at work: limits of its own, so that no other shard is
     /// waited for.
@@ -254,6 +252,7 @@ async fn run(
             return;
         }
     };
+    let meter = Meter::new(&parts.meter);
     let mut ring = None;
     let made = match (&host, parts.read_path) {
         (Host::Glommio(reads), ReadPathChoice::Glommio) => reads
@@ -285,7 +284,7 @@ async fn run(
         let path = unsafe { page_cache_first(path, &parts.files, &parts.counters) };
         let codes = codes(&parts).map_err(|error| error.to_string())?;
         let codes_bytes = codes.iter().map(ShardCodes::bytes).collect();
-        Engine::new(&parts, &arena, path, codes)
+        Engine::new(&parts, &arena, &meter, path, codes)
             .map(|engine| (engine, features, codes_bytes))
             .map_err(|bad| bad.to_string())
     });
@@ -338,7 +337,7 @@ async fn run(
             engine.accept(part);
         }
         if worked {
-            engine.meter().mark(Activity::Accept);
+            meter.mark(Stage::Accept);
         }
         if stopping && engine.is_idle() && local.tasks() == 0 {
             return;
@@ -350,14 +349,14 @@ async fn run(
         worked |= engine.round(patience);
         engine.sample(|| messages.len());
         if local.tasks() > 0 {
-            engine.meter().end();
+            meter.end();
             // Code of callers runs now; rows it has just got may make it ask for more.
             futures_lite::future::yield_now().await;
-            engine.meter().mark(Activity::Callers);
+            meter.mark(Stage::Callers);
         } else if shares_executor {
-            engine.meter().end();
+            meter.end();
             host.yield_if_needed().await;
-            engine.meter().mark(Activity::Callers);
+            meter.mark(Stage::Callers);
         }
         if worked || engine.can_go_on() || !local.is_empty() {
             idle_since = None;
@@ -382,13 +381,13 @@ async fn run(
                 // rows that such code asks for needs a look from time to time.
                 Host::Glommio(reads) if parts.read_path == ReadPathChoice::Glommio => {
                     context.counters.sleeps.add(1);
-                    engine.meter().end();
+                    meter.end();
                     reads.rest(with_tasks.then_some(SLEEP_WITH_TASKS)).await;
-                    engine.meter().mark(match engine.is_idle() {
-                        true => Activity::Idle,
-                        false => Activity::Wait,
+                    meter.mark(match engine.is_idle() {
+                        true => Stage::Idle,
+                        false => Stage::Device,
                     });
-                    engine.meter().looked();
+                    meter.looked();
                 }
                 _ if with_tasks => engine.sleep(SLEEP_WITH_TASKS),
                 _ => engine.sleep(SLEEP_IDLE),

@@ -18,8 +18,9 @@ use ringtake_storage::dataset::{Dataset, TableCheck};
 use ringtake_storage::layout::PAGE_BYTES;
 use ringtake_storage::projection::{Missing, Projection};
 use serde::Serialize;
+use tracing::Instrument as _;
 
-use crate::admission::{Admission, AdmissionStats, LatencyClass, Need};
+use crate::admission::{Admission, AdmissionStats, LatencyClass, Need, PermitsHeld};
 use crate::cache::pinned::PinnedPages;
 use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::cpus::allowed_cpus;
@@ -29,7 +30,7 @@ use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
 use crate::lock::lock;
 use crate::memory;
-use crate::metrics::{self, ShardMeter, StoreMetrics};
+use crate::metrics::{self, CallerMeter, QueryKind, ShardMeter, StoreMetrics, Watch};
 use crate::outputs::{ColumnBuffer, Outputs};
 use crate::probe::{NoRing, probe_ring};
 use crate::read_path::shared_rings::SharedRings;
@@ -37,13 +38,15 @@ use crate::results::ResultMemory;
 use crate::route::{Ownership, ShardId};
 use crate::search::opened::Indexes;
 use crate::search::{
-    self, BuildProgress, IndexInfo, IndexOptions, SearchError, SearchParams, SearchStages,
-    Searcher, StageTimes,
+    self, BuildProgress, IndexInfo, IndexOptions, SearchError, SearchParams, Searcher,
 };
 use crate::shard::{self, ShardContext, ShardInfo, catch_panic};
 use crate::stats::{ShardCounters, ShardStats};
 use crate::take::{self, Flight, Inboxes, Request, TakeOptions, in_place};
 use crate::{Error, Result};
+
+/// Spans of queries have this target, and the level of debugging.
+const QUERY_SPANS: &str = "ringtake::query";
 
 /// Threads per shard where io_uring is missing and nothing else was asked for.
 const FALLBACK_THREADS: u32 = 16;
@@ -74,10 +77,7 @@ struct Core {
     indexes: Indexes,
     index_info: Vec<IndexInfo>,
     doorbells: Arc<[Arc<Doorbell>]>,
-    /// Of the callers.
-    stages: StageTimes,
-    /// Of each shard.
-    shard_stages: Vec<Arc<StageTimes>>,
+    callers: CallerMeter,
     meters: Vec<Arc<ShardMeter>>,
 }
 
@@ -156,8 +156,8 @@ impl Store {
                 reads_in_flight_max: config.reads_in_flight_max,
                 bytes_in_flight_max: config.bytes_in_flight_max,
                 spin_before_park: config.spin_before_park,
-                stage_times: config.stage_times,
                 metrics: config.metrics,
+                slow_query: config.slow_query,
             },
             under_glommio: ring.is_ok(),
             dataset: Arc::new(dataset),
@@ -244,10 +244,23 @@ impl Store {
             seen.stats = self.with_rows_in_place(shard, seen.stats);
             seen
         });
+        let (slow_queries, slow_queries_seen) = self.core.callers.slow();
         StoreMetrics {
             shards: shards.collect(),
             admission: self.admission(),
+            permits: self.permits(),
+            callers: self.core.callers.stages(),
+            slow_queries,
+            slow_queries_seen,
         }
+    }
+
+    /// What is at work now, takes by code on shards included.
+    pub fn permits(&self) -> PermitsHeld {
+        let local = self.core.local_admissions.iter();
+        local.fold(self.core.admission.held(), |sum, admission| {
+            sum + admission.held()
+        })
     }
 
     /// [`Store::metrics`] in the text form of OpenMetrics, which Prometheus reads: names begin with
@@ -375,7 +388,8 @@ impl Store {
             missing: Missing::Error,
             ..options
         };
-        let request = core.request(ids, projection, options);
+        let watch = core.callers.watch(QueryKind::Take, ids.len());
+        let request = core.request(ids, projection, options, &watch);
         request.check()?;
         let route = core.route();
         if in_place::may_fill(&request, &route) {
@@ -439,7 +453,11 @@ impl Store {
         {
             return Err(Error::ForeignProjection);
         }
-        let found = core.searcher().search(query, params).await?;
+        let watch = core.callers.watch(QueryKind::Search, params.k);
+        let span = tracing::debug_span!(target: QUERY_SPANS, "search", k = params.k);
+        let searcher = core.searcher();
+        let search = searcher.search(query, params, &watch);
+        let found = search.instrument(span).await?;
         let columns = match &params.projection {
             None => None,
             Some(projection) => {
@@ -469,14 +487,6 @@ impl Store {
         let queries = queries.chunks_exact(dims);
         let searches = queries.map(|query| self.search_borrowed(query, params));
         block_on(search::all(searches))
-    }
-
-    /// CPU time of searches by stage, if [`Config::stage_times`] is set.
-    pub fn search_stages(&self) -> SearchStages {
-        let shards = self.core.shard_stages.iter();
-        shards.fold(self.core.stages.snapshot(), |sum, shard| {
-            sum + shard.snapshot()
-        })
     }
 
     /// Builds the index of the vectors in `column` and puts it beside the dataset, instead of an
@@ -608,7 +618,6 @@ impl Core {
             doorbells: &self.doorbells,
             admission: &self.admission,
             align_bytes: self.config.align_bytes,
-            stages: &self.stages,
         }
     }
 
@@ -619,8 +628,10 @@ impl Core {
         options: TakeOptions,
     ) -> Result<RecordBatch> {
         self.check_open()?;
-        let request = self.request(ids, projection, options);
-        take::batch(&request, self.route()).await
+        let watch = self.callers.watch(QueryKind::Take, ids.len());
+        let span = tracing::debug_span!(target: QUERY_SPANS, "take", rows = ids.len());
+        let request = self.request(ids, projection, options, &watch);
+        take::batch(&request, self.route()).instrument(span).await
     }
 
     fn request<'a>(
@@ -628,6 +639,7 @@ impl Core {
         ids: &'a [u64],
         projection: &'a Projection,
         options: TakeOptions,
+        watch: &'a Watch<'a>,
     ) -> Request<'a> {
         Request {
             dataset: &self.dataset,
@@ -638,6 +650,7 @@ impl Core {
             ids,
             projection,
             options,
+            watch,
         }
     }
 
@@ -680,7 +693,6 @@ struct Started {
     doorbells: Vec<Arc<Doorbell>>,
     counters: Vec<Arc<ShardCounters>>,
     pinned: Vec<Arc<OnceLock<PinnedPages>>>,
-    stages: Vec<Arc<StageTimes>>,
     meters: Vec<Arc<ShardMeter>>,
     local_admissions: Vec<Arc<Admission>>,
     threads: Vec<JoinHandle<()>>,
@@ -715,7 +727,6 @@ impl Plan {
             doorbells: Vec::new(),
             counters: Vec::new(),
             pinned: Vec::new(),
-            stages: Vec::new(),
             meters: Vec::new(),
             local_admissions: Vec::new(),
             threads: Vec::new(),
@@ -757,7 +768,6 @@ impl Plan {
             inbox(config.takes_in_flight_max, config.metrics).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
         let pinned = Arc::new(OnceLock::new());
-        let stages = Arc::new(StageTimes::new(config.stage_times));
         let meter = Arc::new(ShardMeter::new(config.metrics));
         let local_limits = config.in_flight_max().share_of(config.shards as u64);
         let local_admission = Arc::new(Admission::new(local_limits));
@@ -782,7 +792,6 @@ impl Plan {
             spin_before_park: config.spin_before_park,
             results: self.results.clone(),
             indexes: self.indexes.usable.clone(),
-            stages: stages.clone(),
             meter: meter.clone(),
             local_admission: local_admission.clone(),
         };
@@ -793,7 +802,6 @@ impl Plan {
         started.doorbells.push(doorbell);
         started.counters.push(counters);
         started.pinned.push(pinned);
-        started.stages.push(stages);
         started.meters.push(meter);
         started.local_admissions.push(local_admission);
         Ok(reported)
@@ -823,8 +831,7 @@ impl Plan {
             index_info: index_info.collect(),
             indexes: std::mem::take(&mut self.indexes),
             doorbells: started.doorbells.into(),
-            stages: StageTimes::new(self.config.stage_times),
-            shard_stages: started.stages,
+            callers: CallerMeter::new(self.config.metrics, self.config.slow_query),
             meters: started.meters,
             ownership: self.ownership(),
             dataset: self.dataset,

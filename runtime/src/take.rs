@@ -19,6 +19,7 @@ use crate::admission::{Admission, LatencyClass, Need, NotAdmitted, Permit, WhenF
 use crate::cache::pinned::PinnedPages;
 use crate::config::Checksums;
 use crate::inbox::{Inbox, Message};
+use crate::metrics::{CallerStage, Watch};
 use crate::outputs::Outputs;
 use crate::part::{Part, Progress, Sink, Window};
 use crate::results::ResultMemory;
@@ -59,6 +60,7 @@ pub(crate) struct Request<'a> {
     pub(crate) ids: &'a [u64],
     pub(crate) projection: &'a Projection,
     pub(crate) options: TakeOptions,
+    pub(crate) watch: &'a Watch<'a>,
 }
 
 /// How parts reach their shards.
@@ -126,13 +128,9 @@ pub(crate) async fn batch(request: &Request<'_>, route: impl Route) -> Result<Re
     // SAFETY: either `fill` returned without complaint, so the row of each place has been
     // delivered; missing rows were zeroed by `allocate`.
     let columns = unsafe { outputs.into_columns() };
-    Ok(record_batch(
-        dataset,
-        projection,
-        options.missing,
-        ids,
-        columns,
-    )?)
+    let batch = record_batch(dataset, projection, options.missing, ids, columns)?;
+    request.watch.mark(CallerStage::Assemble);
+    Ok(batch)
 }
 
 impl Request<'_> {
@@ -227,9 +225,11 @@ impl Flight {
         let mut permit = options
             .admit_first(admission, need, request.ids.len())
             .await?;
+        request.watch.mark(CallerStage::Admit);
         let outputs = Arc::new(make()?);
         loop {
             self.send(request, &route, window, permit, &outputs);
+            request.watch.mark(CallerStage::Route);
             let Some((next, need)) = windows.next() else {
                 break;
             };
@@ -237,6 +237,7 @@ impl Flight {
             self.progress
                 .finished(started.saturating_sub(WINDOWS_IN_FLIGHT - 1))
                 .await;
+            request.watch.mark(CallerStage::Shards);
             permit = match options.admit_next(admission, need).await {
                 Ok(permit) => permit,
                 Err(NotAdmitted::Expired) => {
@@ -246,10 +247,12 @@ impl Flight {
                 }
                 Err(refused) => return Err(refused.into_error(request.ids.len())),
             };
+            request.watch.mark(CallerStage::Admit);
             window = next;
         }
         let started = self.windows_started.load(Ordering::Relaxed);
         self.progress.finished(started).await;
+        request.watch.mark(CallerStage::Shards);
         self.progress.outcome(request.ids.len())?;
         Ok(outputs)
     }

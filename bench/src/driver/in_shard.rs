@@ -17,8 +17,10 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use crossbeam_utils::CachePadded;
 use ringtake_runtime::{LocalShard, Projection, ShardId, Store, TakeOptions};
 
+use super::live::{Live, Tally};
 use super::open_loop::{Poisson, Queries, generate};
 use super::{Bound, Client, Pace, Run, sum};
 use crate::error::Error;
@@ -66,13 +68,14 @@ impl InShard {
     /// before the first query: the place to read counters.
     ///
     /// # Errors
-    /// What a take returns; an interruption; a closed loop, which is for clients outside.
+    /// What a take returns; an interruption before the first has come back; a closed loop, which is for clients outside.
     pub(crate) fn run(
         &self,
         bound: Bound,
         pace: Pace,
         workload: &Workload,
         interrupted: &AtomicBool,
+        live: &Live,
         at_start: impl FnOnce(),
     ) -> Result<Run, Error> {
         let Pace::Open { rate_per_s, seed } = pace else {
@@ -88,6 +91,7 @@ impl InShard {
                 .into_iter()
                 .map(|shard| {
                     let plan = Plan {
+                        tally: live.join(),
                         arrivals: Poisson::of_client(rate_per_s * self.shares[shard], seed, shard),
                         bound,
                         workload: workload.clone(),
@@ -132,7 +136,7 @@ impl InShard {
         }));
         let mut client = outcome.unwrap_or_else(|error| {
             stop.store(true, Ordering::Relaxed);
-            let mut client = Client::new();
+            let mut client = Client::new(Arc::default());
             client.error = Some(error.into());
             client
         });
@@ -153,6 +157,7 @@ fn shares(shards: usize, rows: u64, owner: impl Fn(u64) -> usize) -> Vec<f64> {
 
 /// What a client takes into its shard.
 struct Plan {
+    tally: Arc<CachePadded<Tally>>,
     arrivals: Poisson,
     bound: Bound,
     workload: Workload,
@@ -164,7 +169,7 @@ struct Plan {
 
 impl Plan {
     async fn follow(self, shard: LocalShard) -> Client {
-        let client = RefCell::new(Client::new());
+        let client = RefCell::new(Client::new(self.tally));
         let projection = match shard.projection(&self.columns) {
             Ok(projection) => projection,
             Err(error) => {
@@ -315,7 +320,7 @@ mod tests {
     fn run(store: &Store, bound: Bound, pace: Pace, stop: &AtomicBool) -> Result<Run, Error> {
         let workload = Workload::new(ROWS, 1, 1).unwrap();
         let inside = InShard::new(store, ROWS, &[], TakeOptions::default(), None);
-        inside.run(bound, pace, &workload, stop, || ())
+        inside.run(bound, pace, &workload, stop, &Live::default(), || ())
     }
 
     #[test]

@@ -328,6 +328,8 @@ impl<'a, Q: Queries> Generator<'a, Q> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    use crate::driver::Live;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     use crate::driver::{Load, Pace, run};
@@ -396,6 +398,7 @@ mod tests {
                 let batch = echo(rows);
                 async move { Ok(batch) }
             }),
+            &Live::default(),
             || (),
         )
         .unwrap();
@@ -429,7 +432,16 @@ mod tests {
         });
         let interrupted = AtomicBool::new(false);
         let bound = load(Bound::Queries(all));
-        let run = run(bound, FAST, &workload, &interrupted, &subject, || ()).unwrap();
+        let run = run(
+            bound,
+            FAST,
+            &workload,
+            &interrupted,
+            &subject,
+            &Live::default(),
+            || (),
+        )
+        .unwrap();
         assert_eq!((run.queries, most.load(Ordering::SeqCst)), (all, all));
     }
 
@@ -443,7 +455,16 @@ mod tests {
         });
         let bound = load(Bound::Time(Duration::from_millis(100)));
         let interrupted = AtomicBool::new(false);
-        let run = run(bound, FAST, &workload, &interrupted, &subject, || ()).unwrap();
+        let run = run(
+            bound,
+            FAST,
+            &workload,
+            &interrupted,
+            &subject,
+            &Live::default(),
+            || (),
+        )
+        .unwrap();
         let arrivals = run.arrivals.unwrap();
         assert!(arrivals.never_started > 0, "{arrivals:?}");
         assert_eq!(arrivals.planned, run.queries + arrivals.never_started);
@@ -460,6 +481,7 @@ mod tests {
             &workload,
             &AtomicBool::new(false),
             &subject,
+            &Live::default(),
             || (),
         );
         assert!(matches!(refused, Err(Error::Interrupted)));
@@ -492,6 +514,7 @@ mod tests {
             &workload,
             &AtomicBool::new(false),
             &subject,
+            &Live::default(),
             || (),
         )
         .unwrap();

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt64Type;
-use ringtake_runtime::{Projection, SearchParams, ShardStats, Store, TakeOptions, WhenFull};
+use ringtake_runtime::{
+    Projection, SearchParams, ShardStats, Store, StoreMetrics, TakeOptions, WhenFull,
+};
 
 use super::queries::Queries;
 use crate::error::Error;
-use crate::file_read::read_path_name;
+use crate::file_read::{metrics, read_path_name};
 use crate::row_checksum::{RowsChecksum, touch};
 use crate::subject::{Answer, Facts, Subject};
 
@@ -118,24 +120,12 @@ impl Subject for SearchSubject {
         )
     }
 
-    fn stages(&self) -> Vec<(&'static str, Duration)> {
-        if !self.store.config().stage_times {
-            return Vec::new();
-        }
-        let spent = self.store.search_stages();
-        [
-            ("rank", spent.rank),
-            ("tables", spent.tables),
-            ("scan", spent.scan),
-            ("select", spent.select),
-            ("plan", spent.plan),
-            ("read", spent.read),
-            ("checksum", spent.checksum),
-            ("refine", spent.refine),
-            ("merge", spent.merge),
-        ]
-        .map(|(name, nanoseconds)| (name, Duration::from_nanos(nanoseconds)))
-        .to_vec()
+    fn metrics(&self) -> Option<StoreMetrics> {
+        metrics(&self.store)
+    }
+
+    fn permits_held(&self) -> Option<u64> {
+        Some(self.store.permits().windows)
     }
 
     fn spin(&self) -> Duration {

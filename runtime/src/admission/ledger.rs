@@ -146,6 +146,11 @@ impl<W> Ledger<W> {
         }
     }
 
+    /// What is at work.
+    pub(crate) fn used(&self) -> Need {
+        self.used
+    }
+
     /// Nothing is at work.
     #[cfg(test)]
     pub(crate) fn is_whole(&self) -> bool {

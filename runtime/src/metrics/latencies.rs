@@ -1,5 +1,7 @@
 //! Histograms of nanoseconds: buckets that a shard alone writes, and their snapshot.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use histogram::Histogram;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
@@ -37,14 +39,35 @@ impl Buckets {
     }
 
     pub(super) fn snapshot(&self) -> Latencies {
-        let counts: Vec<u64> = self.counts.iter().map(Counter::get).collect();
-        let histogram = Histogram::from_buckets(GROUPING_POWER, MAX_VALUE_POWER, counts);
-        Latencies {
-            histogram: histogram.unwrap_or_else(|error| {
-                unreachable!("as many buckets as the two powers ask for: {error}")
-            }),
-            sum: self.sum.get(),
+        let counts = self.counts.iter().map(Counter::get).collect();
+        Latencies::of(counts, self.sum.get())
+    }
+}
+
+/// Buckets that any thread may write.
+#[derive(Debug)]
+pub(super) struct SharedBuckets {
+    counts: Box<[AtomicU64]>,
+    sum: AtomicU64,
+}
+
+impl SharedBuckets {
+    pub(super) fn new() -> SharedBuckets {
+        SharedBuckets {
+            counts: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
+            sum: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn record(&self, nanoseconds: u64) {
+        let kept = nanoseconds.min((1 << MAX_VALUE_POWER) - 1);
+        self.counts[bucket(kept)].fetch_add(1, Ordering::Relaxed);
+        self.sum.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> Latencies {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Latencies::of(self.counts.iter().map(get).collect(), get(&self.sum))
     }
 }
 
@@ -70,6 +93,16 @@ pub struct Latencies {
 }
 
 impl Latencies {
+    fn of(counts: Vec<u64>, sum: u64) -> Latencies {
+        let histogram = Histogram::from_buckets(GROUPING_POWER, MAX_VALUE_POWER, counts);
+        Latencies {
+            histogram: histogram.unwrap_or_else(|error| {
+                unreachable!("as many buckets as the two powers ask for: {error}")
+            }),
+            sum,
+        }
+    }
+
     /// How many were seen.
     pub fn count(&self) -> u64 {
         self.histogram.as_slice().iter().sum()

@@ -1,5 +1,9 @@
 //! The shard's side: it divides its time, at the boundaries of what it does in a round.
 //!
+//! Stages that alternate row by row are too short to be timed each time: the clock would take a
+//! share of them. They are phases of a round (`Phase`), timed as a whole; each so many times a
+//! phase is watched closely, stage by stage, and what is seen there divides the others.
+//!
 //! Everything is written by the shard's thread alone. A version that is odd while it writes tells
 //! readers to look again (a sequence lock; H.-J. Boehm, Can seqlocks get along with programming
 //! language memory models?, MSPC 2012), so that they see the state between two rounds and never
@@ -9,8 +13,10 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use super::latencies::Buckets;
-use super::{ACTIVITIES, Activity, NAMES, QueueSample, ShardMetrics, ShardTime, Stall};
+use super::{NAMES, Pieces, QueueSample, STAGES, ShardMetrics, ShardTime, Stage, Stall};
 use crate::stats::{Counter, ShardCounters};
 
 /// How far apart samples of the queues are.
@@ -24,19 +30,69 @@ const LOOKING_UNWRITTEN_MAX: u64 = 1_000_000;
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How long it rests in between.
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
+/// One in so many visits to a phase is watched closely: a prime, so that nothing regular in the
+/// work keeps in step with it.
+const CLOSE_EVERY: u64 = 61;
+/// What has been seen closely fades when it comes to so many nanoseconds, so that what divides a
+/// phase follows the load.
+const SEEN_MAX: u64 = 1 << 28;
+
+/// Part of a round whose stages alternate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Scanning codes and choosing among the rows.
+    Scan,
+    /// Planning reads, and delivering what is in memory.
+    Plan,
+    /// Waiting for completions; on a device that is memory this is where it is read.
+    Wait,
+    /// Delivering what has been read.
+    Deliver,
+}
+
+const PHASES: usize = 4;
+
+/// Shares of a phase are counted in two to this many parts.
+const SHARE_BITS: u32 = 20;
+
+impl Phase {
+    /// The stages that it may have beside the rest.
+    fn stages(self) -> &'static [Stage] {
+        match self {
+            Phase::Scan => &[Stage::Scan],
+            Phase::Plan => &[Stage::Checksum, Stage::Decode, Stage::Refine, Stage::Reply],
+            Phase::Wait => &[Stage::Submit],
+            Phase::Deliver => &[Stage::Checksum, Stage::Decode, Stage::Refine],
+        }
+    }
+
+    /// Where its time goes that is in no other of its stages.
+    fn rest(self) -> Stage {
+        match self {
+            Phase::Scan => Stage::Select,
+            Phase::Plan => Stage::Plan,
+            Phase::Wait => Stage::Device,
+            Phase::Deliver => Stage::Reply,
+        }
+    }
+}
 
 /// What readers see.
 #[derive(Debug)]
 pub(crate) struct ShardMeter {
     on: bool,
+    started: Instant,
     /// Odd while the shard writes.
     version: AtomicU64,
-    nanoseconds: [Counter; ACTIVITIES],
+    nanoseconds: [Counter; STAGES],
+    pieces: [Buckets; STAGES],
     inbox_wait: Buckets,
+    submit_latency: Buckets,
+    device_latency: Buckets,
     read_latency: Buckets,
     stall_nanoseconds: Counter,
-    /// An activity's number.
-    stall_activity: Counter,
+    /// A stage's number.
+    stall_stage: Counter,
     samples: Box<[Sample]>,
     sampled: Counter,
 }
@@ -54,17 +110,27 @@ impl ShardMeter {
     pub(crate) fn new(on: bool) -> ShardMeter {
         ShardMeter {
             on,
+            started: Instant::now(),
             version: AtomicU64::new(0),
             nanoseconds: Default::default(),
+            pieces: std::array::from_fn(|_| Buckets::new()),
             inbox_wait: Buckets::new(),
+            submit_latency: Buckets::new(),
+            device_latency: Buckets::new(),
             read_latency: Buckets::new(),
             stall_nanoseconds: Counter::default(),
-            stall_activity: Counter::default(),
+            stall_stage: Counter::default(),
             samples: (0..if on { SAMPLES } else { 0 })
                 .map(|_| Sample::default())
                 .collect(),
             sampled: Counter::default(),
         }
+    }
+
+    /// Nanoseconds since the shard was started.
+    #[inline]
+    fn elapsed(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
     }
 
     /// The state between two rounds, with the counters of the same shard.
@@ -100,17 +166,26 @@ impl ShardMeter {
         });
         let stall = self.stall_nanoseconds.get();
         ShardMetrics {
+            at: self.elapsed(),
             stats: counters.snapshot(),
-            time: ShardTime::of(std::array::from_fn(|activity| {
-                self.nanoseconds[activity].get()
-            })),
+            time: ShardTime::of(std::array::from_fn(|stage| self.nanoseconds[stage].get())),
+            pieces: NAMES
+                .iter()
+                .zip(&self.pieces)
+                .map(|(&stage, pieces)| Pieces {
+                    stage,
+                    latencies: pieces.snapshot(),
+                })
+                .collect(),
             inbox_wait: self.inbox_wait.snapshot(),
+            submit_latency: self.submit_latency.snapshot(),
+            device_latency: self.device_latency.snapshot(),
             read_latency: self.read_latency.snapshot(),
             longest_stall: Stall {
                 nanoseconds: stall,
-                activity: match stall {
+                stage: match stall {
                     0 => "",
-                    _ => NAMES[self.stall_activity.get() as usize % ACTIVITIES],
+                    _ => NAMES[self.stall_stage.get() as usize % STAGES],
                 },
             },
             queues: queues.collect(),
@@ -122,27 +197,39 @@ impl ShardMeter {
 #[derive(Debug)]
 pub(crate) struct Meter<'a> {
     shared: &'a ShardMeter,
-    started: Instant,
-    /// The end of the last activity, in nanoseconds since `started`.
+    /// The end of what has been timed, in nanoseconds since the shard was started.
     now: Cell<u64>,
     writing: Cell<bool>,
     /// Since the last look at the ring.
-    away: [Cell<u64>; ACTIVITIES],
+    away: [Cell<u64>; STAGES],
     /// Not written yet.
-    unwritten: [Cell<u64>; ACTIVITIES],
+    unwritten: [Cell<u64>; STAGES],
     next_sample: Cell<u64>,
+    /// Whether the phase at hand is watched closely.
+    close: Cell<bool>,
+    visits: [Cell<u64>; PHASES],
+    /// Of the phase at hand, while it is watched closely.
+    seen_now: [Cell<u64>; STAGES],
+    /// Nanoseconds of each stage in each phase, from when it was watched closely; they fade.
+    seen: [[Cell<u64>; STAGES]; PHASES],
+    /// Those of one phase over their sum.
+    shares: [[Cell<u64>; STAGES]; PHASES],
 }
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(shared: &'a ShardMeter) -> Meter<'a> {
         Meter {
             shared,
-            started: Instant::now(),
-            now: Cell::new(0),
+            now: Cell::new(shared.elapsed()),
             writing: Cell::new(false),
             away: Default::default(),
             unwritten: Default::default(),
             next_sample: Cell::new(0),
+            close: Cell::new(false),
+            visits: Default::default(),
+            seen_now: Default::default(),
+            seen: Default::default(),
+            shares: Default::default(),
         }
     }
 
@@ -166,23 +253,141 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// What the shard has done since the last mark was `activity`.
+    /// What the shard has done since the last mark was `stage`.
     #[inline]
-    pub(crate) fn mark(&self, activity: Activity) {
+    pub(crate) fn mark(&self, stage: Stage) {
         if !self.shared.on {
             return;
         }
-        let now = self.started.elapsed().as_nanos() as u64;
-        let time = now - self.now.replace(now);
-        let away = &self.away[activity as usize];
-        away.set(away.get() + time);
-        let unwritten = &self.unwritten[activity as usize];
-        unwritten.set(unwritten.get() + time);
+        self.close.set(false);
+        let time = self.lap();
+        self.note(stage, time);
         // A shard that looks for work again and again would leave readers no time between rounds.
-        let looking = matches!(activity, Activity::Idle | Activity::Wait);
-        if looking && !self.writing.get() && unwritten.get() < LOOKING_UNWRITTEN_MAX {
+        let looking = matches!(stage, Stage::Idle | Stage::Device);
+        let unwritten = self.unwritten[stage as usize].get();
+        if looking && !self.writing.get() && unwritten < LOOKING_UNWRITTEN_MAX {
             return;
         }
+        self.write();
+        self.shared.pieces[stage as usize].record(time);
+    }
+
+    /// A phase begins.
+    #[inline]
+    pub(crate) fn enter(&self, phase: Phase) {
+        if self.shared.on {
+            let visits = &self.visits[phase as usize];
+            self.close.set(visits.get().is_multiple_of(CLOSE_EVERY));
+            visits.set(visits.get() + 1);
+        }
+    }
+
+    /// Where the phase at hand is watched closely: what the shard has done since the last mark was
+    /// `stage`.
+    #[inline]
+    pub(crate) fn detail(&self, stage: Stage) {
+        if self.close.get() {
+            let time = self.lap();
+            self.see(stage, time);
+        }
+    }
+
+    /// The CPU time of this thread, if the phase at hand is watched closely.
+    #[inline]
+    pub(crate) fn thread_time(&self) -> Option<Duration> {
+        self.close.get().then(|| {
+            let time = clock_gettime(ClockId::ThreadCPUTime);
+            Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        })
+    }
+
+    /// Of the time since the last mark, what the thread was running, since its clock showed
+    /// `before`, was `stage`.
+    pub(crate) fn detail_running(&self, stage: Stage, before: Option<Duration>) {
+        if let Some((now, before)) = self.thread_time().zip(before) {
+            let running = now.saturating_sub(before).as_nanos() as u64;
+            let passed = self.shared.elapsed() - self.now.get();
+            let time = running.min(passed);
+            self.now.set(self.now.get() + time);
+            self.see(stage, time);
+        }
+    }
+
+    /// A phase ends.
+    #[inline]
+    pub(crate) fn leave(&self, phase: Phase) {
+        if !self.shared.on {
+            return;
+        }
+        let time = self.lap();
+        if self.close.replace(false) {
+            self.see(phase.rest(), time);
+            self.learn(phase);
+        } else {
+            self.divide(phase, time);
+        }
+        let looking = phase == Phase::Wait;
+        let unwritten = self.unwritten[Stage::Device as usize].get();
+        if looking && !self.writing.get() && unwritten < LOOKING_UNWRITTEN_MAX {
+            return;
+        }
+        self.write();
+    }
+
+    /// Time since the last mark, which this is.
+    #[inline]
+    fn lap(&self) -> u64 {
+        let now = self.shared.elapsed();
+        now.saturating_sub(self.now.replace(now))
+    }
+
+    #[inline]
+    fn note(&self, stage: Stage, time: u64) {
+        for times in [&self.away, &self.unwritten] {
+            let of = &times[stage as usize];
+            of.set(of.get() + time);
+        }
+    }
+
+    /// A piece of a phase that is watched closely.
+    fn see(&self, stage: Stage, time: u64) {
+        self.note(stage, time);
+        let seen = &self.seen_now[stage as usize];
+        seen.set(seen.get() + time);
+        self.begin();
+        self.shared.pieces[stage as usize].record(time);
+    }
+
+    /// Adds what has been seen closely to what divides the phase.
+    fn learn(&self, phase: Phase) {
+        let seen = &self.seen[phase as usize];
+        let mut sum = 0;
+        for (seen, now) in seen.iter().zip(&self.seen_now) {
+            seen.set(seen.get() + now.take());
+            sum += seen.get();
+        }
+        for (share, seen) in self.shares[phase as usize].iter().zip(seen) {
+            share.set((seen.get() << SHARE_BITS) / sum.max(1));
+            if sum > SEEN_MAX {
+                seen.set(seen.get() / 2);
+            }
+        }
+    }
+
+    /// Divides the time of a phase as those that were watched closely were.
+    #[inline]
+    fn divide(&self, phase: Phase, time: u64) {
+        let shares = &self.shares[phase as usize];
+        let mut left = time;
+        for &stage in phase.stages() {
+            let part = (time * shares[stage as usize].get()) >> SHARE_BITS;
+            self.note(stage, part);
+            left -= part;
+        }
+        self.note(phase.rest(), left);
+    }
+
+    fn write(&self) {
         self.begin();
         for (written, time) in self.shared.nanoseconds.iter().zip(&self.unwritten) {
             if time.get() > 0 {
@@ -197,25 +402,20 @@ impl<'a> Meter<'a> {
         if !self.shared.on {
             return;
         }
-        // Waiting and idling is looking.
-        let busy = |activity: usize| {
-            activity != Activity::Wait as usize
-                && activity != Activity::Idle as usize
-                && activity != Activity::Ring as usize
-        };
         let mut longest = (0, 0);
         let mut sum = 0;
-        for (activity, away) in self.away.iter().enumerate() {
+        for (stage, away) in Stage::ALL.into_iter().zip(&self.away) {
             let time = away.take();
-            if busy(activity) {
+            // Waiting and idling is looking.
+            if !matches!(stage, Stage::Device | Stage::Idle | Stage::Submit) {
                 sum += time;
-                longest = longest.max((time, activity as u64));
+                longest = longest.max((time, stage as u64));
             }
         }
         let shared = self.shared;
         if sum > shared.stall_nanoseconds.get() {
             shared.stall_nanoseconds.set(sum);
-            shared.stall_activity.set(longest.1);
+            shared.stall_stage.set(longest.1);
         }
     }
 
@@ -225,12 +425,17 @@ impl<'a> Meter<'a> {
         self.now.get()
     }
 
-    /// A read that was planned at `since` has been fetched.
+    /// A read that was planned and handed over at these times has been fetched.
     #[inline]
-    pub(crate) fn read_done(&self, since: u64) {
+    pub(crate) fn read_done(&self, planned_at: u64, submitted_at: u64) {
         if self.shared.on {
-            let time = self.now.get().saturating_sub(since);
-            self.shared.read_latency.record(time);
+            let (shared, now) = (self.shared, self.now.get());
+            let submit = submitted_at.saturating_sub(planned_at);
+            shared.submit_latency.record(submit);
+            shared
+                .device_latency
+                .record(now.saturating_sub(submitted_at));
+            shared.read_latency.record(now.saturating_sub(planned_at));
         }
     }
 
@@ -280,21 +485,89 @@ mod tests {
     fn time_has_no_gaps_and_the_longest_stall_is_named() {
         let shared = ShardMeter::new(true);
         let meter = Meter::new(&shared);
+        let since = meter.now();
         let counters = ShardCounters::default();
         std::thread::sleep(Duration::from_millis(2));
-        meter.mark(Activity::Idle);
+        meter.mark(Stage::Idle);
         meter.looked();
         std::thread::sleep(Duration::from_millis(5));
-        meter.mark(Activity::Callers);
-        meter.mark(Activity::Plan);
+        meter.mark(Stage::Callers);
+        meter.mark(Stage::Plan);
         meter.looked();
         meter.end();
         let seen = shared.look(&counters);
-        assert_eq!(seen.time.total(), meter.now());
+        assert_eq!(seen.time.total(), meter.now() - since);
         assert!(seen.time.idle >= 2_000_000 && seen.time.callers >= 5_000_000);
-        assert_eq!(seen.longest_stall.activity, "callers");
+        assert_eq!(seen.longest_stall.stage, "callers");
         let stall = seen.longest_stall.nanoseconds;
         assert_eq!(stall, seen.time.callers + seen.time.plan);
+    }
+
+    /// The shares of a phase that was watched closely divide those that were not.
+    #[test]
+    fn phase_is_divided_as_when_it_was_watched_closely() {
+        let shared = ShardMeter::new(true);
+        let meter = Meter::new(&shared);
+        let since = meter.now();
+        let visit = |checksum: u64, reply: u64| {
+            meter.mark(Stage::Idle);
+            meter.enter(Phase::Deliver);
+            std::thread::sleep(Duration::from_millis(checksum));
+            meter.detail(Stage::Checksum);
+            std::thread::sleep(Duration::from_millis(reply));
+            meter.leave(Phase::Deliver);
+        };
+        visit(9, 3);
+        let close = shared.read(&ShardCounters::default()).time;
+        assert!(close.checksum >= 9_000_000 && close.reply >= 3_000_000);
+        // Not watched closely: what is said of it is not looked at.
+        visit(0, 20);
+        let seen = shared.read(&ShardCounters::default()).time;
+        let (checksum, reply) = (seen.checksum - close.checksum, seen.reply - close.reply);
+        let share = |time: ShardTime| time.checksum as f64 / (time.checksum + time.reply) as f64;
+        assert!(checksum + reply >= 20_000_000);
+        assert!(
+            (share(seen) - share(close)).abs() < 1e-3,
+            "{seen:?} {close:?}"
+        );
+        assert_eq!(seen.total(), meter.now() - since);
+        // One in so many is.
+        for _ in 2..CLOSE_EVERY {
+            visit(0, 0);
+        }
+        let pieces = |stage: Stage| {
+            let pieces = &shared.read(&ShardCounters::default()).pieces[stage as usize];
+            pieces.latencies.count()
+        };
+        assert_eq!(pieces(Stage::Checksum), 1);
+        visit(0, 0);
+        assert_eq!(pieces(Stage::Checksum), 2);
+    }
+
+    /// A wait is divided into what the thread ran and what it slept.
+    #[test]
+    fn sleep_in_a_wait_is_the_device_and_running_is_the_kernel() {
+        let shared = ShardMeter::new(true);
+        let meter = Meter::new(&shared);
+        let since = meter.now();
+        meter.mark(Stage::Idle);
+        meter.enter(Phase::Wait);
+        let before = meter.thread_time();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(5) {
+            std::hint::spin_loop();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        meter.detail_running(Stage::Submit, before);
+        meter.leave(Phase::Wait);
+        meter.mark(Stage::Plan);
+        let seen = shared.read(&ShardCounters::default()).time;
+        // The machine may have taken the thread's CPU away, not given it more.
+        assert!(
+            seen.submit > 0 && seen.device >= 10_000_000 - seen.submit,
+            "{seen:?}"
+        );
+        assert_eq!(seen.total(), meter.now() - since);
     }
 
     #[test]
@@ -329,7 +602,7 @@ mod tests {
                 for _ in 0..2_000 {
                     meter.begin();
                     counters.reads.add(1);
-                    meter.read_done(0);
+                    meter.read_done(0, 0);
                     // Another thread that looks here sees half of it.
                     std::thread::yield_now();
                     counters.completions.add(1);
@@ -349,11 +622,15 @@ mod tests {
     fn nothing_is_written_where_it_is_off() {
         let shared = ShardMeter::new(false);
         let meter = Meter::new(&shared);
-        meter.mark(Activity::Plan);
+        meter.mark(Stage::Plan);
         meter.looked();
-        meter.read_done(0);
+        meter.read_done(0, 0);
         meter.received(Some(Instant::now()));
         meter.sample(|| unreachable!("it is off"));
+        meter.enter(Phase::Plan);
+        meter.detail(Stage::Decode);
+        assert_eq!(meter.thread_time(), None);
+        meter.leave(Phase::Plan);
         let seen = shared.look(&ShardCounters::default());
         assert_eq!(seen.time, ShardTime::default());
         assert_eq!(seen.read_latency.count() + seen.inbox_wait.count(), 0);

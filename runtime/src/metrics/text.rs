@@ -52,8 +52,8 @@ impl Collector for Snapshot {
         let mut family = encoder.encode_descriptor("shard_time", help, unit, kind)?;
         for (shard, metrics) in shards.iter().enumerate() {
             let [label] = of_shard(shard);
-            for (activity, nanoseconds) in metrics.time.by_name() {
-                let labels = [label.clone(), ("activity", activity.to_owned())];
+            for (stage, nanoseconds) in metrics.time.by_name() {
+                let labels = [label.clone(), ("stage", stage.to_owned())];
                 let value = ConstCounter::new(nanoseconds as f64 / NANOSECONDS);
                 value.encode(family.encode_family(&labels)?)?;
             }
@@ -64,6 +64,20 @@ impl Collector for Snapshot {
             for (shard, metrics) in shards.iter().enumerate() {
                 histogram(family.encode_family(&of_shard(shard))?, of(metrics))?;
             }
+        }
+        let (kind, callers) = (MetricType::Histogram, &self.0.callers);
+        let help = "Time of queries on their callers' side by stage, of those that are timed";
+        let mut family = encoder.encode_descriptor("caller_stage", help, unit, kind)?;
+        for (stage, latencies) in callers.by_name() {
+            histogram(family.encode_family(&[("stage", stage)])?, latencies)?;
+        }
+        let (kind, help) = (MetricType::Counter, "Queries slower than the threshold");
+        let seen = ConstCounter::new(self.0.slow_queries_seen);
+        seen.encode(encoder.encode_descriptor("slow_queries", help, None, kind)?)?;
+        for (name, help, value) in self.0.permits.by_name() {
+            let kind = MetricType::Gauge;
+            let value = ConstGauge::new(value);
+            value.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
         }
         for (name, help, unit, of) in GAUGES {
             let kind = MetricType::Gauge;
@@ -104,11 +118,21 @@ type Gauge = (
     fn(&ShardMetrics) -> f64,
 );
 
-const HISTOGRAMS: [(&str, &str, OfLatencies); 2] = [
+const HISTOGRAMS: [(&str, &str, OfLatencies); 4] = [
     (
         "inbox_wait",
         "From the sending of a part to its being taken on",
         |shard| &shard.inbox_wait,
+    ),
+    (
+        "submit_latency",
+        "From the planning of a read to its being handed to the kernel",
+        |shard| &shard.submit_latency,
+    ),
+    (
+        "device_latency",
+        "From there to its being fetched",
+        |shard| &shard.device_latency,
     ),
     (
         "read_latency",

@@ -27,12 +27,11 @@ use crate::cache::{CacheError, PageCache, Use};
 use crate::config::Checksums;
 use crate::decode::{Checked, Decoder};
 use crate::error::{FaultKind, RowFault};
-use crate::metrics::{Activity, Meter, QueueSample};
+use crate::metrics::{Meter, Phase, QueueSample, Stage};
 use crate::outputs::Outputs;
 use crate::part::{Part, Progress};
 use crate::prefetch;
 use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
-use crate::search::Stage;
 use crate::search::codes::ShardCodes;
 use crate::stats::ShardCounters;
 use depth::Depth;
@@ -223,6 +222,8 @@ struct Flight {
     bytes: u32,
     /// When it was planned, as the meter counts.
     planned_at: u64,
+    /// When it was handed over first.
+    submitted_at: Option<u64>,
     /// Bytes that came with completions before; a short read is continued.
     got: u32,
     target: Target,
@@ -290,7 +291,9 @@ pub(super) struct Engine<'a> {
     completions: Vec<Completion>,
     /// Reads whose memory the path holds: queued, and not come back from a turn.
     lent: u32,
-    meter: Meter<'a>,
+    /// Tokens of reads queued since the last turn.
+    queued: Vec<u32>,
+    meter: &'a Meter<'a>,
     /// Reads that came with the last look at the ring.
     came: u32,
     /// The thread of the shard.
@@ -302,6 +305,7 @@ impl<'a> Engine<'a> {
     pub(super) fn new(
         context: &'a ShardContext,
         arena: &'a Arena,
+        meter: &'a Meter<'a>,
         path: Box<dyn ReadPath + 'a>,
         codes: Vec<ShardCodes>,
     ) -> Result<Engine<'a>, CacheError> {
@@ -348,7 +352,8 @@ impl<'a> Engine<'a> {
             held_back: [false; LatencyClass::COUNT],
             completions: Vec::with_capacity(depth as usize),
             lent: 0,
-            meter: Meter::new(&context.meter),
+            queued: Vec::with_capacity(depth as usize),
+            meter,
             came: 0,
             #[cfg(debug_assertions)]
             thread: std::thread::current().id(),
@@ -378,11 +383,6 @@ impl<'a> Engine<'a> {
             self.thread,
             "a read has crossed threads"
         );
-    }
-
-    /// Where the time of the thread is written down.
-    pub(super) fn meter(&self) -> &Meter<'a> {
-        &self.meter
     }
 
     /// Takes a part on.
@@ -435,6 +435,13 @@ impl<'a> Engine<'a> {
             }
         };
         self.to_plan[class.index()].push_back(id);
+    }
+
+    fn site(&self) -> Site<'a> {
+        Site {
+            context: self.context,
+            meter: self.meter,
+        }
     }
 
     fn in_flight(&self) -> u32 {
@@ -497,13 +504,16 @@ impl<'a> Engine<'a> {
     /// than `patience`. Returns whether anything moved.
     pub(super) fn round(&mut self, patience: Duration) -> bool {
         let mut moved = self.expire();
+        if !self.scans.is_empty() {
+            self.meter.enter(Phase::Scan);
+        }
         while let Some(part) = self.scans.chosen(self.context) {
             moved = true;
             self.begin(part);
         }
-        moved |= self.scans.turn(self.context);
+        moved |= self.scans.turn(self.site());
         if moved {
-            self.meter.mark(Activity::Scan);
+            self.meter.leave(Phase::Scan);
         }
         while !self.tokens_free.is_empty()
             && let Some(rows) = self.alone.pop()
@@ -514,12 +524,9 @@ impl<'a> Engine<'a> {
             }
         }
         if self.next_class().is_some() {
-            let context = self.context;
-            let planned = context
-                .stages
-                .time_around(Stage::Plan, || self.plan_round());
-            moved |= planned;
-            self.meter.mark(Activity::Plan);
+            self.meter.enter(Phase::Plan);
+            moved |= self.plan_round();
+            self.meter.leave(Phase::Plan);
         }
         // Nothing but completions and the time ends this wait, so it is for a queue that is full of
         // reads; whoever has fewer lies down and can be woken.
@@ -589,8 +596,16 @@ impl<'a> Engine<'a> {
         let mut completions = std::mem::take(&mut self.completions);
         // What has been done is seen while the shard waits.
         self.meter.end();
-        let turn = || self.path.turn(wait, &mut completions);
-        if let Err(error) = self.context.stages.time_running(Stage::Read, turn) {
+        let submitted_at = Some(self.meter.now());
+        for token in self.queued.drain(..) {
+            let flight = &mut self.flights[token as usize];
+            flight.submitted_at = flight.submitted_at.or(submitted_at);
+        }
+        if !matches!(wait, Wait::No) {
+            self.meter.enter(Phase::Wait);
+        }
+        let run_before = self.meter.thread_time();
+        if let Err(error) = self.path.turn(wait, &mut completions) {
             // Nothing in flight can be told finished any more; its buffers must stay. The
             // thread ends here, and every take it holds fails with `Closed`.
             tracing::error!(shard = self.context.shard.0, %error, "the read path is broken");
@@ -600,11 +615,14 @@ impl<'a> Engine<'a> {
             );
         }
         let busy = matches!(wait, Wait::No) && (busy || !completions.is_empty());
-        self.meter.mark(match self.in_flight() {
-            _ if busy => Activity::Ring,
-            0 => Activity::Idle,
-            _ => Activity::Wait,
-        });
+        match self.in_flight() {
+            _ if busy => self.meter.mark(Stage::Submit),
+            0 => self.meter.mark(Stage::Idle),
+            _ => {
+                self.meter.detail_running(Stage::Submit, run_before);
+                self.meter.leave(Phase::Wait);
+            }
+        }
         self.meter.looked();
         if !completions.is_empty() {
             self.meter.begin();
@@ -618,13 +636,14 @@ impl<'a> Engine<'a> {
                 .completed(completions.len() as u64, self.saturated, Instant::now);
             self.saturated = self.has_entries();
         }
-        for completion in completions.drain(..) {
-            self.complete(completion);
+        if moved {
+            self.meter.enter(Phase::Deliver);
+            for completion in completions.drain(..) {
+                self.complete(completion);
+            }
+            self.meter.leave(Phase::Deliver);
         }
         self.completions = completions;
-        if moved {
-            self.meter.mark(Activity::Decode);
-        }
         moved
     }
 
@@ -714,21 +733,24 @@ impl<'a> Engine<'a> {
             self.give_up_late(id);
         }
         let reads_before = self.in_flight();
+        let site = self.site();
         let Some(active) = self.actives[id as usize].as_mut() else {
             return Turn::Short;
         };
         while active.group < groups {
             let group = active.part.projection.groups()[active.group].group;
             let locator = &self.locators[group];
-            let context = self.context;
             let mut hits = 0;
+            self.meter.detail(Stage::Plan);
             if let Some(cache) = &mut self.cache {
-                time_hits(context, active, |active| {
-                    hits = deliver_hits(context, active, locator, cache);
-                });
-            } else if let Some(mut pages) = context.pinned.get() {
-                time_hits(context, active, |active| {
-                    hits = deliver_hits(context, active, locator, &mut pages);
+                hits = deliver_hits(site, active, locator, cache);
+            } else if let Some(mut pages) = self.context.pinned.get() {
+                hits = deliver_hits(site, active, locator, &mut pages);
+            }
+            if hits > 0 {
+                self.meter.detail(match active.part.nearest() {
+                    Some(_) => Stage::Refine,
+                    None => Stage::Decode,
                 });
             }
             if hits == HITS_IN_TURN_MAX {
@@ -812,7 +834,9 @@ impl<'a> Engine<'a> {
             return Turn::Short;
         }
         self.to_plan[class.index()].pop_front();
+        self.meter.detail(Stage::Plan);
         self.finish_if_done(id);
+        self.meter.detail(Stage::Reply);
         Turn::Short
     }
 
@@ -928,6 +952,7 @@ impl<'a> Engine<'a> {
             offset: planned.offset,
             bytes: planned.bytes,
             planned_at: self.meter.now(),
+            submitted_at: None,
             got: 0,
             target,
             waiters,
@@ -986,6 +1011,7 @@ impl<'a> Engine<'a> {
         // completions, and results are kept by the part that the read is for, or by that drop.
         unsafe { self.path.queue(read) };
         self.lent += 1;
+        self.queued.push(token);
     }
 
     fn complete(&mut self, completion: Completion) {
@@ -1014,8 +1040,10 @@ impl<'a> Engine<'a> {
             Err(errno) => Some(FaultKind::Io { errno }),
         };
         self.context.counters.completions.add(1);
-        self.meter
-            .read_done(self.flights[token as usize].planned_at);
+        let planned_at = self.flights[token as usize].planned_at;
+        let submitted_at = self.flights[token as usize].submitted_at;
+        let submitted_at = submitted_at.unwrap_or(planned_at);
+        self.meter.read_done(planned_at, submitted_at);
         if failed.is_none() || !self.retry_alone(token) {
             self.decode(token, &failed);
         }
@@ -1141,8 +1169,9 @@ impl<'a> Engine<'a> {
                 Target::None => return,
             }
         };
+        self.meter.detail(Stage::Reply);
         let read = Arrived {
-            context: self.context,
+            site: self.site(),
             locators: &self.locators,
             bytes,
             offset: flight.offset,
@@ -1173,9 +1202,16 @@ enum InPlace {
     First,
 }
 
+/// What all work on a shard's thread sees.
+#[derive(Clone, Copy)]
+struct Site<'a> {
+    context: &'a ShardContext,
+    meter: &'a Meter<'a>,
+}
+
 /// A read that is complete.
 struct Arrived<'r, 'a> {
-    context: &'a ShardContext,
+    site: Site<'a>,
     locators: &'r [Locator<'a>],
     bytes: &'r [u8],
     /// Of the bytes in their file.
@@ -1198,7 +1234,8 @@ impl Arrived<'_, '_> {
         };
         let group = active.part.projection.groups()[rows.group as usize].group;
         let locator = &self.locators[group];
-        let file = self.context.files.index(group, self.dir);
+        let Site { context, meter } = self.site;
+        let file = context.files.index(group, self.dir);
         let mut checked_row = None;
         let entries = rows.first_entry as usize..(rows.first_entry + rows.entries) as usize;
         for (nth, place) in entries.enumerate() {
@@ -1214,10 +1251,10 @@ impl Arrived<'_, '_> {
                 };
                 let group_place = rows.group as usize;
                 if in_place == InPlace::First && nth == 0 {
-                    check(self.context, locator, row, stored)?;
+                    check(self.site, locator, row, stored)?;
                 } else {
                     deliver(
-                        self.context,
+                        self.site,
                         active,
                         group_place,
                         locator,
@@ -1241,10 +1278,11 @@ impl Arrived<'_, '_> {
             });
             match delivered {
                 Ok(()) => checked_row = Some(row),
-                Err(kind) => fault(self.context, active, group, file, row, kind),
+                Err(kind) => fault(context, active, group, file, row, kind),
             }
+            meter.detail(Stage::Decode);
         }
-        self.context.counters.rows.add(u64::from(rows.entries));
+        context.counters.rows.add(u64::from(rows.entries));
     }
 
     /// The stored bytes of `row`, and where they are; `None` if it stores nothing.
@@ -1269,22 +1307,23 @@ impl Arrived<'_, '_> {
     }
 }
 
-/// Compares a row that is in its place already with its checksum.
-fn check(
-    context: &ShardContext,
-    locator: &Locator<'_>,
-    row: u64,
-    stored: &[u8],
-) -> Result<(), FaultKind> {
-    if context.checksums == Checksums::Verify && !locator.matches(row, stored) {
-        return Err(FaultKind::Checksum);
+/// Compares a row with its checksum.
+#[inline]
+fn check(site: Site<'_>, locator: &Locator<'_>, row: u64, stored: &[u8]) -> Result<(), FaultKind> {
+    if site.context.checksums == Checksums::Skip {
+        return Ok(());
     }
-    Ok(())
+    let right = locator.matches(row, stored);
+    site.meter.detail(Stage::Checksum);
+    match right {
+        true => Ok(()),
+        false => Err(FaultKind::Checksum),
+    }
 }
 
 #[inline]
 fn deliver(
-    context: &ShardContext,
+    site: Site<'_>,
     active: &mut Active,
     group_place: usize,
     locator: &Locator<'_>,
@@ -1294,25 +1333,32 @@ fn deliver(
 ) -> Result<(), FaultKind> {
     let entry = active.part.entries[place];
     let Some(outputs) = active.part.outputs() else {
-        return measure(context, active, locator, entry, stored, checked);
+        return measure(site, active, locator, entry, stored, checked);
     };
     let decoder = Decoder {
         locator,
         wanted: &active.part.projection.groups()[group_place],
         outputs,
-        checksums: context.checksums,
     };
     let place = active.part.base + entry.position as usize;
+    if checked == Checked::No {
+        if site.context.checksums == Checksums::Verify {
+            // The place is on its way into the processor's cache while the row is checked.
+            decoder.prefetch(place);
+        }
+        check(site, locator, entry.row, stored)?;
+    }
     // SAFETY: this shard owns the row, the take has one entry per place, and the entry is in a
     // part of this shard; so no other thread writes this place. The caller reads it only after
     // the part is finished.
-    unsafe { decoder.deliver(entry.row, place, stored, checked) }
+    unsafe { decoder.deliver(place, stored) };
+    Ok(())
 }
 
 /// Measures a row for the search that reads it, where it lies.
 #[inline]
 fn measure(
-    context: &ShardContext,
+    site: Site<'_>,
     active: &mut Active,
     locator: &Locator<'_>,
     entry: Entry,
@@ -1320,10 +1366,7 @@ fn measure(
     checked: Checked,
 ) -> Result<(), FaultKind> {
     if checked == Checked::No {
-        let stages = &context.stages;
-        stages.time(Stage::Checksum, || {
-            check(context, locator, entry.row, stored)
-        })?;
+        check(site, locator, entry.row, stored)?;
     }
     let [group] = active.part.projection.groups() else {
         unreachable!("a search reads one column");
@@ -1334,27 +1377,13 @@ fn measure(
     let Some(nearest) = active.part.nearest() else {
         unreachable!("a part has its sink until it is finished");
     };
-    match checked {
-        // Rows in memory come many at once and are timed together: the clock takes a share of the
-        // time of a row.
-        Checked::Yes => nearest.measure(entry.position, vector),
-        Checked::No => {
-            let stages = &context.stages;
-            stages.time(Stage::Refine, || nearest.measure(entry.position, vector));
-        }
+    nearest.measure(entry.position, vector);
+    // Rows in memory come many at once and are timed together: the clock takes a share of the
+    // time of a row.
+    if checked == Checked::No {
+        site.meter.detail(Stage::Refine);
     }
     Ok(())
-}
-
-/// Counts the time of `deliver` as refining, if the rows are measured for a search.
-#[inline]
-fn time_hits(context: &ShardContext, active: &mut Active, deliver: impl FnOnce(&mut Active)) {
-    match active.part.nearest().is_some() {
-        true => context
-            .stages
-            .time_around(Stage::Refine, || deliver(active)),
-        false => deliver(active),
-    }
 }
 
 /// Notes the next `entries` entries as faults, but for those that store nothing.

@@ -6,7 +6,8 @@
 
 use crate::cache::Found;
 use crate::cache::pinned::PinnedPages;
-use crate::decode::{Checked, Decoder};
+use crate::config::Checksums;
+use crate::decode::Decoder;
 use crate::outputs::Outputs;
 
 use super::{Request, Route};
@@ -52,7 +53,6 @@ pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &Outputs)
             locator: &locator,
             wanted,
             outputs,
-            checksums: request.checksums,
         };
         let look = |place: usize| {
             let Some(&row) = ids.get(place).filter(|row| **row < rows) else {
@@ -83,11 +83,12 @@ pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &Outputs)
                 Source::Elsewhere => return false,
             };
             let (stored, right) = pages.get(found);
-            let checked = if right { Checked::Yes } else { Checked::No };
-            // SAFETY: nobody else has the outputs, so no other thread writes this place.
-            if unsafe { decoder.deliver(row, place, stored, checked) }.is_err() {
+            let check = !right && request.checksums == Checksums::Verify;
+            if check && !locator.matches(row, stored) {
                 return false;
             }
+            // SAFETY: nobody else has the outputs, so no other thread writes this place.
+            unsafe { decoder.deliver(place, stored) };
         }
     }
     let mut there = ids.iter().filter(|row| **row < rows);

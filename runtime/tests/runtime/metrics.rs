@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringtake_runtime::{Config, Store};
+use ringtake_runtime::{Config, PermitsHeld, QueryKind, Store};
 
 use crate::dataset::{self, Shape};
 use crate::opened::{READ_PATHS, config};
@@ -48,11 +48,19 @@ fn every_read_and_every_message_is_in_its_histogram_on_every_read_path() {
         take_all(&opened.store);
         for shard in opened.store.metrics().shards {
             assert!(shard.stats.reads > 0, "{read_path}");
-            assert_eq!(shard.read_latency.count(), shard.stats.reads, "{read_path}");
+            let (lat, slat, clat) = (
+                &shard.read_latency,
+                &shard.submit_latency,
+                &shard.device_latency,
+            );
+            assert_eq!(lat.count(), shard.stats.reads, "{read_path}");
+            assert_eq!((slat.count(), clat.count()), (lat.count(), lat.count()));
+            assert_eq!(slat.sum() + clat.sum(), lat.sum(), "{read_path}");
+            assert!(slat.sum() > 0 && clat.sum() > 0, "{read_path}");
             assert_eq!(shard.inbox_wait.count(), shard.stats.parts, "{read_path}");
             assert!(shard.time.plan > 0 && shard.time.decode > 0, "{read_path}");
             assert!(shard.longest_stall.nanoseconds > 0, "{read_path}");
-            assert!(!shard.longest_stall.activity.is_empty(), "{read_path}");
+            assert!(!shard.longest_stall.stage.is_empty(), "{read_path}");
         }
     }
 }
@@ -113,6 +121,40 @@ fn queues_are_sampled_in_the_order_of_time() {
 }
 
 #[test]
+fn callers_stages_and_permits_are_seen_and_slow_takes_are_kept() {
+    let opened = open(Config {
+        slow_query: Some(Duration::ZERO),
+        ..Config::default()
+    });
+    take_all(&opened.store);
+    let seen = opened.store.metrics();
+    let takes = ROWS / 500;
+    for (stage, latencies) in seen.callers.by_name() {
+        let expected = match stage {
+            "admit" | "route" | "shards" | "assemble" => takes,
+            _ => 0,
+        };
+        assert_eq!(latencies.count(), expected, "{stage}");
+    }
+    assert_eq!(seen.slow_queries_seen, takes);
+    assert_eq!(seen.slow_queries.len() as u64, takes);
+    for query in &seen.slow_queries {
+        assert_eq!((query.kind, query.rows), (QueryKind::Take, 500));
+        let stages: u64 = query.stages.iter().map(|(_, time)| time).sum();
+        assert!(stages > 0 && stages <= query.nanoseconds, "{query:?}");
+    }
+    assert_eq!(seen.permits, PermitsHeld::default());
+    let text = opened.store.metrics_text();
+    for line in [
+        format!("ringtake_slow_queries_total {takes}"),
+        format!("ringtake_caller_stage_seconds_count{{stage=\"admit\"}} {takes}"),
+        "ringtake_permits_windows 0".to_owned(),
+    ] {
+        assert!(text.lines().any(|there| there == line), "{line} in\n{text}");
+    }
+}
+
+#[test]
 fn text_has_what_the_snapshot_has() {
     let opened = open(Config::default());
     take_all(&opened.store);
@@ -141,7 +183,7 @@ fn text_has_what_the_snapshot_has() {
         let last = value(&last);
         assert_eq!(last, shard.read_latency.count() as f64);
         let decode =
-            format!("ringtake_shard_time_seconds_total{{shard=\"{number}\",activity=\"decode\"}}");
+            format!("ringtake_shard_time_seconds_total{{shard=\"{number}\",stage=\"decode\"}}");
         assert!(value(&decode) > 0.0);
     }
     assert!(text.ends_with("# EOF\n"));

@@ -3,11 +3,10 @@
 use ringtake_storage::dataset::{Extent, Locator};
 use ringtake_storage::plan::Entry;
 
-use super::{Active, deliver, fault};
+use super::{Active, Site, deliver, fault};
 use crate::cache::pinned::PinnedPages;
 use crate::cache::{Found, PageCache, Refused, Use};
 use crate::decode::Checked;
-use crate::shard::ShardContext;
 
 /// Rows from the cache in one turn of a part, before the shard looks for what is more urgent.
 pub(super) const HITS_IN_TURN_MAX: u64 = 1024;
@@ -88,11 +87,12 @@ impl Hits for &PinnedPages {
 /// Delivers entries from the cache until one is not there, or there have been many. Returns how
 /// many.
 pub(super) fn deliver_hits<C: Hits>(
-    context: &ShardContext,
+    site: Site<'_>,
     active: &mut Active,
     locator: &Locator<'_>,
     cache: &mut C,
 ) -> u64 {
+    let context = site.context;
     let group = active.part.projection.groups()[active.group].group;
     let look = |cache: &C, entries: &[Entry], place: usize| {
         let Some(entry) = entries.get(place) else {
@@ -129,15 +129,7 @@ pub(super) fn deliver_hits<C: Hits>(
             let (stored, right) = cache.get(found, active.asks);
             let checked = if right { Checked::Yes } else { Checked::No };
             let place = active.next;
-            let delivered = deliver(
-                context,
-                active,
-                active.group,
-                locator,
-                place,
-                stored,
-                checked,
-            );
+            let delivered = deliver(site, active, active.group, locator, place, stored, checked);
             match delivered {
                 Ok(()) if !right => cache.mark(found),
                 Ok(()) => {}

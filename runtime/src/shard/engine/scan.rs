@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use ringtake_storage::vector::kernels::BLOCK_ROWS;
 
+use super::Site;
 use crate::admission::LatencyClass;
+use crate::metrics::Stage;
 use crate::part::Part;
-use crate::search::Stage;
 use crate::search::codes::ShardCodes;
 use crate::search::query::{Neighbour, Query};
 use crate::shard::ShardContext;
@@ -88,7 +89,7 @@ impl Scans {
     }
 
     /// Scans a piece for the oldest search. Returns whether there was one.
-    pub(super) fn turn(&mut self, context: &ShardContext) -> bool {
+    pub(super) fn turn(&mut self, site: Site<'_>) -> bool {
         let urgent = LatencyClass::Urgent.index();
         let class = match self.scanning[urgent].is_empty() {
             true => LatencyClass::Bulk.index(),
@@ -104,12 +105,7 @@ impl Scans {
             scan.part.finish();
             return true;
         }
-        if scan.step(
-            &query,
-            &self.codes[query.index.place],
-            &mut self.sums,
-            context,
-        ) {
+        if scan.step(&query, &self.codes[query.index.place], &mut self.sums, site) {
             self.scanning[class].push_front(scan);
             return true;
         }
@@ -118,10 +114,8 @@ impl Scans {
             mut found,
             ..
         } = scan;
-        let candidates = context.stages.time(Stage::Select, || {
-            keep_least(&mut found, query.candidates);
-            found.into_iter().map(Key::neighbour).collect()
-        });
+        keep_least(&mut found, query.candidates);
+        let candidates = found.into_iter().map(Key::neighbour).collect();
         if let Some(nearest) = part.nearest() {
             nearest.scanned(candidates);
         }
@@ -173,7 +167,7 @@ impl Scan {
         query: &Query,
         codes: &ShardCodes,
         sums: &mut Vec<(u32, u16)>,
-        context: &ShardContext,
+        site: Site<'_>,
     ) -> bool {
         let mut left = SCANNED_IN_TURN;
         while let Some(&probe) = query.probes().get(self.probe) {
@@ -189,26 +183,21 @@ impl Scan {
                     self.block * codes.block_bytes()..(self.block + blocks) * codes.block_bytes();
                 let below = probe.scale.below(self.nearer_than);
                 sums.clear();
-                context.stages.time(Stage::Scan, || {
-                    let (codes, table) = (query.index.codes(), query.table(probe));
-                    let blocks = &list.blocks[bytes];
-                    query
-                        .index
-                        .kernels
-                        .scan_below(codes, table, blocks, rows, below, sums);
-                });
-                context.stages.time(Stage::Select, || {
-                    let ids = &list.rows[first_row..];
-                    let passes = |row: u32| {
-                        let filter = query.filter.as_ref();
-                        filter.is_none_or(|filter| filter.passes(row.into()))
-                    };
-                    let near = sums.iter().map(|&(place, sum)| (ids[place as usize], sum));
-                    let near = near.filter(|&(row, _)| passes(row));
-                    let key = |(row, sum)| Key::new(probe.scale.distance(sum), row);
-                    self.found.extend(near.map(key));
-                    self.shrink(query.candidates);
-                });
+                site.meter.detail(Stage::Select);
+                let (codes, table) = (query.index.codes(), query.table(probe));
+                let (kernels, block) = (&query.index.kernels, &list.blocks[bytes]);
+                kernels.scan_below(codes, table, block, rows, below, sums);
+                site.meter.detail(Stage::Scan);
+                let ids = &list.rows[first_row..];
+                let passes = |row: u32| {
+                    let filter = query.filter.as_ref();
+                    filter.is_none_or(|filter| filter.passes(row.into()))
+                };
+                let near = sums.iter().map(|&(place, sum)| (ids[place as usize], sum));
+                let near = near.filter(|&(row, _)| passes(row));
+                let key = |(row, sum)| Key::new(probe.scale.distance(sum), row);
+                self.found.extend(near.map(key));
+                self.shrink(query.candidates);
                 left = left.saturating_sub(rows);
                 self.block += blocks;
             }

@@ -1,0 +1,134 @@
+//! From two snapshots of a store's metrics, and what was sampled between them, to what a record
+//! says of them.
+
+use std::time::Duration;
+
+use ringtake_runtime::{Latencies, ShardMetrics, StoreMetrics};
+
+use crate::observations::{ShardObserved, StageKind, StageTime, Waited};
+use crate::sampler::Series;
+
+/// What was seen during a run, where what was measured tells.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Observed {
+    pub(crate) shards: Vec<ShardObserved>,
+    /// CPU time of each stage, all shards and the callers of searches together.
+    pub(crate) cpu: Vec<(&'static str, Duration)>,
+    pub(crate) series: Series,
+}
+
+impl Observed {
+    /// What happened from `before` to `after`.
+    pub(crate) fn between(
+        before: Option<StoreMetrics>,
+        after: Option<StoreMetrics>,
+        mut series: Series,
+    ) -> Observed {
+        let Some((before, after)) = before.zip(after) else {
+            return Observed {
+                series,
+                ..Observed::default()
+            };
+        };
+        let pairs = || before.shards.iter().zip(&after.shards);
+        let mut queues = std::mem::take(&mut series.queues).into_iter();
+        let shards = pairs().enumerate().map(|(shard, (before, after))| {
+            let queues = queues.next().unwrap_or_default();
+            ShardObserved {
+                shard,
+                queues,
+                ..shard_between(before, after)
+            }
+        });
+        Observed {
+            shards: shards.collect(),
+            cpu: cpu_between(&before, &after),
+            series,
+        }
+    }
+}
+
+fn shard_between(before: &ShardMetrics, after: &ShardMetrics) -> ShardObserved {
+    let time = after.time - before.time;
+    let total = time.total().max(1) as f64;
+    let pieces = before.pieces.iter().zip(&after.pieces);
+    let stages = time.by_name().into_iter().zip(pieces);
+    let stages = stages.map(|((name, nanoseconds), (before, after))| {
+        let pieces = after.latencies.since(&before.latencies);
+        StageTime {
+            name: name.to_owned(),
+            kind: kind(name),
+            seconds: nanoseconds as f64 / 1e9,
+            share: nanoseconds as f64 / total,
+            times: pieces.count(),
+            p50_us: us(&pieces, 0.5),
+            p99_us: us(&pieces, 0.99),
+            max_us: us(&pieces, 1.0),
+        }
+    });
+    let waits = [
+        ("inbox wait", &before.inbox_wait, &after.inbox_wait),
+        ("slat", &before.submit_latency, &after.submit_latency),
+        ("clat", &before.device_latency, &after.device_latency),
+        ("lat", &before.read_latency, &after.read_latency),
+    ];
+    ShardObserved {
+        stages: stages.collect(),
+        waits: waits
+            .map(|(name, before, after)| waited(name, &after.since(before)))
+            .to_vec(),
+        longest_stall_us: after.longest_stall.nanoseconds as f64 / 1e3,
+        longest_stall_stage: after.longest_stall.stage.to_owned(),
+        ..ShardObserved::default()
+    }
+}
+
+fn kind(stage: &str) -> StageKind {
+    match stage {
+        "device" => StageKind::Wait,
+        "idle" => StageKind::Idle,
+        _ => StageKind::Busy,
+    }
+}
+
+fn us(latencies: &Latencies, share: f64) -> Option<f64> {
+    Some(latencies.quantile(share)? as f64 / 1e3)
+}
+
+fn waited(name: &str, latencies: &Latencies) -> Waited {
+    Waited {
+        name: name.to_owned(),
+        times: latencies.count(),
+        mean_us: latencies.mean().map(|mean| mean / 1e3),
+        p50_us: us(latencies, 0.5),
+        p90_us: us(latencies, 0.9),
+        p99_us: us(latencies, 0.99),
+        p999_us: us(latencies, 0.999),
+        max_us: us(latencies, 1.0),
+    }
+}
+
+/// Stages that take CPU time. Those of callers are all timed for searches only.
+fn cpu_between(before: &StoreMetrics, after: &StoreMetrics) -> Vec<(&'static str, Duration)> {
+    let callers = after.callers.since(&before.callers);
+    let of_callers = |name: &'static str, latencies: &Latencies| {
+        let time = Duration::from_nanos(latencies.sum());
+        (!time.is_zero()).then_some((name, time))
+    };
+    let mut stages: Vec<_> = of_callers("rank", &callers.rank)
+        .into_iter()
+        .chain(of_callers("tables", &callers.tables))
+        .collect();
+    let pairs = before.shards.iter().zip(&after.shards);
+    let spent = pairs.map(|(before, after)| (after.time - before.time).by_name());
+    let spent: Vec<_> = spent.collect();
+    for place in 0..spent.first().map_or(0, |stages| stages.len()) {
+        let name = spent[0][place].0;
+        let nanoseconds = spent.iter().map(|shard| shard[place].1).sum();
+        if kind(name) == StageKind::Busy {
+            stages.push((name, Duration::from_nanos(nanoseconds)));
+        }
+    }
+    stages.extend(of_callers("merge", &callers.merge));
+    stages
+}
