@@ -312,6 +312,9 @@ async fn run(
     };
     let _ = started.send(Ok(info));
     drop(started);
+    // Starting is no stall.
+    meter.mark(Stage::Idle);
+    meter.looked();
     let local = Rc::new(LocalQueue::default());
     // Whether the executor may have something to do beside this loop. If it never had, the loop
     // does not go back to it.
