@@ -218,6 +218,12 @@ impl StoreSubject {
         }
     }
 
+    /// The store itself.
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Rows of the dataset.
     pub(crate) fn rows(&self) -> u64 {
         self.store.row_count()

@@ -458,3 +458,6 @@ fn issued(record: &Record) -> Option<String> {
 fn percent(share: f64) -> String {
     format!("{:.0}%", share * 100.0)
 }
+
+#[cfg(test)]
+mod tests;
