@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ringtake_runtime::{CacheChoice, DepthControl, IoMode, ReadPathChoice, Scheduler};
 use ringtake_storage::vector::Metric;
 
+use crate::compare::Condition;
 use crate::distribution::Distribution;
 use crate::driver::{Bound, Clients};
 use crate::ladder::READ_PATHS;
@@ -26,7 +27,8 @@ Examples:
   bench ceiling --dataset vectors                  what a bare ring makes of the same reads
   bench plan --dataset vectors --cores 48 --iops 1500000
   bench ceiling --dataset vectors --by mmap        rows copied out of the page cache
-  bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s";
+  bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s
+  bench report run.json -o report.html             pictures, and what limits the run";
 
 const SEARCH_EXAMPLES: &str = "\
 Examples:
@@ -36,6 +38,20 @@ Examples:
   bench vector-search --dataset vectors --queries queries.npy --rate 70%
   bench vector-search --dataset vectors --sweep --csv curve.csv
   bench vector-search --dataset vectors --yardstick map";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  bench file-read --dataset vectors --json cold.json
+  bench file-read --dataset vectors --cache warm --json warm.json
+  bench report cold.json warm.json -o report.html";
+
+const COMPARE_EXAMPLES: &str = "\
+Examples:
+  bench compare before.json after.json
+  bench compare before.json after.json --fail-if 'rows_per_s < 0.95x' --fail-if 'latency_us.p99 > 5000'
+
+A file holds a record or a JSON list of them; three or more of a kind on each side tell a difference
+from noise. 1 is the exit status where a condition holds, 2 where one cannot be read.";
 
 /// Measures how fast Ringtake takes rows, and proves where they came from.
 #[derive(Debug, Parser)]
@@ -73,6 +89,12 @@ pub(crate) enum Command {
     /// Estimate what more cores and another drive would do.
     #[command(args_override_self = true)]
     Plan(PlanArgs),
+    /// Draw records: a page with pictures, numbers, and what limits each run.
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+    /// Tell whether two sets of records differ, in words and as an exit status.
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
 }
 
 /// Flags of `bench quick`.
@@ -559,6 +581,37 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
     pub(crate) seconds: Duration,
     /// Write the estimate as JSON to this file, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// Flags of `bench report`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReportArgs {
+    /// Records that `--json` has written
+    #[arg(value_name = "RUN.json", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// The page to write, one file that needs no other; `-` for standard output
+    #[arg(long, short, value_name = "FILE", default_value = "report.html")]
+    pub(crate) output: PathBuf,
+}
+
+/// Flags of `bench compare`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CompareArgs {
+    /// Records of before
+    #[arg(value_name = "A.json")]
+    pub(crate) before: PathBuf,
+    /// Records of after
+    #[arg(value_name = "B.json")]
+    pub(crate) after: PathBuf,
+    /// End with status 1 if this holds of the second side's median; `x` is the first side's
+    #[arg(long, value_name = "FIELD < NUMBER[x]")]
+    pub(crate) fail_if: Vec<Condition>,
+    /// Compare what was measured on other rows too
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write the comparison as JSON to this file, `-` for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 }

@@ -199,8 +199,42 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A condition on a field that records do not have.
+    #[error(
+        "no record on one of the two sides has a number `{field}`; the names are those of the records, \
+         with dots between, such as `rows_per_s` or `latency_us.p99`"
+    )]
+    NoSuchFigure {
+        /// The field asked for.
+        field: String,
+    },
+    /// Two sets of records without a setup in common.
+    #[error(
+        "the two sides have no workload in common, so there is nothing to compare; give records of the \
+         same command and --cache"
+    )]
+    NothingToCompare,
+    /// Records of other rows.
+    #[error(
+        "the two sides were not measured on the same rows: {field} is {before} and {after}; \
+         --force compares them all the same"
+    )]
+    OtherWorkload {
+        /// What differs.
+        field: &'static str,
+        /// On the first side.
+        before: String,
+        /// On the second.
+        after: String,
+    },
+    /// Conditions of `--fail-if` that hold.
+    #[error("failed: {}", met.join("; "))]
+    ConditionMet {
+        /// Each in words.
+        met: Vec<String>,
+    },
     /// The user pressed Ctrl-C.
-    #[error("stopped by a signal; what was written has been removed")]
+    #[error("stopped by a signal; what is no result has been removed")]
     Interrupted,
     /// A run whose proof failed, where a proven one was demanded.
     #[error("the run is not valid: {reason}")]

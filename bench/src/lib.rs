@@ -11,6 +11,7 @@ mod advice;
 mod ceiling;
 mod cli;
 mod clocks;
+mod compare;
 mod dataset;
 mod device;
 mod distribution;
@@ -26,6 +27,7 @@ mod making;
 mod measure;
 mod observations;
 mod observed;
+mod page;
 mod permutation;
 mod places;
 mod plan;
@@ -33,6 +35,7 @@ mod process;
 mod proof;
 mod quick;
 mod record;
+mod recorded;
 mod report;
 mod rounds;
 mod row_checksum;
@@ -85,6 +88,8 @@ pub fn main() -> ExitCode {
         Some(Command::Interference(args)) => interference::run(&args, &interrupted),
         Some(Command::Ladder(args)) => ladder::run(&args, &interrupted),
         Some(Command::Plan(args)) => plan::run(&args, &interrupted),
+        Some(Command::Report(args)) => page::run(&args),
+        Some(Command::Compare(args)) => compare::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,6 +97,8 @@ pub fn main() -> ExitCode {
             eprintln!("bench: {error}");
             match error {
                 Error::Interrupted => ExitCode::from(interrupt::EXIT_STATUS),
+                // As for flags that are wrong in themselves.
+                Error::NoSuchFigure { .. } => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }

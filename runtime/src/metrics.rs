@@ -42,8 +42,8 @@ pub struct StoreMetrics {
 
 /// One shard's part of [`StoreMetrics`]. All of it is of one instant between two rounds of the
 /// shard's loop, but for what moves while it waits: [`ShardStats::system_calls`],
-/// [`ShardStats::sleeps`], [`ShardStats::page_cache_hits`], and rows that callers copy themselves. Up
-/// to a millisecond of waiting and idling may be missing. A shard that loses its CPU for a second
+/// [`ShardStats::sleeps`], [`ShardStats::page_cache_hits`], and rows that callers copy themselves. A
+/// shard that loses its CPU for a second
 /// in the middle of a round is read as it is. Times are zero where [`Config::metrics`](crate::Config::metrics) is off.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
@@ -149,7 +149,7 @@ macro_rules! stages {
             type Output = ShardTime;
 
             fn sub(self, earlier: ShardTime) -> ShardTime {
-                ShardTime { $($name: self.$name - earlier.$name,)+ }
+                ShardTime { $($name: self.$name.saturating_sub(earlier.$name),)+ }
             }
         }
     };

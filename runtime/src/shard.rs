@@ -352,12 +352,12 @@ async fn run(
         worked |= engine.round(patience);
         engine.sample(|| messages.len());
         if local.tasks() > 0 {
-            meter.end();
+            meter.end(Stage::Callers);
             // Code of callers runs now; rows it has just got may make it ask for more.
             futures_lite::future::yield_now().await;
             meter.mark(Stage::Callers);
         } else if shares_executor {
-            meter.end();
+            meter.end(Stage::Callers);
             host.yield_if_needed().await;
             meter.mark(Stage::Callers);
         }
@@ -384,12 +384,13 @@ async fn run(
                 // rows that such code asks for needs a look from time to time.
                 Host::Glommio(reads) if parts.read_path == ReadPathChoice::Glommio => {
                     context.counters.sleeps.add(1);
-                    meter.end();
-                    reads.rest(with_tasks.then_some(SLEEP_WITH_TASKS)).await;
-                    meter.mark(match engine.is_idle() {
+                    let stage = match engine.is_idle() {
                         true => Stage::Idle,
                         false => Stage::Device,
-                    });
+                    };
+                    meter.end(stage);
+                    reads.rest(with_tasks.then_some(SLEEP_WITH_TASKS)).await;
+                    meter.mark(stage);
                     meter.looked();
                 }
                 _ if with_tasks => engine.sleep(SLEEP_WITH_TASKS),

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod records;
 mod vector_search;
 
 use std::path::{Path, PathBuf};

@@ -84,6 +84,10 @@ pub(crate) struct ShardMeter {
     started: Instant,
     /// Odd while the shard writes.
     version: AtomicU64,
+    /// When it began to divide its time; what came before is in no stage.
+    began: Counter,
+    /// The stage of the wait that goes on while it does not write.
+    resting: Counter,
     nanoseconds: [Counter; STAGES],
     pieces: [Buckets; STAGES],
     inbox_wait: Buckets,
@@ -112,6 +116,8 @@ impl ShardMeter {
             on,
             started: Instant::now(),
             version: AtomicU64::new(0),
+            began: Counter::default(),
+            resting: Counter::default(),
             nanoseconds: Default::default(),
             pieces: std::array::from_fn(|_| Buckets::new()),
             inbox_wait: Buckets::new(),
@@ -151,6 +157,17 @@ impl ShardMeter {
         }
     }
 
+    /// The time until now, which is returned too: what is not written yet is a wait that goes on.
+    fn time(&self) -> (u64, ShardTime) {
+        let mut times: [u64; STAGES] = std::array::from_fn(|stage| self.nanoseconds[stage].get());
+        let at = self.elapsed();
+        if self.on {
+            let divided = self.began.get() + times.iter().sum::<u64>();
+            times[self.resting.get() as usize % STAGES] += at.saturating_sub(divided);
+        }
+        (at, ShardTime::of(times))
+    }
+
     fn read(&self, counters: &ShardCounters) -> ShardMetrics {
         let sampled = self.sampled.get();
         let kept = sampled.min(self.samples.len() as u64);
@@ -165,10 +182,11 @@ impl ShardMeter {
             }
         });
         let stall = self.stall_nanoseconds.get();
+        let (at, time) = self.time();
         ShardMetrics {
-            at: self.elapsed(),
+            at,
             stats: counters.snapshot(),
-            time: ShardTime::of(std::array::from_fn(|stage| self.nanoseconds[stage].get())),
+            time,
             pieces: NAMES
                 .iter()
                 .zip(&self.pieces)
@@ -218,9 +236,12 @@ pub(crate) struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     pub(crate) fn new(shared: &'a ShardMeter) -> Meter<'a> {
+        let now = shared.elapsed();
+        shared.began.set(now);
+        shared.resting.set(Stage::Idle as u64);
         Meter {
             shared,
-            now: Cell::new(shared.elapsed()),
+            now: Cell::new(now),
             writing: Cell::new(false),
             away: Default::default(),
             unwritten: Default::default(),
@@ -244,10 +265,11 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// All is written: the shard is about to wait.
+    /// All is written: the shard is about to rest in `stage`.
     #[inline]
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&self, stage: Stage) {
         if self.shared.on && self.writing.replace(false) {
+            self.shared.resting.set(stage as u64);
             let version = &self.shared.version;
             version.store(version.load(Ordering::Relaxed) + 1, Ordering::Release);
         }
@@ -473,7 +495,7 @@ impl<'a> Meter<'a> {
 impl Drop for Meter<'_> {
     /// No reader waits for a shard that has ended.
     fn drop(&mut self) {
-        self.end();
+        self.end(Stage::Idle);
     }
 }
 
@@ -494,9 +516,9 @@ mod tests {
         meter.mark(Stage::Callers);
         meter.mark(Stage::Plan);
         meter.looked();
-        meter.end();
+        meter.end(Stage::Idle);
         let seen = shared.look(&counters);
-        assert_eq!(seen.time.total(), meter.now() - since);
+        assert_eq!(seen.time.total(), seen.at - since);
         assert!(seen.time.idle >= 2_000_000 && seen.time.callers >= 5_000_000);
         assert_eq!(seen.longest_stall.stage, "callers");
         let stall = seen.longest_stall.nanoseconds;
@@ -522,7 +544,7 @@ mod tests {
         assert!(close.checksum >= 9_000_000 && close.reply >= 3_000_000);
         // Not watched closely: what is said of it is not looked at.
         visit(0, 20);
-        let seen = shared.read(&ShardCounters::default()).time;
+        let (at, seen) = shared.time();
         let (checksum, reply) = (seen.checksum - close.checksum, seen.reply - close.reply);
         let share = |time: ShardTime| time.checksum as f64 / (time.checksum + time.reply) as f64;
         assert!(checksum + reply >= 20_000_000);
@@ -530,7 +552,7 @@ mod tests {
             (share(seen) - share(close)).abs() < 1e-3,
             "{seen:?} {close:?}"
         );
-        assert_eq!(seen.total(), meter.now() - since);
+        assert_eq!(seen.total() + since, at);
         // One in so many is.
         for _ in 2..CLOSE_EVERY {
             visit(0, 0);
@@ -561,13 +583,13 @@ mod tests {
         meter.detail_running(Stage::Submit, before);
         meter.leave(Phase::Wait);
         meter.mark(Stage::Plan);
-        let seen = shared.read(&ShardCounters::default()).time;
+        let (at, seen) = shared.time();
         // The machine may have taken the thread's CPU away, not given it more.
         assert!(
             seen.submit > 0 && seen.device >= 10_000_000 - seen.submit,
             "{seen:?}"
         );
-        assert_eq!(seen.total(), meter.now() - since);
+        assert_eq!(seen.total() + since, at);
     }
 
     #[test]
@@ -606,7 +628,7 @@ mod tests {
                     // Another thread that looks here sees half of it.
                     std::thread::yield_now();
                     counters.completions.add(1);
-                    meter.end();
+                    meter.end(Stage::Idle);
                     std::thread::sleep(Duration::from_micros(50));
                 }
             });

@@ -595,7 +595,10 @@ impl<'a> Engine<'a> {
     fn turn(&mut self, wait: Wait, busy: bool) -> bool {
         let mut completions = std::mem::take(&mut self.completions);
         // What has been done is seen while the shard waits.
-        self.meter.end();
+        self.meter.end(match self.in_flight() {
+            0 => Stage::Idle,
+            _ => Stage::Device,
+        });
         let submitted_at = Some(self.meter.now());
         for token in self.queued.drain(..) {
             let flight = &mut self.flights[token as usize];

@@ -1,0 +1,82 @@
+//! Flame graphs that lie beside a record, each in a frame of its own, where it can be clicked and
+//! its script meets no other.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
+
+/// The height where a picture does not say its own.
+const HEIGHT: u32 = 600;
+
+/// The pictures beside `record`, the whole first.
+pub(super) fn beside(record: &Path) -> Markup {
+    let pictures = pictures(record);
+    html! {
+        @if !pictures.is_empty() {
+            h3 { "Flame graphs" }
+            p.note { "Wider is more CPU time. A click enlarges a frame, its root makes it small again." }
+            @for (number, (name, svg)) in pictures.iter().enumerate() {
+                details open[number == 0] {
+                    summary { (name) }
+                    iframe title=(name) height=(height(svg) + 20) loading="lazy"
+                        src=(format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg))) {}
+                }
+            }
+        }
+    }
+}
+
+fn pictures(record: &Path) -> Vec<(String, String)> {
+    let folder = match record.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let files = std::fs::read_dir(folder).into_iter().flatten();
+    let files = files.filter_map(|file| Some(file.ok()?.path()));
+    let mut paths: Vec<PathBuf> = files.filter(|path| stem(path).is_some()).collect();
+    paths.sort_by_key(|path| (stem(path).as_deref() != Some("all"), path.clone()));
+    let read = |path: PathBuf| Some((stem(&path)?, std::fs::read_to_string(&path).ok()?));
+    paths.into_iter().filter_map(read).collect()
+}
+
+/// What a flame graph is of, by the name of its file.
+fn stem(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let stem = name.strip_prefix("flamegraph-")?.strip_suffix(".svg")?;
+    Some(stem.to_owned())
+}
+
+fn height(svg: &str) -> u32 {
+    let found = svg.split_once("height=\"").map(|(_, rest)| rest);
+    let digits = found.and_then(|rest| rest.split(['"', '.']).next());
+    let height = digits.and_then(|digits| digits.parse().ok());
+    height.unwrap_or(HEIGHT).min(4 * HEIGHT)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn pictures_beside_a_record_are_embedded_the_whole_first() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["flamegraph-accept.svg", "flamegraph-all.svg", "other.svg"] {
+            let svg = format!("<svg height=\"123\"><title>{name}</title></svg>");
+            std::fs::write(dir.path().join(name), svg).unwrap();
+        }
+        let text = beside(&dir.path().join("record.json")).into_string();
+        assert_eq!(text.matches("<iframe").count(), 2);
+        assert!(text.find(">all<").unwrap() < text.find(">accept<").unwrap());
+        assert!(text.contains("height=\"143\""), "{text}");
+        let encoded =
+            STANDARD.encode("<svg height=\"123\"><title>flamegraph-all.svg</title></svg>");
+        assert!(text.contains(&encoded));
+        assert_eq!(
+            beside(Path::new("/no/such/folder/record.json")).into_string(),
+            ""
+        );
+    }
+}

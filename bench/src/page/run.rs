@@ -1,0 +1,491 @@
+//! One run: what it was, what limits it, and where its time went.
+
+use maud::{Markup, html};
+
+use super::charts::{Across, COLOURS, Line, Up, chart, css, nines, thinned};
+use super::{flamegraphs, numbers, table};
+use crate::figures::{NOT_AVAILABLE, latency, rounded, rounded_or_not, whole};
+use crate::observations::{
+    DeviceSample, Observations, QueueSample, RateSample, ShardObserved, StageKind,
+};
+use crate::recorded::Recorded;
+
+/// Rows of a table over time.
+const ROWS_MAX: usize = 60;
+
+pub(super) fn section(run: &Recorded, name: &str, number: usize) -> Markup {
+    let seen = run.observations();
+    html! {
+        section.run id=(format!("run-{number}")) {
+            h2 { (name) }
+            p.what { (what(run)) }
+            (state(run))
+            (verdict(run))
+            (headline(run))
+            @if seen == Observations::default() {
+                p.note { "This record does not say what was seen during the run." }
+            } @else {
+                (over_time(&seen, run))
+                (by_stage(&seen.shards))
+                (waits(&seen.shards))
+                (counters(&seen.shards))
+            }
+            (flamegraphs::beside(&run.path))
+            (surroundings(run))
+        }
+    }
+}
+
+/// What was run, on what.
+fn what(run: &Recorded) -> String {
+    let parts = [
+        ("rows", "config.rows_used"),
+        ("bytes a row", "config.row_bytes"),
+        ("rows a query", "config.rows_per_query"),
+        ("client threads", "config.threads"),
+        ("queries in flight of each", "config.in_flight"),
+    ];
+    let numbers = parts.into_iter().filter_map(|(name, path)| {
+        let number = run.number(path)?;
+        Some(format!("{name} {}", whole(number as u64)))
+    });
+    let dataset = run.text("config.dataset").map(str::to_owned);
+    let read_path = run.text("read_path");
+    let read_path = read_path.map(|path| format!("read path {path}"));
+    let seconds = run.number("duration_s");
+    let seconds = seconds.map(|seconds| format!("{} s", rounded(seconds)));
+    let all = dataset.into_iter().chain(numbers);
+    let all: Vec<String> = all.chain(read_path).chain(seconds).collect();
+    all.join(", ")
+}
+
+/// Whether it counts.
+fn state(run: &Recorded) -> Markup {
+    html! {
+        @if run.is_partial() {
+            p.bad { "Partial: the run was ended before its time." }
+        }
+        @if run.is_valid() {
+            p.good { "Proven by the drive's own counters." }
+        } @else {
+            p.bad { "Not proven: " (run.text("invalid_reason").unwrap_or("the record does not say why")) }
+        }
+        @for warning in run.sentences("warnings") { p.note { "Warning: " (warning) } }
+        @for note in run.sentences("notes") { p.note { "Note: " (note) } }
+    }
+}
+
+fn verdict(run: &Recorded) -> Markup {
+    html! {
+        @if let Some(verdict) = run.verdict() {
+            div.verdict {
+                p { (verdict.words) }
+                ul { @for line in &verdict.rests_on { li { (line) } } }
+            }
+        }
+    }
+}
+
+/// What the numbers above the pictures are called, and where they are.
+const HEADLINE: [(&str, &str); 11] = [
+    ("rows/s", "rows_per_s"),
+    ("queries/s", "queries_per_s"),
+    ("recall", "recall_at_k"),
+    ("rows/s and core", "rows_per_s_per_core"),
+    ("CPU µs a row", "cpu_us_per_row"),
+    ("of it in the kernel", "sys_us_per_row"),
+    ("CPUs busy", "cores_busy"),
+    ("drive reads a row", "device_reads_per_row"),
+    ("drive bytes a row", "device_bytes_per_row"),
+    ("context switches a row", "context_switches_per_row"),
+    ("system calls a row", "syscalls_per_row"),
+];
+
+fn headline(run: &Recorded) -> Markup {
+    let latencies = ["p50", "p99", "p999", "max"];
+    html! {
+        div.figures {
+            @for (name, path) in HEADLINE {
+                @if let Some(number) = run.number(path) {
+                    div { b { (rounded(number)) } span { (name) } }
+                }
+            }
+            @for name in latencies {
+                @if let Some(us) = run.number(&format!("latency_us.{name}")) {
+                    div { b { (latency(us)) } span { (name) " of queries" } }
+                }
+            }
+        }
+    }
+}
+
+fn over_time(seen: &Observations, run: &Recorded) -> Markup {
+    html! {
+        (latencies(seen))
+        (rates(&seen.rate))
+        (queues(&seen.shards))
+        (devices(&seen.device, run))
+    }
+}
+
+fn latencies(seen: &Observations) -> Markup {
+    let below = seen.latency.iter().rev().nth(1).map_or(1.0, |at| at.share);
+    let most = nines(below, f64::INFINITY) + 0.125;
+    let points = seen.latency.iter().map(|at| (nines(at.share, most), at.us));
+    let line = Line {
+        name: "latency".to_owned(),
+        points: points.collect(),
+    };
+    let rows = thinned(&seen.latency, ROWS_MAX)
+        .into_iter()
+        .map(|at| vec![format!("{}%", trimmed_percent(at.share)), latency(at.us)]);
+    html! {
+        @if !seen.latency.is_empty() {
+            h3 { "Latency" }
+            div.plots {
+                (chart("Latency of queries by percentile", &[line], Across::Nines, Up::Latency))
+            }
+            (numbers(&["of the queries", "within"], &rows.collect::<Vec<_>>()))
+        }
+    }
+}
+
+fn trimmed_percent(share: f64) -> String {
+    let text = format!("{:.5}", share * 100.0);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A line through what `of` says of each sample.
+fn line<T>(
+    name: &str,
+    samples: &[T],
+    at: impl Fn(&T) -> f64,
+    of: impl Fn(&T) -> Option<f64>,
+) -> Line {
+    let points = samples
+        .iter()
+        .filter_map(|sample| Some((at(sample), of(sample)?)));
+    Line {
+        name: name.to_owned(),
+        points: points.collect(),
+    }
+}
+
+fn rates(rate: &[RateSample]) -> Markup {
+    let at = |sample: &RateSample| sample.at_s;
+    let rows = line("rows/s", rate, at, |sample| Some(sample.rows_per_s));
+    let p99 = line("p99", rate, at, |sample| sample.p99_us);
+    let permits = line("permits", rate, at, |sample| {
+        sample.permits_held.map(|held| held as f64)
+    });
+    let table = thinned(rate, ROWS_MAX).into_iter().map(|sample| {
+        vec![
+            format!("{:.1} s", sample.at_s),
+            rounded(sample.rows_per_s),
+            rounded(sample.queries_per_s),
+            sample
+                .p99_us
+                .map_or_else(|| NOT_AVAILABLE.to_owned(), latency),
+            rounded_or_not(sample.permits_held.map(|held| held as f64)),
+        ]
+    });
+    html! {
+        @if !rate.is_empty() {
+            h3 { "Rate over time" }
+            div.plots {
+                (chart("Rows per second", &[rows], Across::Seconds, Up::Count))
+                (chart("Latency that 99 of 100 queries did not exceed", &[p99], Across::Seconds, Up::Latency))
+                (chart("Takes and searches that hold a permit", &[permits], Across::Seconds, Up::Count))
+            }
+            (numbers(&["until", "rows/s", "queries/s", "p99", "permits held"], &table.collect::<Vec<_>>()))
+        }
+    }
+}
+
+/// A number of a sample.
+type OfSample = fn(&QueueSample) -> u32;
+
+fn queues(shards: &[ShardObserved]) -> Markup {
+    let of: [(&str, OfSample); 4] = [
+        ("reads in flight", |sample| sample.in_flight),
+        ("completions to decode", |sample| sample.completions),
+        ("messages in the inbox", |sample| sample.inbox),
+        ("parts with reads to plan", |sample| sample.waiting_parts),
+    ];
+    let lines = |shard: &ShardObserved| -> Vec<Line> {
+        let lines = of.iter().map(|(name, of)| {
+            let at = |sample: &QueueSample| sample.at_s;
+            line(name, &shard.queues, at, |sample| Some(of(sample).into()))
+        });
+        lines.collect()
+    };
+    let rows = |shard: &ShardObserved| -> Vec<Vec<String>> {
+        let samples = thinned(&shard.queues, ROWS_MAX).into_iter();
+        let row = |sample: QueueSample| {
+            let numbers = of.iter().map(|(_, of)| of(&sample).to_string());
+            let at = format!("{:.2} s", sample.at_s);
+            std::iter::once(at).chain(numbers).collect()
+        };
+        samples.map(row).collect()
+    };
+    let head = ["at", of[0].0, of[1].0, of[2].0, of[3].0];
+    html! {
+        @if shards.iter().any(|shard| !shard.queues.is_empty()) {
+            h3 { "Queues over time" }
+            p.note { "A queue that is full waits for what comes after it, one that is empty for what comes before." }
+            div.plots {
+                @for shard in shards {
+                    div {
+                        (chart(&format!("Shard {}", shard.shard), &lines(shard), Across::Seconds, Up::Count))
+                        (numbers(&head, &rows(shard)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn devices(device: &[DeviceSample], run: &Recorded) -> Markup {
+    let at = |sample: &DeviceSample| sample.at_s;
+    let reads = line("reads/s", device, at, |sample| Some(sample.reads_per_s));
+    let queue = line("queue", device, at, |sample| Some(sample.queue));
+    let wait = line("wait", device, at, |sample| sample.wait_us);
+    let busy = line("utilisation", device, at, |sample| {
+        Some(sample.utilisation * 100.0)
+    });
+    let table_rows = thinned(device, ROWS_MAX).into_iter().map(|sample| {
+        vec![
+            format!("{:.1} s", sample.at_s),
+            rounded(sample.reads_per_s),
+            rounded_or_not(sample.bytes_per_read),
+            rounded(sample.merges_per_s),
+            rounded(sample.queue),
+            sample
+                .wait_us
+                .map_or_else(|| NOT_AVAILABLE.to_owned(), latency),
+            format!("{:.0}%", sample.utilisation * 100.0),
+        ]
+    });
+    let head = [
+        "until",
+        "reads/s",
+        "bytes a read",
+        "merged/s",
+        "queue",
+        "wait",
+        "utilisation",
+    ];
+    html! {
+        @if !device.is_empty() {
+            h3 { "Device over time" }
+            @if let Some(words) = believed(run) { p.note { (words) } }
+            div.plots {
+                (chart("Reads per second", &[reads], Across::Seconds, Up::Count))
+                (chart("Reads at the device", &[queue], Across::Seconds, Up::Count))
+                (chart("Time of a read at the device", &[wait], Across::Seconds, Up::Latency))
+                (chart("Utilisation, in percent", &[busy], Across::Seconds, Up::Count))
+            }
+            (numbers(&head, &table_rows.collect::<Vec<_>>()))
+        }
+    }
+}
+
+/// What the runtime issued beside what the device did.
+fn believed(run: &Recorded) -> Option<String> {
+    let issued = run.number("store_counters.reads")?;
+    let device = run.number("device_reads_per_row")? * run.number("rows")?;
+    Some(format!(
+        "The store issued {} reads, the device did {}.",
+        whole(issued as u64),
+        whole(device.round() as u64)
+    ))
+}
+
+/// A colour for each stage; what is no work has greys.
+fn colour(name: &str, kind: StageKind, place: usize) -> String {
+    match (name, kind) {
+        (_, StageKind::Wait) => "#8a9097".to_owned(),
+        (_, StageKind::Idle) => "#c9cdd2".to_owned(),
+        (_, StageKind::Busy) => {
+            let (red, green, blue) = COLOURS[place % COLOURS.len()];
+            // The second round of the colours is lighter.
+            let lighter = |part: u8| part / 2 + 120;
+            match place < COLOURS.len() {
+                true => css((red, green, blue)),
+                false => css((lighter(red), lighter(green), lighter(blue))),
+            }
+        }
+    }
+}
+
+fn by_stage(shards: &[ShardObserved]) -> Markup {
+    let Some(first) = shards.first() else {
+        return html! {};
+    };
+    let stages = || first.stages.iter().enumerate();
+    let seen = |name: &str| {
+        let mut all = shards.iter().flat_map(|shard| &shard.stages);
+        all.any(|stage| stage.name == name && stage.share >= 0.0005)
+    };
+    let rows = shards.iter().flat_map(|shard| {
+        let stages = shard
+            .stages
+            .iter()
+            .filter(|stage| stage.times > 0 || stage.share > 0.0);
+        stages.map(move |stage| {
+            let us = |us: Option<f64>| us.map_or_else(|| NOT_AVAILABLE.to_owned(), latency);
+            vec![
+                format!("{} on shard {}", stage.name, shard.shard),
+                format!("{:.1}%", stage.share * 100.0),
+                format!("{} s", rounded(stage.seconds)),
+                whole(stage.times),
+                us(stage.p50_us),
+                us(stage.p99_us),
+                us(stage.max_us),
+            ]
+        })
+    });
+    let head = [
+        "stage",
+        "of the time",
+        "time",
+        "times timed",
+        "p50",
+        "p99",
+        "longest",
+    ];
+    html! {
+        h3 { "Time by stage" }
+        p.note {
+            @for (place, stage) in stages().filter(|(_, stage)| seen(&stage.name)) {
+                span.key { i style=(format!("background:{}", colour(&stage.name, stage.kind, place))) {} (stage.name) }
+            }
+        }
+        @for shard in shards {
+            div.what { "Shard " (shard.shard) }
+            div.bar role="img" aria-label=(format!("time of shard {} by stage", shard.shard)) {
+                @for (place, stage) in shard.stages.iter().enumerate() {
+                    i title=(format!("{} {:.1}%", stage.name, stage.share * 100.0))
+                        style=(format!("width:{:.2}%;background:{}", stage.share * 100.0, colour(&stage.name, stage.kind, place))) {}
+                }
+            }
+        }
+        (numbers(&head, &rows.collect::<Vec<_>>()))
+    }
+}
+
+fn waits(shards: &[ShardObserved]) -> Markup {
+    let us = |us: Option<f64>| us.map_or_else(|| NOT_AVAILABLE.to_owned(), latency);
+    let rows: Vec<Vec<String>> = shards
+        .iter()
+        .flat_map(|shard| {
+            shard.waits.iter().map(move |wait| {
+                vec![
+                    format!("{} on shard {}", wait.name, shard.shard),
+                    whole(wait.times),
+                    us(wait.mean_us),
+                    us(wait.p50_us),
+                    us(wait.p90_us),
+                    us(wait.p99_us),
+                    us(wait.p999_us),
+                    us(wait.max_us),
+                ]
+            })
+        })
+        .collect();
+    let head = ["", "times", "mean", "p50", "p90", "p99", "p99.9", "longest"];
+    html! {
+        @if !rows.is_empty() {
+            h3 { "Waits" }
+            p.note {
+                "Messages wait in the inbox; reads from their planning to the kernel (slat), from there \
+                 until they are fetched (clat), and both together (lat)."
+            }
+            (table(&head, &rows))
+            @for shard in shards.iter().filter(|shard| shard.longest_stall_us > 0.0) {
+                p.note {
+                    "Shard " (shard.shard) " was away from its ring for " (latency(shard.longest_stall_us))
+                    " at the longest, most of it in " (shard.longest_stall_stage) "."
+                }
+            }
+        }
+    }
+}
+
+fn counters(shards: &[ShardObserved]) -> Markup {
+    let counted = || {
+        shards
+            .iter()
+            .flat_map(|shard| shard.counters.iter().map(move |one| (shard.shard, one)))
+    };
+    let rows: Vec<Vec<String>> = counted()
+        .map(|(shard, one)| {
+            let shares = one.by_stage.iter().filter(|(_, share)| *share >= 0.005);
+            let shares = shares.map(|(stage, share)| format!("{stage} {:.0}%", share * 100.0));
+            vec![
+                format!("{} on shard {shard}", one.name),
+                rounded_or_not(one.value),
+                one.ran.map_or_else(
+                    || NOT_AVAILABLE.to_owned(),
+                    |ran| format!("{:.0}%", ran * 100.0),
+                ),
+                shares.collect::<Vec<_>>().join(", "),
+                one.missing.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let head = ["counter", "value", "ran", "by stage", "why it is missing"];
+    html! {
+        @if !rows.is_empty() {
+            h3 { "Counters of the processor and the kernel" }
+            div.words { (table(&head, &rows)) }
+        }
+    }
+}
+
+/// Everything about the machine and the configuration.
+fn surroundings(run: &Recorded) -> Markup {
+    let part = |title: &str, path: &str| {
+        let rows = run.at(path).map(flat).unwrap_or_default();
+        html! {
+            @if !rows.is_empty() {
+                details { summary { (title) } div.words { (table(&["", ""], &rows)) } }
+            }
+        }
+    };
+    html! {
+        h3 { "Surroundings" }
+        (part("Environment", "environment"))
+        (part("Configuration", "config"))
+        (part("Counters of the store", "store_counters"))
+        p.note { "From " (run.path.display().to_string()) }
+    }
+}
+
+/// Names with dots between them, and their values.
+fn flat(value: &serde_json::Value) -> Vec<Vec<String>> {
+    use serde_json::Value;
+    fn walk(name: &str, value: &Value, rows: &mut Vec<Vec<String>>) {
+        let below = |part: &str| match name.is_empty() {
+            true => part.to_owned(),
+            false => format!("{name}.{part}"),
+        };
+        match value {
+            Value::Object(fields) => {
+                for (part, value) in fields {
+                    walk(&below(part), value, rows);
+                }
+            }
+            Value::Array(list) if list.iter().any(|item| item.is_object()) => {
+                for (place, value) in list.iter().enumerate() {
+                    walk(&below(&place.to_string()), value, rows);
+                }
+            }
+            Value::String(text) => rows.push(vec![name.to_owned(), text.clone()]),
+            other => rows.push(vec![name.to_owned(), other.to_string()]),
+        }
+    }
+    let mut rows = Vec::new();
+    walk("", value, &mut rows);
+    rows
+}
