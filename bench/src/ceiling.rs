@@ -26,6 +26,7 @@ use crate::measure::CHECKSUM_QUERIES;
 use crate::observed::Observed;
 use crate::places::{Cut, Places, Plan};
 use crate::process::Spent;
+use crate::profile::window;
 use crate::proof::Cache;
 use crate::record::{Configuration, Measurement, Record};
 use crate::row_checksum::{RowBytes, RowsChecksum};
@@ -259,8 +260,10 @@ impl Loops<'_> {
             ready.wait();
             let before = (Spent::by_process(), reads(), calls());
             let started = Instant::now();
+            window::begin();
             go.wait();
             let loops: Vec<_> = spawned.into_iter().map(|thread| thread.join()).collect();
+            window::end();
             (before, started, loops)
         });
         let (spent, device, after_calls) = (Spent::by_process(), reads(), calls());

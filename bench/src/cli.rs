@@ -1,5 +1,6 @@
 //! The command line: what can be asked for, and what is taken when nothing is said.
 
+use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -28,6 +29,7 @@ Examples:
   bench plan --dataset vectors --cores 48 --iops 1500000
   bench ceiling --dataset vectors --by mmap        rows copied out of the page cache
   bench file-read --dataset vectors --queries 1000 --json - | jq .rows_per_s
+  bench profile -- file-read --dataset vectors     flame graphs of each stage
   bench report run.json -o report.html             pictures, and what limits the run";
 
 const SEARCH_EXAMPLES: &str = "\
@@ -45,6 +47,14 @@ Examples:
   bench file-read --dataset vectors --cache warm --json warm.json
   bench report cold.json warm.json -o report.html";
 
+const PROFILE_EXAMPLES: &str = "\
+Examples:
+  bench profile -- file-read --dataset vectors --cache warm --seconds 10
+  bench profile -o search -- vector-search --dataset vectors --nprobes 20
+
+Writes record.json, report.html, and, where perf is installed and permitted, a flame graph of the
+whole and one of each stage. Only the measured windows are recorded, all of them together.";
+
 const COMPARE_EXAMPLES: &str = "\
 Examples:
   bench compare before.json after.json
@@ -60,6 +70,9 @@ pub(crate) struct Cli {
     /// What to measure; a quick run if nothing is said.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+    /// Where perf is told of the measured window, and where it answers
+    #[arg(long, hide = true, global = true, num_args = 2, value_names = ["FIFO", "FIFO"])]
+    pub(crate) perf_control: Option<Vec<PathBuf>>,
 }
 
 /// What to measure.
@@ -89,6 +102,9 @@ pub(crate) enum Command {
     /// Estimate what more cores and another drive would do.
     #[command(args_override_self = true)]
     Plan(PlanArgs),
+    /// Run a workload under perf: flame graphs of each stage, and a page with everything.
+    #[command(after_help = PROFILE_EXAMPLES)]
+    Profile(ProfileArgs),
     /// Draw records: a page with pictures, numbers, and what limits each run.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
@@ -583,6 +599,31 @@ pub(crate) struct PlanArgs {
     /// Write the estimate as JSON to this file, `-` for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// Flags of `bench profile`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProfileArgs {
+    /// The folder to write
+    #[arg(long, short, value_name = "DIR", default_value = "profile")]
+    pub(crate) output: PathBuf,
+    /// Replace what an earlier profile has left there
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Samples a second of each CPU
+    #[arg(long, value_name = "HZ", default_value = "499", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub(crate) frequency: u32,
+    /// Keep perf's own file, for `perf report`
+    #[arg(long)]
+    pub(crate) keep_perf_data: bool,
+    /// The workload, as after `bench`: file-read, vector-search, ceiling or quick, with its flags
+    #[arg(
+        value_name = "WORKLOAD",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) workload: Vec<OsString>,
 }
 
 /// Flags of `bench report`.

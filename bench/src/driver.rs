@@ -31,7 +31,7 @@ pub(crate) use open_loop::Arrivals;
 
 use crate::clocks::Clocks;
 use crate::error::{Error, Shed};
-use crate::process::Spent;
+use crate::process::{Spent, name_this_thread};
 use crate::subject::{Alarm, Answer, Subject, whole};
 use crate::workload::Workload;
 
@@ -239,6 +239,7 @@ struct Shared<'a, S> {
 
 impl<S: Subject> Shared<'_, S> {
     fn client_thread(&self, thread: usize, in_flight: usize) -> Client {
+        name_this_thread(&format!("bench-client-{thread}"));
         let client = RefCell::new(Client::new(self.live.join()));
         if self.pace != Pace::Closed {
             Clocks::of_this_machine().keep_client(thread);

@@ -233,6 +233,28 @@ pub enum Error {
         /// Each in words.
         met: Vec<String>,
     },
+    /// A folder that holds something else than a profile, or one that is to stay.
+    #[error(
+        "`{path}` is not empty; give another folder with -o, or --overwrite if it holds an earlier profile"
+    )]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A command that measures nothing, to be profiled.
+    #[error("`{workload}` cannot be profiled; give file-read, vector-search, ceiling or quick")]
+    NotAWorkload {
+        /// What was given.
+        workload: String,
+    },
+    /// The workload that was profiled failed; it has said why.
+    #[error("the workload ended with {status}; `{path}` holds what there is")]
+    WorkloadFailed {
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// The folder.
+        path: PathBuf,
+    },
     /// The user pressed Ctrl-C.
     #[error("stopped by a signal; what is no result has been removed")]
     Interrupted,

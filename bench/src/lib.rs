@@ -32,6 +32,7 @@ mod permutation;
 mod places;
 mod plan;
 mod process;
+mod profile;
 mod proof;
 mod quick;
 mod record;
@@ -75,6 +76,12 @@ pub fn main() -> ExitCode {
         .with_max_level(tracing::Level::WARN)
         .init();
     let interrupted = interrupt::listen();
+    if let Some(fifos) = &cli.perf_control
+        && let Err(error) = profile::window::open(fifos)
+    {
+        eprintln!("bench: {error}");
+        return ExitCode::FAILURE;
+    }
     let done = match cli.command {
         None => quick::run(&QuickArgs::default(), &interrupted),
         Some(Command::Quick(args)) => quick::run(&args, &interrupted),
@@ -88,6 +95,10 @@ pub fn main() -> ExitCode {
         Some(Command::Interference(args)) => interference::run(&args, &interrupted),
         Some(Command::Ladder(args)) => ladder::run(&args, &interrupted),
         Some(Command::Plan(args)) => plan::run(&args, &interrupted),
+        Some(Command::Profile(args)) => match profile::run(&args, &interrupted) {
+            Ok(status) => return status,
+            Err(error) => Err(error),
+        },
         Some(Command::Report(args)) => page::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
     };

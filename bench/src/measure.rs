@@ -24,6 +24,7 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::observed::Observed;
 use crate::process::Spent;
+use crate::profile::window;
 use crate::proof::Cache;
 use crate::record::{Configuration, Measurement, OpenLoop, Record};
 use crate::row_checksum::RowsChecksum;
@@ -385,6 +386,7 @@ impl<S: Subject> Session<'_, S> {
             let at_start = || {
                 before = Some(counts());
                 sampler.start(looking.thread());
+                window::begin();
             };
             let run = match self.inside {
                 None => {
@@ -395,6 +397,7 @@ impl<S: Subject> Session<'_, S> {
                     inside.run(load.bound, pace, workload, interrupted, &live, at_start)
                 }
             };
+            window::end();
             sampler.end(looking.thread());
             let looked = looking.join();
             (

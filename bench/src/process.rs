@@ -93,6 +93,14 @@ fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
+/// Gives the calling thread the name that profiles and `top` show; what does not fit is cut off.
+pub(crate) fn name_this_thread(name: &str) {
+    if let Ok(name) = std::ffi::CString::new(name) {
+        // Whoever may not name a thread goes without.
+        let _ = rustix::thread::set_name(&name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -17,6 +17,7 @@ use crate::device::{DeviceReads, Devices, NoDevice};
 use crate::driver::{Bound, Done, Live};
 use crate::figures::{latency, rounded};
 use crate::observations::{DeviceSample, QueueSample, RateSample};
+use crate::process::name_this_thread;
 use crate::subject::Subject;
 
 /// How far apart samples are, until there are many.
@@ -87,6 +88,7 @@ impl<'a, S: Subject> Sampler<'a, S> {
 
     /// Looks on from the start to the end.
     pub(crate) fn look_on(&self) -> Series {
+        name_this_thread("bench-sampler");
         let Some(began) = self.wait_for_start() else {
             return Series::default();
         };

@@ -20,7 +20,7 @@ const BUSY_MIN: f64 = 0.85;
 /// One that works for less than this beside it is not.
 const NOT_BUSY_MAX: f64 = 0.6;
 /// The processors are the limit when so many of them are busy.
-const CORES_BUSY_MIN: f64 = 0.9;
+const CORES_BUSY_MIN: f64 = 0.85;
 /// Shards that wait for the device, or have nothing to do, for so long say so.
 const WAITS_MIN: f64 = 0.5;
 /// A queue is full from this share of its depth on: completions come in bunches, and what they

@@ -164,7 +164,7 @@ fn drawn(
 
 /// From zero, in steps of 1, 2 or 5 times a power of ten, about five of them.
 fn linear(end: f64) -> Axis {
-    let end = end.max(1e-3);
+    let end = if end > 0.0 { end } else { 1.0 };
     let power = 10_f64.powf((end / 5.0).log10().floor());
     let steps = [1.0, 2.0, 5.0, 10.0].map(|times| times * power);
     let fits = |step: &f64| end / step <= 6.0;

@@ -25,7 +25,7 @@ h3 { font-size: 1rem; margin: 2rem 0 .5rem; }
 .figures div { background: var(--card); border-radius: 4px; padding: .5rem .75rem; }
 .figures b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 .figures span { color: var(--dim); font-size: .8rem; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); gap: 16px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); gap: 16px; }
 figure { margin: 0; min-width: 0; }
 .key { margin-left: 1em; white-space: nowrap; }
 .key i { display: inline-block; width: .75em; height: .75em; border-radius: 2px; margin-right: .35em; }

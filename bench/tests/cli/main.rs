@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod profile;
 mod records;
 mod vector_search;
 

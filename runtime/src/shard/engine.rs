@@ -386,6 +386,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Takes a part on.
+    #[inline(never)]
     pub(super) fn accept(&mut self, mut part: Part) {
         self.meter.begin();
         self.meter.received(part.sent_at());
@@ -511,7 +512,7 @@ impl<'a> Engine<'a> {
             moved = true;
             self.begin(part);
         }
-        moved |= self.scans.turn(self.site());
+        moved |= self.scans.scan_turn(self.site());
         if moved {
             self.meter.leave(Phase::Scan);
         }
@@ -559,6 +560,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Plans the reads of a round. Returns whether there was anything to plan.
+    #[inline(never)]
     fn plan_round(&mut self) -> bool {
         let mut moved = false;
         for _ in 0..PLANNED_IN_ROUND_MAX {
@@ -608,7 +610,7 @@ impl<'a> Engine<'a> {
             self.meter.enter(Phase::Wait);
         }
         let run_before = self.meter.thread_time();
-        if let Err(error) = self.path.turn(wait, &mut completions) {
+        if let Err(error) = ring_turn(&mut *self.path, wait, &mut completions) {
             // Nothing in flight can be told finished any more; its buffers must stay. The
             // thread ends here, and every take it holds fails with `Closed`.
             tracing::error!(shard = self.context.shard.0, %error, "the read path is broken");
@@ -640,14 +642,19 @@ impl<'a> Engine<'a> {
             self.saturated = self.has_entries();
         }
         if moved {
-            self.meter.enter(Phase::Deliver);
-            for completion in completions.drain(..) {
-                self.complete(completion);
-            }
-            self.meter.leave(Phase::Deliver);
+            self.deliver_completions(&mut completions);
         }
         self.completions = completions;
         moved
+    }
+
+    #[inline(never)]
+    fn deliver_completions(&mut self, completions: &mut Vec<Completion>) {
+        self.meter.enter(Phase::Deliver);
+        for completion in completions.drain(..) {
+            self.complete(completion);
+        }
+        self.meter.leave(Phase::Deliver);
     }
 
     /// Takes a sample of the queues if one is due; `inbox` is the number of messages that wait.
@@ -1198,6 +1205,16 @@ impl<'a> Engine<'a> {
     }
 }
 
+/// A turn of the read path, as a function that profiles show.
+#[inline(never)]
+fn ring_turn(
+    path: &mut dyn ReadPath,
+    wait: Wait,
+    completions: &mut Vec<Completion>,
+) -> std::io::Result<()> {
+    path.turn(wait, completions)
+}
+
 /// Whether the drive has put the first row of a read into its place in the result.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum InPlace {
@@ -1254,9 +1271,9 @@ impl Arrived<'_, '_> {
                 };
                 let group_place = rows.group as usize;
                 if in_place == InPlace::First && nth == 0 {
-                    check(self.site, locator, row, stored)?;
+                    check_row(self.site, locator, row, stored)?;
                 } else {
-                    deliver(
+                    deliver_row(
                         self.site,
                         active,
                         group_place,
@@ -1312,7 +1329,12 @@ impl Arrived<'_, '_> {
 
 /// Compares a row with its checksum.
 #[inline]
-fn check(site: Site<'_>, locator: &Locator<'_>, row: u64, stored: &[u8]) -> Result<(), FaultKind> {
+fn check_row(
+    site: Site<'_>,
+    locator: &Locator<'_>,
+    row: u64,
+    stored: &[u8],
+) -> Result<(), FaultKind> {
     if site.context.checksums == Checksums::Skip {
         return Ok(());
     }
@@ -1325,7 +1347,7 @@ fn check(site: Site<'_>, locator: &Locator<'_>, row: u64, stored: &[u8]) -> Resu
 }
 
 #[inline]
-fn deliver(
+fn deliver_row(
     site: Site<'_>,
     active: &mut Active,
     group_place: usize,
@@ -1336,7 +1358,7 @@ fn deliver(
 ) -> Result<(), FaultKind> {
     let entry = active.part.entries[place];
     let Some(outputs) = active.part.outputs() else {
-        return measure(site, active, locator, entry, stored, checked);
+        return measure_row(site, active, locator, entry, stored, checked);
     };
     let decoder = Decoder {
         locator,
@@ -1349,7 +1371,7 @@ fn deliver(
             // The place is on its way into the processor's cache while the row is checked.
             decoder.prefetch(place);
         }
-        check(site, locator, entry.row, stored)?;
+        check_row(site, locator, entry.row, stored)?;
     }
     // SAFETY: this shard owns the row, the take has one entry per place, and the entry is in a
     // part of this shard; so no other thread writes this place. The caller reads it only after
@@ -1360,7 +1382,7 @@ fn deliver(
 
 /// Measures a row for the search that reads it, where it lies.
 #[inline]
-fn measure(
+fn measure_row(
     site: Site<'_>,
     active: &mut Active,
     locator: &Locator<'_>,
@@ -1369,7 +1391,7 @@ fn measure(
     checked: Checked,
 ) -> Result<(), FaultKind> {
     if checked == Checked::No {
-        check(site, locator, entry.row, stored)?;
+        check_row(site, locator, entry.row, stored)?;
     }
     let [group] = active.part.projection.groups() else {
         unreachable!("a search reads one column");

@@ -3,7 +3,7 @@
 use ringtake_storage::dataset::{Extent, Locator};
 use ringtake_storage::plan::Entry;
 
-use super::{Active, Site, deliver, fault};
+use super::{Active, Site, deliver_row, fault};
 use crate::cache::pinned::PinnedPages;
 use crate::cache::{Found, PageCache, Refused, Use};
 use crate::decode::Checked;
@@ -129,7 +129,8 @@ pub(super) fn deliver_hits<C: Hits>(
             let (stored, right) = cache.get(found, active.asks);
             let checked = if right { Checked::Yes } else { Checked::No };
             let place = active.next;
-            let delivered = deliver(site, active, active.group, locator, place, stored, checked);
+            let delivered =
+                deliver_row(site, active, active.group, locator, place, stored, checked);
             match delivered {
                 Ok(()) if !right => cache.mark(found),
                 Ok(()) => {}

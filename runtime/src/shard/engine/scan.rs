@@ -89,7 +89,8 @@ impl Scans {
     }
 
     /// Scans a piece for the oldest search. Returns whether there was one.
-    pub(super) fn turn(&mut self, site: Site<'_>) -> bool {
+    #[inline(never)]
+    pub(super) fn scan_turn(&mut self, site: Site<'_>) -> bool {
         let urgent = LatencyClass::Urgent.index();
         let class = match self.scanning[urgent].is_empty() {
             true => LatencyClass::Bulk.index(),
