@@ -230,6 +230,9 @@ pub(crate) struct FileReadArgs {
     /// Do not have the shards write down their time and waits, to see what that costs
     #[arg(long)]
     pub(crate) skip_metrics: bool,
+    /// Count cycles, instructions, cache misses, context switches and the like of each shard
+    #[arg(long, conflicts_with = "skip_metrics")]
+    pub(crate) perf_counters: bool,
     /// Chooses the order of the rows
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -362,6 +365,9 @@ pub(crate) struct VectorSearchArgs {
     /// Do not have shards and callers write down their time and waits, to see what that costs
     #[arg(long)]
     pub(crate) skip_metrics: bool,
+    /// Count cycles, instructions, cache misses, context switches and the like of each shard
+    #[arg(long, conflicts_with = "skip_metrics")]
+    pub(crate) perf_counters: bool,
     /// Chooses the order of the queries
     #[arg(long, value_name = "SEED", default_value_t = 1)]
     pub(crate) seed: u64,
@@ -394,6 +400,7 @@ impl VectorSearchArgs {
             },
             io: self.io,
             skip_metrics: self.skip_metrics,
+            perf_counters: self.perf_counters,
             ..FileReadArgs::for_dataset(dataset, cache)
         }
     }
@@ -695,6 +702,7 @@ impl FileReadArgs {
             io: IoMode::Direct,
             skip_checksums: false,
             skip_metrics: false,
+            perf_counters: false,
             seed: 1,
             attempts: DEFAULT_ATTEMPTS,
             output: OutputArgs::default(),

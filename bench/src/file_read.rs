@@ -121,6 +121,7 @@ pub(crate) fn store_config(
         merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
         spin_before_park: spin(args),
         metrics: !args.skip_metrics,
+        perf_counters: args.perf_counters,
         takes_in_flight_max: args
             .takes_in_flight_max
             .map_or(default.takes_in_flight_max, |takes| takes as usize),

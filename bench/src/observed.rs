@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use ringtake_runtime::{Latencies, ShardMetrics, StoreMetrics};
+use ringtake_runtime::{Latencies, ShardMetrics, StoreMetrics, ThreadCounter};
 
-use crate::observations::{ShardObserved, StageKind, StageTime, Waited};
+use crate::observations::{Counted, ShardObserved, StageKind, StageTime, Waited};
 use crate::sampler::Series;
 
 /// What was seen during a run, where what was measured tells.
@@ -79,7 +79,41 @@ fn shard_between(before: &ShardMetrics, after: &ShardMetrics) -> ShardObserved {
             .to_vec(),
         longest_stall_us: after.longest_stall.nanoseconds as f64 / 1e3,
         longest_stall_stage: after.longest_stall.stage.to_owned(),
+        counters: before
+            .counters
+            .iter()
+            .zip(&after.counters)
+            .map(counted)
+            .collect(),
         ..ShardObserved::default()
+    }
+}
+
+fn counted((before, after): (&ThreadCounter, &ThreadCounter)) -> Counted {
+    let count_before = |stage: &str| {
+        let mut stages = before.by_stage.iter();
+        stages
+            .find(|(name, _)| *name == stage)
+            .map_or(0, |(_, count)| *count)
+    };
+    let by_stage = after.by_stage.iter().map(|(name, count)| {
+        let counted = count.saturating_sub(count_before(name));
+        (*name, counted as f64)
+    });
+    let by_stage: Vec<(&str, f64)> = by_stage.collect();
+    let sum: f64 = by_stage.iter().map(|(_, count)| count).sum();
+    let shares = by_stage.into_iter().filter(|(_, count)| *count > 0.0);
+    Counted {
+        name: after.name.to_owned(),
+        value: after
+            .value
+            .zip(before.value)
+            .map(|(after, before)| after.saturating_sub(before) as f64),
+        ran: after.ran,
+        missing: after.missing.clone(),
+        by_stage: shares
+            .map(|(name, count)| (name.to_owned(), count / sum))
+            .collect(),
     }
 }
 

@@ -194,6 +194,32 @@ mod tests {
     }
 
     #[test]
+    fn counters_are_told_for_each_row() {
+        let mut counted = seen();
+        counted["rows"] = json!(1000);
+        let counter = |name: &str, value: f64| {
+            json!({
+                "name": name, "value": value, "ran": 1.0, "missing": null,
+                "by_stage": [["plan", 0.25], ["decode", 0.75]],
+            })
+        };
+        counted["observations"]["shards"][0]["counters"] = json!([
+            counter("task-clock", 3_000_000.0),
+            counter("cycles", 8_000.0),
+            counter("instructions", 12_000.0),
+        ]);
+        let text = drawn(&[vec![recorded(counted)]]);
+        for part in [
+            "CPU µs a row</th><td>3.00",
+            "cycles a row</th><td>8.00",
+            "instructions a cycle</th><td>1.50",
+            "plan 25%, decode 75%",
+        ] {
+            assert!(text.contains(part), "{part}");
+        }
+    }
+
+    #[test]
     fn words_of_a_record_are_words_on_the_page() {
         let mut hostile = seen();
         hostile["invalid_reason"] = json!("<script>alert(1)</script>");

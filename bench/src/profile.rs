@@ -72,12 +72,13 @@ fn workload(args: &ProfileArgs) -> Result<Vec<OsString>, Error> {
     let words = std::iter::once(OsString::from("bench")).chain(args.workload.iter().cloned());
     let cli = Cli::try_parse_from(words).unwrap_or_else(|error| error.exit());
     match cli.command {
-        Some(
-            Workload::FileRead(_)
-            | Workload::VectorSearch(_)
-            | Workload::Ceiling(_)
-            | Workload::Quick(_),
-        ) => Ok(args.workload.clone()),
+        Some(Workload::FileRead(_) | Workload::VectorSearch(_)) => {
+            let mut words = args.workload.clone();
+            let skips = words.iter().any(|word| word == "--skip-metrics");
+            words.extend((!skips).then(|| OsString::from("--perf-counters")));
+            Ok(words)
+        }
+        Some(Workload::Ceiling(_) | Workload::Quick(_)) => Ok(args.workload.clone()),
         _ => Err(Error::NotAWorkload {
             workload: args.workload[0].to_string_lossy().into_owned(),
         }),

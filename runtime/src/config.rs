@@ -61,6 +61,10 @@ pub struct Config {
     /// [`Store::metrics`](crate::Store::metrics), if `metrics` is set. `None` keeps none, and
     /// leaves most takes untimed.
     pub slow_query: Option<Duration>,
+    /// Whether each shard counts cycles, instructions, cache misses, context switches and the like
+    /// of its thread (perf_event_open(2)), if `metrics` is set: some system calls in one round of
+    /// 61.
+    pub perf_counters: bool,
 }
 
 impl Default for Config {
@@ -84,6 +88,7 @@ impl Default for Config {
             spin_before_park: Duration::ZERO,
             metrics: true,
             slow_query: None,
+            perf_counters: false,
         }
     }
 }
@@ -469,6 +474,8 @@ pub struct ResolvedConfig {
     pub metrics: bool,
     /// Queries that take as long or longer are kept.
     pub slow_query: Option<Duration>,
+    /// Whether shards count what their threads do to the processor.
+    pub perf_counters: bool,
 }
 
 impl fmt::Display for ResolvedConfig {
@@ -490,7 +497,8 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "bytes_in_flight_max = {}", self.bytes_in_flight_max)?;
         writeln!(f, "spin_before_park = {:?}", self.spin_before_park)?;
         writeln!(f, "metrics = {}", self.metrics)?;
-        write!(f, "slow_query = {:?}", self.slow_query)
+        writeln!(f, "slow_query = {:?}", self.slow_query)?;
+        write!(f, "perf_counters = {}", self.perf_counters)
     }
 }
 

@@ -49,7 +49,7 @@ pub use local::LocalShard;
 pub use lock::locks_taken;
 pub use metrics::{
     CallerMetrics, Latencies, Pieces, QueryKind, QueueSample, ShardMetrics, ShardTime, SlowQuery,
-    Stall, StoreMetrics,
+    Stall, StoreMetrics, ThreadCounter,
 };
 pub use outputs::ColumnBuffer;
 pub use ringtake_storage::projection::{Missing, Projection};

@@ -6,6 +6,7 @@
 //! prints what [`Store::metrics`](crate::Store::metrics) returns in the form that Prometheus reads.
 
 mod callers;
+mod counters;
 mod latencies;
 mod meter;
 mod text;
@@ -43,8 +44,8 @@ pub struct StoreMetrics {
 /// One shard's part of [`StoreMetrics`]. All of it is of one instant between two rounds of the
 /// shard's loop, but for what moves while it waits: [`ShardStats::system_calls`],
 /// [`ShardStats::sleeps`], [`ShardStats::page_cache_hits`], and rows that callers copy themselves. A
-/// shard that loses its CPU for a second
-/// in the middle of a round is read as it is. Times are zero where [`Config::metrics`](crate::Config::metrics) is off.
+/// shard that loses its CPU for a second in the middle of a round is read as it is. Times are zero
+/// where [`Config::metrics`](crate::Config::metrics) is off.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ShardMetrics {
@@ -68,9 +69,30 @@ pub struct ShardMetrics {
     pub read_latency: Latencies,
     /// The longest time without a look at the ring.
     pub longest_stall: Stall,
+    /// Counters of the thread; empty unless [`Config::perf_counters`](crate::Config::perf_counters)
+    /// is set.
+    pub counters: Vec<ThreadCounter>,
     /// Queues over the last ten seconds or so of work, the oldest first. A shard that sleeps takes
     /// no samples.
     pub queues: Vec<QueueSample>,
+}
+
+/// What the processor or the kernel counted for a shard's thread.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct ThreadCounter {
+    /// By perf's name; `task-clock` is in nanoseconds.
+    pub name: &'static str,
+    /// Since the shard was started, scaled up where it did not run all the time; `None` where it
+    /// cannot be had.
+    pub value: Option<u64>,
+    /// Share of the time in which it ran, from 0 to 1.
+    pub ran: Option<f64>,
+    /// Why it cannot be had, and what to do.
+    pub missing: Option<String>,
+    /// What it counted in each stage, in one round of 61; a phase of a round whose stages alternate
+    /// counts as the stage that names it: scan, plan, submit or decode.
+    pub by_stage: Vec<(&'static str, u64)>,
 }
 
 /// How long a stage took at a time.

@@ -158,6 +158,7 @@ impl Store {
                 spin_before_park: config.spin_before_park,
                 metrics: config.metrics,
                 slow_query: config.slow_query,
+                perf_counters: config.perf_counters,
             },
             under_glommio: ring.is_ok(),
             dataset: Arc::new(dataset),
@@ -768,7 +769,7 @@ impl Plan {
             inbox(config.takes_in_flight_max, config.metrics).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
         let pinned = Arc::new(OnceLock::new());
-        let meter = Arc::new(ShardMeter::new(config.metrics));
+        let meter = Arc::new(ShardMeter::new(config.metrics, config.perf_counters));
         let local_limits = config.in_flight_max().share_of(config.shards as u64);
         let local_admission = Arc::new(Admission::new(local_limits));
         let context = ShardContext {

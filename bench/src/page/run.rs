@@ -28,7 +28,7 @@ pub(super) fn section(run: &Recorded, name: &str, number: usize) -> Markup {
                 (over_time(&seen, run))
                 (by_stage(&seen.shards))
                 (waits(&seen.shards))
-                (counters(&seen.shards))
+                (counters(&seen.shards, run))
             }
             (flamegraphs::beside(&run.path))
             (surroundings(run))
@@ -412,7 +412,36 @@ fn waits(shards: &[ShardObserved]) -> Markup {
     }
 }
 
-fn counters(shards: &[ShardObserved]) -> Markup {
+/// Counters of all shards over rows, and instructions over cycles.
+fn derived(shards: &[ShardObserved], rows: f64) -> Vec<Vec<String>> {
+    let sum = |name: &str| -> Option<f64> {
+        let all = shards.iter().flat_map(|shard| &shard.counters);
+        let named = all.filter(|one| one.name == name);
+        named.map(|one| one.value).sum()
+    };
+    let names = shards.first().map_or(&[][..], |shard| &shard.counters);
+    let per_row = names.iter().filter(|_| rows > 0.0).filter_map(|one| {
+        let (name, unit) = match &*one.name {
+            "task-clock" => ("CPU µs", 1e3),
+            name => (name, 1.0),
+        };
+        let value = sum(&one.name)? / rows / unit;
+        Some(vec![format!("{name} a row"), rounded(value)])
+    });
+    let ipc = sum("instructions")
+        .zip(sum("cycles"))
+        .filter(|(_, cycles)| *cycles > 0.0);
+    let ipc = ipc.map(|(instructions, cycles)| {
+        vec![
+            "instructions a cycle".to_owned(),
+            rounded(instructions / cycles),
+        ]
+    });
+    per_row.chain(ipc).collect()
+}
+
+fn counters(shards: &[ShardObserved], run: &Recorded) -> Markup {
+    let derived = derived(shards, run.number("rows").unwrap_or(0.0));
     let counted = || {
         shards
             .iter()
@@ -438,6 +467,7 @@ fn counters(shards: &[ShardObserved]) -> Markup {
     html! {
         @if !rows.is_empty() {
             h3 { "Counters of the processor and the kernel" }
+            @if !derived.is_empty() { (table(&["on all shards", ""], &derived)) }
             div.words { (table(&head, &rows)) }
         }
     }

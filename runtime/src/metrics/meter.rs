@@ -9,14 +9,18 @@
 //! language memory models?, MSPC 2012), so that they see the state between two rounds and never
 //! stop the shard.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::counters::{self, COUNTERS, Counts, ThreadCounters};
 use super::latencies::Buckets;
-use super::{NAMES, Pieces, QueueSample, STAGES, ShardMetrics, ShardTime, Stage, Stall};
+use super::{
+    NAMES, Pieces, QueueSample, STAGES, ShardMetrics, ShardTime, Stage, Stall, ThreadCounter,
+};
 use crate::stats::{Counter, ShardCounters};
 
 /// How far apart samples of the queues are.
@@ -66,6 +70,16 @@ impl Phase {
         }
     }
 
+    /// The stage that counters call it by.
+    fn name(self) -> Stage {
+        match self {
+            Phase::Scan => Stage::Scan,
+            Phase::Plan => Stage::Plan,
+            Phase::Wait => Stage::Submit,
+            Phase::Deliver => Stage::Decode,
+        }
+    }
+
     /// Where its time goes that is in no other of its stages.
     fn rest(self) -> Stage {
         match self {
@@ -99,6 +113,39 @@ pub(crate) struct ShardMeter {
     stall_stage: Counter,
     samples: Box<[Sample]>,
     sampled: Counter,
+    counters: Option<CounterSlots>,
+}
+
+/// Counters of the thread, where they are asked for.
+#[derive(Debug, Default)]
+struct CounterSlots {
+    values: [Counter; COUNTERS],
+    /// In thousandths.
+    ran: [Counter; COUNTERS],
+    by_stage: [[Counter; STAGES]; COUNTERS],
+    /// Known once the thread has opened them.
+    missing: OnceLock<[Option<String>; COUNTERS]>,
+}
+
+impl CounterSlots {
+    fn snapshot(&self) -> Vec<ThreadCounter> {
+        let Some(missing) = self.missing.get() else {
+            return Vec::new();
+        };
+        let of = |place: usize| {
+            let there = missing[place].is_none();
+            let stages = NAMES.into_iter().zip(&self.by_stage[place]);
+            let stages = stages.map(|(name, count)| (name, count.get()));
+            ThreadCounter {
+                name: counters::NAMES[place],
+                value: there.then(|| self.values[place].get()),
+                ran: there.then(|| self.ran[place].get() as f64 / 1e3),
+                missing: missing[place].clone(),
+                by_stage: stages.filter(|(_, count)| *count > 0).collect(),
+            }
+        };
+        (0..COUNTERS).map(of).collect()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -111,7 +158,7 @@ struct Sample {
 }
 
 impl ShardMeter {
-    pub(crate) fn new(on: bool) -> ShardMeter {
+    pub(crate) fn new(on: bool, counters: bool) -> ShardMeter {
         ShardMeter {
             on,
             started: Instant::now(),
@@ -130,6 +177,7 @@ impl ShardMeter {
                 .map(|_| Sample::default())
                 .collect(),
             sampled: Counter::default(),
+            counters: (on && counters).then(CounterSlots::default),
         }
     }
 
@@ -206,6 +254,10 @@ impl ShardMeter {
                     _ => NAMES[self.stall_stage.get() as usize % STAGES],
                 },
             },
+            counters: self
+                .counters
+                .as_ref()
+                .map_or_else(Vec::new, CounterSlots::snapshot),
             queues: queues.collect(),
         }
     }
@@ -232,6 +284,25 @@ pub(crate) struct Meter<'a> {
     seen: [[Cell<u64>; STAGES]; PHASES],
     /// Those of one phase over their sum.
     shares: [[Cell<u64>; STAGES]; PHASES],
+    counting: Option<Counting>,
+}
+
+/// The counters of the thread, where they are asked for.
+struct Counting {
+    counters: RefCell<ThreadCounters>,
+    /// At the last mark of a round that is counted, or at the end of one.
+    last: Cell<Counts>,
+    rounds: Cell<u64>,
+    /// Whether the round at hand is counted, stage by stage.
+    on: Cell<bool>,
+}
+
+impl std::fmt::Debug for Counting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Counting")
+            .field("last", &self.last)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Meter<'a> {
@@ -251,6 +322,59 @@ impl<'a> Meter<'a> {
             seen_now: Default::default(),
             seen: Default::default(),
             shares: Default::default(),
+            counting: shared.counters.as_ref().map(|slots| {
+                let counters = ThreadCounters::open();
+                let _ = slots.missing.set(counters.missing.clone());
+                Counting {
+                    counters: RefCell::new(counters),
+                    last: Cell::default(),
+                    rounds: Cell::new(0),
+                    on: Cell::new(false),
+                }
+            }),
+        }
+    }
+
+    /// A round begins. One in so many is counted.
+    #[inline]
+    pub(crate) fn round(&self) {
+        if let Some(counting) = &self.counting {
+            let round = counting.rounds.get();
+            counting.rounds.set(round + 1);
+            let on = round.is_multiple_of(CLOSE_EVERY);
+            if on || counting.on.get() {
+                self.count(None);
+            }
+            counting.on.set(on);
+        }
+    }
+
+    /// In a round that is counted: what has been counted since the last time was in `stage`.
+    #[inline]
+    fn count_in(&self, stage: Stage) {
+        if let Some(counting) = &self.counting
+            && counting.on.get()
+        {
+            self.count(Some(stage));
+        }
+    }
+
+    fn count(&self, stage: Option<Stage>) {
+        let (Some(counting), Some(slots)) = (&self.counting, &self.shared.counters) else {
+            return;
+        };
+        let before = counting.last.get();
+        let mut now = before;
+        counting.counters.borrow_mut().read(&mut now);
+        counting.last.set(now);
+        self.begin();
+        for place in 0..COUNTERS {
+            slots.values[place].set(now.values[place]);
+            slots.ran[place].set(now.ran[place]);
+            if let Some(stage) = stage {
+                let counted = now.values[place].saturating_sub(before.values[place]);
+                slots.by_stage[place][stage as usize].add(counted);
+            }
         }
     }
 
@@ -283,6 +407,7 @@ impl<'a> Meter<'a> {
         }
         self.close.set(false);
         let time = self.lap();
+        self.count_in(stage);
         self.note(stage, time);
         // A shard that looks for work again and again would leave readers no time between rounds.
         let looking = matches!(stage, Stage::Idle | Stage::Device);
@@ -342,6 +467,7 @@ impl<'a> Meter<'a> {
             return;
         }
         let time = self.lap();
+        self.count_in(phase.name());
         if self.close.replace(false) {
             self.see(phase.rest(), time);
             self.learn(phase);
@@ -505,7 +631,7 @@ mod tests {
 
     #[test]
     fn time_has_no_gaps_and_the_longest_stall_is_named() {
-        let shared = ShardMeter::new(true);
+        let shared = ShardMeter::new(true, false);
         let meter = Meter::new(&shared);
         let since = meter.now();
         let counters = ShardCounters::default();
@@ -528,7 +654,7 @@ mod tests {
     /// The shares of a phase that was watched closely divide those that were not.
     #[test]
     fn phase_is_divided_as_when_it_was_watched_closely() {
-        let shared = ShardMeter::new(true);
+        let shared = ShardMeter::new(true, false);
         let meter = Meter::new(&shared);
         let since = meter.now();
         let visit = |checksum: u64, reply: u64| {
@@ -569,7 +695,7 @@ mod tests {
     /// A wait is divided into what the thread ran and what it slept.
     #[test]
     fn sleep_in_a_wait_is_the_device_and_running_is_the_kernel() {
-        let shared = ShardMeter::new(true);
+        let shared = ShardMeter::new(true, false);
         let meter = Meter::new(&shared);
         let since = meter.now();
         meter.mark(Stage::Idle);
@@ -594,7 +720,7 @@ mod tests {
 
     #[test]
     fn samples_are_kept_in_order_and_the_oldest_go() {
-        let shared = ShardMeter::new(true);
+        let shared = ShardMeter::new(true, false);
         let meter = Meter::new(&shared);
         let counters = ShardCounters::default();
         for number in 0..SAMPLES as u32 + 3 {
@@ -616,7 +742,7 @@ mod tests {
     /// Two numbers that the writer keeps equal are equal to every reader.
     #[test]
     fn reader_sees_no_half_of_a_round() {
-        let shared = ShardMeter::new(true);
+        let shared = ShardMeter::new(true, false);
         let counters = ShardCounters::default();
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| {
@@ -642,7 +768,7 @@ mod tests {
 
     #[test]
     fn nothing_is_written_where_it_is_off() {
-        let shared = ShardMeter::new(false);
+        let shared = ShardMeter::new(false, true);
         let meter = Meter::new(&shared);
         meter.mark(Stage::Plan);
         meter.looked();

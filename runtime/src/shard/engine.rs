@@ -504,6 +504,7 @@ impl<'a> Engine<'a> {
     /// One round: fill the queue, hand it over, decode what is complete, waiting for it no longer
     /// than `patience`. Returns whether anything moved.
     pub(super) fn round(&mut self, patience: Duration) -> bool {
+        self.meter.round();
         let mut moved = self.expire();
         if !self.scans.is_empty() {
             self.meter.enter(Phase::Scan);

@@ -155,6 +155,32 @@ fn callers_stages_and_permits_are_seen_and_slow_takes_are_kept() {
 }
 
 #[test]
+fn counters_of_shards_count_or_say_why_and_only_when_asked_for() {
+    let opened = open(Config {
+        perf_counters: true,
+        ..Config::default()
+    });
+    for _ in 0..20 {
+        take_all(&opened.store);
+    }
+    for shard in opened.store.metrics().shards {
+        assert_eq!(shard.counters.len(), 8);
+        for counter in shard.counters {
+            assert_eq!(counter.value.is_none(), counter.missing.is_some());
+            if counter.name == "task-clock"
+                && let Some(nanoseconds) = counter.value
+            {
+                let stages: u64 = counter.by_stage.iter().map(|(_, count)| count).sum();
+                assert!(stages > 0 && stages <= nanoseconds, "{counter:?}");
+            }
+        }
+    }
+    let unasked = open(Config::default());
+    take_all(&unasked.store);
+    assert!(unasked.store.metrics().shards[0].counters.is_empty());
+}
+
+#[test]
 fn text_has_what_the_snapshot_has() {
     let opened = open(Config::default());
     take_all(&opened.store);
