@@ -64,6 +64,17 @@ pub(crate) enum NotProven {
         /// The difference.
         percent: f64,
     },
+    /// A cold run through the page cache, which had its rows.
+    #[error(
+        "{hits} of {reads} reads of a cold run came from the kernel's page cache (the page-cache trap); \
+         use --io direct, or take a larger dataset"
+    )]
+    FromPageCache {
+        /// Reads the page cache served.
+        hits: u64,
+        /// All reads.
+        reads: u64,
+    },
     /// A cold run that does not count its reads, whose rows came out of the page cache.
     #[error(
         "the rows of the run have {rows_bytes} bytes and the drive moved {device_bytes}: some rows \
@@ -181,6 +192,14 @@ pub(crate) struct RunBytes {
     pub(crate) asked: Option<u64>,
     /// Of the rows that memory may hold in a mixed run; `None` if nothing limits it.
     pub(crate) memory: Option<u64>,
+}
+
+/// Refuses a cold run more of whose reads came from the page cache than may differ.
+pub(crate) fn prove_not_from_page_cache(reads: u64, hits: u64) -> Result<(), NotProven> {
+    match hits * 100 > reads * DIFFERENCE_PERCENT_MAX {
+        true => Err(NotProven::FromPageCache { hits, reads }),
+        false => Ok(()),
+    }
 }
 
 /// Holds the store's count against the device's.

@@ -50,6 +50,9 @@ pub(crate) struct Measurement {
 impl Measurement {
     /// Whether the device's counters bear the run out.
     pub(crate) fn prove(&self) -> Result<(), NotProven> {
+        if let (Cache::Cold, Some(store), Ok(_)) = (self.cache, self.store, &self.device) {
+            proof::prove_not_from_page_cache(store.reads, store.page_cache_hits)?;
+        }
         let issued = match self.store {
             Some(store) => Issued::Reads(store.reads - store.page_cache_hits),
             None => Issued::Uncounted(RunBytes {
@@ -115,22 +118,19 @@ impl LatencyUs {
 pub(crate) struct ByStage(pub(crate) Vec<(&'static str, f64)>);
 
 impl ByStage {
-    /// Parts of `whole`, which `cpu_seconds` come to.
+    /// Parts of `whole`, which `cpu_seconds` come to. Stages are timed by the clock, so that what
+    /// took their CPU away counts as theirs; where they come to more, they share the whole.
     fn of(stages: &[(&'static str, Duration)], cpu_seconds: f64, whole: f64) -> ByStage {
         if stages.is_empty() || cpu_seconds <= 0.0 {
             return ByStage(Vec::new());
         }
-        let share = |time: &Duration| time.as_secs_f64() / cpu_seconds;
-        let sum: f64 = stages.iter().map(|(_, time)| share(time)).sum();
-        let known = stages.iter().map(|(name, time)| (*name, share(time)));
-        // Stages are timed by the clock, so that what took their CPU away counts as theirs.
-        let rest = ("other", (1.0 - sum).max(0.0));
-        ByStage(
-            known
-                .chain([rest])
-                .map(|(name, share)| (name, share * whole))
-                .collect(),
-        )
+        let sum: f64 = stages.iter().map(|(_, time)| time.as_secs_f64()).sum();
+        let all = sum.max(cpu_seconds);
+        let known = stages
+            .iter()
+            .map(|(name, time)| (*name, time.as_secs_f64() / all * whole));
+        let rest = ("other", (1.0 - sum / all) * whole);
+        ByStage(known.chain([rest]).collect())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -602,6 +602,32 @@ pub(crate) mod tests {
         // Of a hundred queries nothing is told beyond the hundredth.
         assert!(told[told.len() - 2].share <= 0.99 + 1e-9, "{told:?}");
         assert!(told.iter().any(|at| (at.share - 0.9).abs() < 1e-9));
+    }
+
+    #[test]
+    fn stages_that_lost_their_cpu_share_the_whole() {
+        let mut staged = measurement();
+        staged.observed.cpu = vec![
+            ("submit", Duration::from_secs(3)),
+            ("plan", Duration::from_secs(1)),
+        ];
+        let json = serde_json::to_value(record_of(&staged)).unwrap();
+        let shares = serde_json::json!({ "submit": 0.75, "plan": 0.25, "other": 0.0 });
+        assert_eq!(json["cpu_share"], shares);
+    }
+
+    #[test]
+    fn cold_run_whose_reads_the_page_cache_served_is_refused() {
+        let mut cached = measurement();
+        let store = cached.store.as_mut().unwrap();
+        store.page_cache_hits = 2_000;
+        cached.device.as_mut().unwrap().completed = 48_000;
+        let reason = record_of(&cached).invalid_reason.unwrap();
+        assert!(reason.contains("2000 of 50000 reads"), "{reason}");
+        assert!(reason.contains("page-cache trap"), "{reason}");
+        cached.store.as_mut().unwrap().page_cache_hits = 1_000;
+        cached.device.as_mut().unwrap().completed = 49_000;
+        assert!(record_of(&cached).valid);
     }
 
     #[test]

@@ -258,10 +258,11 @@ impl<'a> Signs<'a> {
         }
         let (stage, share) = self.busiest()?;
         let mut words = if least >= BUSY_MIN {
-            format!(
-                "the CPU is the limit: every shard is at least {} busy",
-                percent(least)
-            )
+            let every = match self.shards.len() {
+                1 => "the shard is",
+                _ => "every shard is at least",
+            };
+            format!("the CPU is the limit: {every} {} busy", percent(least))
         } else {
             format!(
                 "the CPU is the limit: {} CPUs are busy of {}, {} of that with the clients",

@@ -1,6 +1,8 @@
 //! What is made from records: the page, and the comparison.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -55,6 +57,38 @@ fn page_of_a_run_shows_what_was_seen() {
     }
     let output = bench(&["report", run.to_str().unwrap(), "-o", "-"]);
     assert_eq!(stdout(&output), text);
+}
+
+/// A signal that comes before the first answer leaves nothing, so it is sent later and later.
+#[test]
+fn run_that_is_interrupted_is_kept_as_a_part() {
+    let place = place();
+    let (dataset, path) = (dataset(&place), place.path().join("part.json"));
+    let mut status = None;
+    for seconds in [1, 2, 4, 8, 16] {
+        let mut run = Command::new(env!("CARGO_BIN_EXE_bench"))
+            .args(["file-read", "--seconds", "3600", "--rows-per-query", "10"])
+            .arg("--dataset")
+            .arg(&dataset)
+            .arg("--json")
+            .arg(&path)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs(seconds));
+        let process = rustix::process::Pid::from_child(&run);
+        rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+        status = run.wait().unwrap().code();
+        if path.exists() {
+            break;
+        }
+    }
+    assert_eq!(status, Some(130));
+    let json: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(json["partial"], true);
+    assert!(json["queries"].as_u64().unwrap() > 0);
+    assert!(json["duration_s"].as_f64().unwrap() < 60.0);
 }
 
 #[test]
