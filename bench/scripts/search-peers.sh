@@ -129,7 +129,7 @@ run() {
         ringtake)
             memory=
             [ "$2" = cold ] || memory='--cache-bytes pinned'
-            "$BENCH" vector-search --dataset "$dataset" --column vector --skip-stage-times $flags --in-flight "$in_flight" \
+            "$BENCH" vector-search --dataset "$dataset" --column vector $flags --in-flight "$in_flight" \
                 --cache "$2" $memory --json "$record" >/dev/null
             ;;
         faiss)
