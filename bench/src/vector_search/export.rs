@@ -1,7 +1,8 @@
 //! Vectors, queries and true nearest rows as `.npy` files, to measure other software on the same.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -109,7 +110,11 @@ fn write_array(
 ) -> Result<(), Error> {
     let failed = |error| Error::io("write", path)(error);
     let directory = path.parent().unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    let file = tempfile::Builder::new()
+        // Other software reads it; narrowed by the umask, as for any file that a command makes.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .map_err(failed)?;
     let mut out = BufWriter::new(file.as_file());
     npy::write_header(&mut out, descr, rows, columns).map_err(failed)?;
     content(&mut out)?;

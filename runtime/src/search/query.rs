@@ -146,7 +146,8 @@ impl Query {
             Metric::Dot => -kernels.dot(column.element, &self.vector, vector),
             Metric::Cosine => {
                 let (dot, squared) = kernels.dot_and_norm(column.element, &self.vector, vector);
-                1.0 - dot / squared.sqrt().max(f32::MIN_POSITIVE)
+                // Not a number for a vector without direction, which is nobody's neighbour.
+                1.0 - dot / squared.sqrt()
             }
         }
     }

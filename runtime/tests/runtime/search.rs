@@ -391,6 +391,44 @@ fn rows_that_the_index_does_not_know_are_found() {
     }
 }
 
+/// Zero vectors have no direction: the index leaves them out, and so does a search that measures
+/// them for want of codes.
+#[test]
+fn vectors_without_direction_are_nobodys_neighbours_with_and_without_codes() {
+    let (rows, with_codes) = (600, 400);
+    let is_zero = |id: u64| id % 10 == 3;
+    let dir = tempfile::tempdir().unwrap();
+    write_batches(dir.path(), &Shape::of(rows), |ids| {
+        let values = ids.iter().flat_map(|&id| match is_zero(id) {
+            true => vec![0.0; DIMS],
+            false => vector(id, rows),
+        });
+        let items: ArrayRef = Arc::new(values.collect::<Float32Array>());
+        let id: Int64Array = ids.iter().map(|&id| Some(id as i64)).collect();
+        RecordBatch::try_from_iter_with_nullable([
+            ("id", Arc::new(id) as ArrayRef, false),
+            ("vector", list(items, None), true),
+        ])
+        .unwrap()
+    });
+    let options = IndexOptions {
+        rows: Some(with_codes),
+        ..options(Metric::Cosine)
+    };
+    build(dir.path(), &options);
+    let store = Store::open(dir.path(), config(2)).unwrap();
+    let answer = store
+        .search(&vector(7, rows), exhaustive(rows as usize))
+        .unwrap();
+    let found = found(&answer);
+    assert_eq!(found.len() as u64, rows - rows / 10);
+    assert!(
+        found
+            .iter()
+            .all(|&(row, distance)| !is_zero(row) && distance.is_finite())
+    );
+}
+
 #[test]
 fn fewer_rows_than_asked_for_all_come_back() {
     let null_free = |rows: u64| (0..rows).filter(|&row| !is_null(row)).count();
