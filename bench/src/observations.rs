@@ -156,6 +156,8 @@ pub(crate) enum Limit {
     HandOver,
     /// Reads wait in the kernel, before the device.
     HeldBack,
+    /// Other programs take the processors.
+    OtherPrograms,
     /// The clients do not ask for more.
     Clients,
     /// The run is not what it was meant to be.

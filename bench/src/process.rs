@@ -93,6 +93,47 @@ fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
+/// How much all CPUs of the machine have worked and rested, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MachineTime {
+    busy: u64,
+    idle: u64,
+    cpus: u64,
+}
+
+impl MachineTime {
+    /// Up to now; `None` where the kernel does not say.
+    pub(crate) fn now() -> Option<MachineTime> {
+        MachineTime::parse(&std::fs::read_to_string("/proc/stat").ok()?)
+    }
+
+    /// Reads `/proc/stat` (proc_stat(5)): of the first line user, nice, system, idle, iowait, irq,
+    /// softirq and steal.
+    fn parse(stat: &str) -> Option<MachineTime> {
+        let sums = stat.lines().next()?.strip_prefix("cpu ")?;
+        let ticks: Option<Vec<u64>> = sums
+            .split_ascii_whitespace()
+            .take(8)
+            .map(|ticks| ticks.parse().ok())
+            .collect();
+        let ticks = ticks.filter(|ticks| ticks.len() == 8)?;
+        let idle = ticks[3] + ticks[4];
+        let lines = stat.lines().skip(1);
+        Some(MachineTime {
+            busy: ticks.iter().sum::<u64>() - idle,
+            idle,
+            cpus: lines.take_while(|line| line.starts_with("cpu")).count() as u64,
+        })
+    }
+
+    /// How many CPUs were busy since `earlier`, whoever kept them so.
+    pub(crate) fn cores_busy_since(self, earlier: MachineTime) -> Option<f64> {
+        let busy = self.busy.checked_sub(earlier.busy)?;
+        let all = busy + self.idle.checked_sub(earlier.idle)?;
+        (all > 0).then(|| busy as f64 / all as f64 * self.cpus as f64)
+    }
+}
+
 /// Gives the calling thread the name that profiles and `top` show; what does not fit is cut off.
 pub(crate) fn name_this_thread(name: &str) {
     if let Ok(name) = std::ffi::CString::new(name) {
@@ -177,5 +218,20 @@ mod tests {
         assert_eq!(one.plus(one).since(one), one);
         assert_eq!(one.cpu(), Duration::from_micros(12));
         assert_eq!(one.switches(), 4);
+    }
+
+    #[test]
+    fn busy_cpus_are_those_of_all_programs() {
+        let stat = |user: u64, idle: u64| {
+            let text = format!("cpu  {user} 0 10 {idle} 5 0 0 1 0 0\ncpu0 1\ncpu1 1\nintr 5\n");
+            MachineTime::parse(&text).unwrap()
+        };
+        let (before, after) = (stat(100, 1_000), stat(250, 1_050));
+        assert_eq!(after.cores_busy_since(before), Some(1.5));
+        assert_eq!(before.cores_busy_since(before), None);
+        assert_eq!(before.cores_busy_since(after), None);
+        for text in ["", "cpu 1 2", "cpu a b c d e f g h", "intr 1"] {
+            assert_eq!(MachineTime::parse(text), None, "{text}");
+        }
     }
 }

@@ -245,6 +245,8 @@ pub struct Record {
     pub(crate) queries_per_s_per_core: Option<f64>,
     /// CPU time over time: how many CPUs were busy, clients included.
     pub(crate) cores_busy: f64,
+    /// The same of all programs of the machine, this one among them; `null` where it is not known.
+    pub(crate) machine_cores_busy: Option<f64>,
     pub(crate) cpu_us_per_row: Option<f64>,
     pub(crate) user_us_per_row: Option<f64>,
     pub(crate) sys_us_per_row: Option<f64>,
@@ -377,6 +379,7 @@ impl Record {
             } else {
                 0.0
             },
+            machine_cores_busy: measurement.observed.series.machine_cores_busy,
             cpu_us_per_row: us_per_row(measurement.spent.cpu()),
             user_us_per_row: us_per_row(measurement.spent.user),
             sys_us_per_row: us_per_row(measurement.spent.system),

@@ -17,7 +17,7 @@ use crate::device::{DeviceReads, Devices, NoDevice};
 use crate::driver::{Bound, Done, Live};
 use crate::figures::{latency, rounded};
 use crate::observations::{DeviceSample, QueueSample, RateSample};
-use crate::process::name_this_thread;
+use crate::process::{MachineTime, name_this_thread};
 use crate::subject::Subject;
 
 /// How far apart samples are, until there are many.
@@ -54,6 +54,8 @@ pub(crate) struct Series {
     pub(crate) device: Vec<DeviceSample>,
     /// Of each shard.
     pub(crate) queues: Vec<Vec<QueueSample>>,
+    /// CPUs that all programs of the machine kept busy.
+    pub(crate) machine_cores_busy: Option<f64>,
 }
 
 impl<'a, S: Subject> Sampler<'a, S> {
@@ -92,6 +94,7 @@ impl<'a, S: Subject> Sampler<'a, S> {
         let Some(began) = self.wait_for_start() else {
             return Series::default();
         };
+        let machine = MachineTime::now();
         let mut ticks = Ticks::new();
         let mut queues = Queues::new(self.subject.metrics());
         let mut shown = Shown::new(self.bound);
@@ -116,6 +119,9 @@ impl<'a, S: Subject> Sampler<'a, S> {
             rate: ticks.rate(),
             device: ticks.device(self.devices.as_ref().map_or(1, Devices::count)),
             queues: queues.kept,
+            machine_cores_busy: MachineTime::now()
+                .zip(machine)
+                .and_then(|(after, before)| after.cores_busy_since(before)),
         }
     }
 

@@ -21,6 +21,8 @@ const BUSY_MIN: f64 = 0.85;
 const NOT_BUSY_MAX: f64 = 0.6;
 /// The processors are the limit when so many of them are busy.
 const CORES_BUSY_MIN: f64 = 0.85;
+/// Other programs are worth a word from so many CPUs on.
+const OTHERS_MIN: f64 = 0.25;
 /// Shards that wait for the device, or have nothing to do, for so long say so.
 const WAITS_MIN: f64 = 0.5;
 /// A queue is full from this share of its depth on: completions come in bunches, and what they
@@ -50,6 +52,7 @@ pub(crate) fn judge(record: &Record, facts: Option<Facts>) -> Option<Verdict> {
         .or_else(|| signs.one_shard())
         .or_else(|| signs.processors())
         .or_else(|| signs.device())
+        .or_else(|| signs.other_programs())
         .or_else(|| signs.clients())
         .unwrap_or_else(|| (Limit::Unclear, signs.no_single_one()));
     Some(Verdict {
@@ -100,6 +103,8 @@ struct Signs<'a> {
     switches_per_read: Option<f64>,
     reads_share: f64,
     cores_busy: f64,
+    /// By other programs.
+    others_busy: f64,
     cpus: Option<f64>,
     /// Of the CPU time, what the clients took.
     clients: f64,
@@ -182,6 +187,9 @@ impl<'a> Signs<'a> {
                 .map(|(switches, reads)| switches / reads),
             reads_share,
             cores_busy: record.cores_busy,
+            others_busy: record
+                .machine_cores_busy
+                .map_or(0.0, |all| (all - record.cores_busy).max(0.0)),
             cpus: record.environment.parallelism.map(|cpus| cpus as f64),
             clients: record
                 .client_cpu_us_per_row
@@ -329,6 +337,22 @@ impl<'a> Signs<'a> {
         Some((Limit::Device, words))
     }
 
+    /// Others keep CPUs busy that shards and clients wait for.
+    fn other_programs(&self) -> Option<(Limit, String)> {
+        let cpus = self.cpus?;
+        let taken = self.others_busy >= OTHERS_MIN
+            && self.others_busy + self.cores_busy >= CORES_BUSY_MIN * cpus;
+        taken.then(|| {
+            let words = format!(
+                "other programs are the limit: they keep {} of {cpus} CPUs busy, and this run {}; stop \
+                 them and measure again",
+                rounded(self.others_busy),
+                rounded(self.cores_busy)
+            );
+            (Limit::OtherPrograms, words)
+        })
+    }
+
     fn clients(&self) -> Option<(Limit, String)> {
         let busy = mean(&self.shards, |shard| shard.busy);
         let waits = mean(&self.shards, |shard| shard.waits);
@@ -398,6 +422,12 @@ impl<'a> Signs<'a> {
                 "{} of {cpus} CPUs busy, {} of that with the clients",
                 rounded(self.cores_busy),
                 percent(self.clients)
+            ));
+        }
+        if self.others_busy >= OTHERS_MIN {
+            all.push(format!(
+                "other programs kept {} CPUs busy",
+                rounded(self.others_busy)
             ));
         }
         if let Some(switches) = record.context_switches_per_row {

@@ -87,7 +87,7 @@ fn verdict(run: &Recorded) -> Markup {
 }
 
 /// What the numbers above the pictures are called, and where they are.
-const HEADLINE: [(&str, &str); 11] = [
+const HEADLINE: [(&str, &str); 12] = [
     ("rows/s", "rows_per_s"),
     ("queries/s", "queries_per_s"),
     ("recall", "recall_at_k"),
@@ -95,6 +95,7 @@ const HEADLINE: [(&str, &str); 11] = [
     ("CPU µs a row", "cpu_us_per_row"),
     ("of it in the kernel", "sys_us_per_row"),
     ("CPUs busy", "cores_busy"),
+    ("CPUs busy, all programs", "machine_cores_busy"),
     ("drive reads a row", "device_reads_per_row"),
     ("drive bytes a row", "device_bytes_per_row"),
     ("context switches a row", "context_switches_per_row"),

@@ -183,6 +183,23 @@ fn shards_without_work_or_with_few_reads_wait_for_the_clients() {
 }
 
 #[test]
+fn programs_that_take_the_processors_are_named() {
+    let shards = [shard(0, 0.5, 0.0, 0.0, 0), shard(1, 0.5, 0.0, 0.0, 0)];
+    let mut record = run(shards, 0.0);
+    (record.environment.parallelism, record.cores_busy) = (Some(2), 1.0);
+    record.machine_cores_busy = Some(1.9);
+    let parts = ["other programs are the limit", "0.90 of 2 CPUs"];
+    expect(&record, Limit::OtherPrograms, &parts);
+    let rests_on = judged(&record).rests_on.join("\n");
+    assert!(
+        rests_on.contains("other programs kept 0.90 CPUs busy"),
+        "{rests_on}"
+    );
+    record.machine_cores_busy = Some(1.1);
+    assert_ne!(judged(&record).limit, Limit::OtherPrograms);
+}
+
+#[test]
 fn run_that_is_not_proven_has_no_other_verdict() {
     let mut cached = measurement();
     cached.device = Ok(crate::device::DeviceReads::default());
