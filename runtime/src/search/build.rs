@@ -649,7 +649,9 @@ impl<'a> Reader<'a> {
                 continue;
             }
             self.plan.kernels.widen(column.element, stored, &mut vector);
-            if !vector.iter().all(|x| x.is_finite()) {
+            // A longer one has no distance that can be told, and would draw centroids with it.
+            let squared: f32 = vector.iter().map(|x| x * x).sum();
+            if !squared.is_finite() {
                 continue;
             }
             if self.plan.options.metric == Metric::Cosine && !normalise(&mut vector) {

@@ -50,7 +50,8 @@ pub struct IndexInfo {
     pub bytes_per_row: f64,
     /// Rows that were looked at when it was built; later ones are measured one by one.
     pub rows: u64,
-    /// Those that have a code: the others are null, not finite or, under the cosine, zero.
+    /// Those that have a code: the others are null, not finite, so long that the square of it is
+    /// none, or, under the cosine, zero.
     pub rows_indexed: u64,
     /// Bytes of its file.
     pub file_bytes: u64,

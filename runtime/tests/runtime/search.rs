@@ -391,16 +391,11 @@ fn rows_that_the_index_does_not_know_are_found() {
     }
 }
 
-/// Zero vectors have no direction: the index leaves them out, and so does a search that measures
-/// them for want of codes.
-#[test]
-fn vectors_without_direction_are_nobodys_neighbours_with_and_without_codes() {
-    let (rows, with_codes) = (600, 400);
-    let is_zero = |id: u64| id % 10 == 3;
-    let dir = tempfile::tempdir().unwrap();
-    write_batches(dir.path(), &Shape::of(rows), |ids| {
-        let values = ids.iter().flat_map(|&id| match is_zero(id) {
-            true => vec![0.0; DIMS],
+/// Vectors of which every tenth has all elements `odd`.
+fn write_odd(path: &Path, rows: u64, odd: f32) {
+    write_batches(path, &Shape::of(rows), |ids| {
+        let values = ids.iter().flat_map(|&id| match is_odd(id) {
+            true => vec![odd; DIMS],
             false => vector(id, rows),
         });
         let items: ArrayRef = Arc::new(values.collect::<Float32Array>());
@@ -411,22 +406,48 @@ fn vectors_without_direction_are_nobodys_neighbours_with_and_without_codes() {
         ])
         .unwrap()
     });
-    let options = IndexOptions {
-        rows: Some(with_codes),
-        ..options(Metric::Cosine)
-    };
-    build(dir.path(), &options);
-    let store = Store::open(dir.path(), config(2)).unwrap();
-    let answer = store
-        .search(&vector(7, rows), exhaustive(rows as usize))
-        .unwrap();
-    let found = found(&answer);
-    assert_eq!(found.len() as u64, rows - rows / 10);
-    assert!(
-        found
-            .iter()
-            .all(|&(row, distance)| !is_zero(row) && distance.is_finite())
-    );
+}
+
+fn is_odd(id: u64) -> bool {
+    id % 10 == 3
+}
+
+/// Vectors without direction, and those whose length is beyond what can be told, spoil neither the
+/// index nor a search that measures them for want of codes.
+#[test]
+fn vectors_without_direction_or_length_are_nobodys_neighbours_with_and_without_codes() {
+    let (rows, with_codes) = (600, 400);
+    for (metric, odd) in [
+        (Metric::Cosine, 0.0),
+        (Metric::L2, 3e38),
+        (Metric::Dot, f32::NAN),
+        (Metric::L2, f32::NEG_INFINITY),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        write_odd(dir.path(), rows, odd);
+        let options = IndexOptions {
+            rows: Some(with_codes),
+            ..options(metric)
+        };
+        build(dir.path(), &options);
+        let store = Store::open(dir.path(), config(2)).unwrap();
+        let index = &store.indexes()[0];
+        assert_eq!(
+            index.rows_indexed,
+            with_codes - with_codes / 10,
+            "{metric}, {odd}"
+        );
+        let answer = store
+            .search(&vector(7, rows), exhaustive(rows as usize))
+            .unwrap();
+        let found = found(&answer);
+        assert_eq!(found.len() as u64, rows - rows / 10, "{metric}, {odd}");
+        assert!(
+            found
+                .iter()
+                .all(|&(row, distance)| !is_odd(row) && distance.is_finite())
+        );
+    }
 }
 
 #[test]
@@ -487,7 +508,8 @@ fn many_searches_at_once_answer_as_one_after_another() {
         refine_factor: Some(5),
         ..SearchParams::default()
     };
-    let queries: Vec<Vec<f32>> = (0..60).map(|seed| query(seed % 20, rows)).collect();
+    // More than a batch has in flight.
+    let queries: Vec<Vec<f32>> = (0..150).map(|seed| query(seed % 20, rows)).collect();
     let alone: Vec<_> = queries
         .iter()
         .map(|query| found(&store.search(query, params.clone()).unwrap()))

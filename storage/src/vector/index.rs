@@ -52,8 +52,8 @@ pub struct IndexLayout {
     pub metric: Metric,
     /// Rows of the dataset that were looked at: those from here on have no codes.
     pub rows: u64,
-    /// Those of them that have codes: the others are null, not finite, or without direction
-    /// where the metric needs one.
+    /// Those of them that have codes: the others are null, not finite, too long for a distance, or
+    /// without direction where the metric needs one.
     pub rows_indexed: u64,
     /// How many partitions there are.
     pub partitions: u32,
