@@ -97,7 +97,7 @@ pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
         return Err(Error::NothingToCompare);
     }
     emit(args.json.as_deref(), &text(&comparisons), &comparisons)?;
-    let met = met(conditions, &before, &after);
+    let met = met(conditions, &before, &after)?;
     match met.is_empty() {
         true => Ok(()),
         false => Err(Error::ConditionMet { met }),
@@ -200,32 +200,40 @@ fn words(difference: &Difference, better: Better) -> String {
 }
 
 /// The conditions that the medians of the second side meet, in words.
-fn met(conditions: &[Condition], before: &[Recorded], after: &[Recorded]) -> Vec<String> {
+///
+/// # Errors
+/// A condition that nothing can be held against, since one side has no measurement that counts.
+fn met(
+    conditions: &[Condition],
+    before: &[Recorded],
+    after: &[Recorded],
+) -> Result<Vec<String>, Error> {
+    let setups = compare(before, after);
     let mut met = Vec::new();
-    for comparison in compare(before, after) {
-        let middle = |records: &[Recorded], field: &str| {
-            let records = proven(records, &comparison.setup);
-            let numbers = records.iter().filter_map(|record| record.number(field));
-            median(&numbers.collect::<Vec<_>>())
-        };
-        for condition in conditions {
-            let (one, two) = (
-                middle(before, &condition.field),
-                middle(after, &condition.field),
-            );
-            if let (Some(one), Some(two)) = (one, two)
-                && condition.is_met(one, two)
-            {
-                met.push(format!(
-                    "{condition} ({}: {} after {})",
-                    comparison.setup,
-                    rounded(two),
-                    rounded(one)
-                ));
+    for condition in conditions {
+        let mut checked = false;
+        for setup in setups.iter().map(|comparison| &comparison.setup) {
+            let middle = |records: &[Recorded]| {
+                let records = proven(records, setup).into_iter();
+                let numbers = records.filter_map(|record| record.number(&condition.field));
+                median(&numbers.collect::<Vec<_>>())
+            };
+            let Some((one, two)) = middle(before).zip(middle(after)) else {
+                continue;
+            };
+            checked = true;
+            if condition.is_met(one, two) {
+                let (one, two) = (rounded(one), rounded(two));
+                met.push(format!("{condition} ({setup}: {two} after {one})"));
             }
         }
+        if !checked {
+            return Err(Error::NothingProven {
+                condition: condition.to_string(),
+            });
+        }
     }
-    met
+    Ok(met)
 }
 
 fn text(comparisons: &[Comparison]) -> String {
@@ -321,12 +329,24 @@ mod tests {
         let condition: Condition = "rows_per_s < 0.95x".parse().unwrap();
         let met = |after: &[f64]| {
             let conditions = std::slice::from_ref(&condition);
-            met(conditions, &rates(&[100.0, 100.0, 100.0]), &rates(after))
+            met(conditions, &rates(&[100.0, 100.0, 100.0]), &rates(after)).unwrap()
         };
         assert!(met(&[96.0, 96.0, 10.0]).is_empty());
         let told = met(&[94.0, 94.0, 200.0]);
         assert_eq!(told.len(), 1);
         assert!(told[0].contains("rows_per_s < 0.95x"), "{told:?}");
+    }
+
+    #[test]
+    fn condition_that_no_proven_run_can_be_held_against_is_no_pass() {
+        let condition: Condition = "rows_per_s < 0.95x".parse().unwrap();
+        let unproven = [recorded(json!({ "rows_per_s": 1.0, "valid": false }))];
+        let conditions = std::slice::from_ref(&condition);
+        let refused = met(conditions, &rates(&[100.0]), &unproven).unwrap_err();
+        assert!(
+            refused.to_string().contains("rows_per_s < 0.95x"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -227,6 +227,15 @@ pub enum Error {
         /// On the second.
         after: String,
     },
+    /// A condition for which one side has no measurement.
+    #[error(
+        "`{condition}` cannot be checked: one of the two sides has no run that is proven and whole; \
+         measure again"
+    )]
+    NothingProven {
+        /// The condition.
+        condition: String,
+    },
     /// Conditions of `--fail-if` that hold.
     #[error("failed: {}", met.join("; "))]
     ConditionMet {

@@ -383,6 +383,7 @@ impl<S: Subject> Session<'_, S> {
         let sampler = Sampler::new(self.subject, &live, self.devices, load.bound);
         let (run, series) = std::thread::scope(|scope| {
             let looking = scope.spawn(|| sampler.look_on());
+            let running = sampler.until_dropped(looking.thread());
             let at_start = || {
                 before = Some(counts());
                 sampler.start(looking.thread());
@@ -398,7 +399,7 @@ impl<S: Subject> Session<'_, S> {
                 }
             };
             window::end();
-            sampler.end(looking.thread());
+            drop(running);
             let looked = looking.join();
             (
                 run,
@@ -546,4 +547,29 @@ pub(crate) fn progress_bar(rows: u64, verb: &'static str) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::subject::tests::Fake;
+
+    /// The thread that looks on must not be waited for.
+    #[test]
+    fn client_that_panics_ends_the_run() {
+        let subject = Fake(|_: &[u64]| async { panic!("no rows today") });
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let options = Options {
+                dataset_rows: 10_000,
+                rows: 10_000,
+                ..Options::default()
+            };
+            let never = AtomicBool::new(false);
+            let bench = Bench::open(&never, || Ok(subject))?;
+            let workload = options.workload()?;
+            let session = bench.session(&options, &workload);
+            session.run(Pace::Closed).map(|_: Measurement| ())
+        }));
+        assert!(outcome.is_err());
+    }
 }

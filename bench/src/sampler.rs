@@ -58,6 +58,19 @@ pub(crate) struct Series {
     pub(crate) machine_cores_busy: Option<f64>,
 }
 
+/// A run that goes on.
+pub(crate) struct Running<'s, 'a, S> {
+    sampler: &'s Sampler<'a, S>,
+    looker: Thread,
+}
+
+impl<S> Drop for Running<'_, '_, S> {
+    fn drop(&mut self) {
+        self.sampler.ended.store(true, Ordering::Release);
+        self.looker.unpark();
+    }
+}
+
 impl<'a, S: Subject> Sampler<'a, S> {
     pub(crate) fn new(
         subject: &'a S,
@@ -82,10 +95,12 @@ impl<'a, S: Subject> Sampler<'a, S> {
         looker.unpark();
     }
 
-    /// The run has ended.
-    pub(crate) fn end(&self, looker: &Thread) {
-        self.ended.store(true, Ordering::Release);
-        looker.unpark();
+    /// Whoever holds this is running; the run has ended when it is dropped, however that comes.
+    pub(crate) fn until_dropped(&self, looker: &Thread) -> Running<'_, 'a, S> {
+        Running {
+            sampler: self,
+            looker: looker.clone(),
+        }
     }
 
     /// Looks on from the start to the end.

@@ -209,17 +209,23 @@ impl<'a> Signs<'a> {
         if !elsewhere {
             return None;
         }
-        let switches = self.switches_per_read?;
         let where_they_are = format!(
             "of {} reads in flight {} are at the device",
             rounded(self.in_flight),
             rounded(device.queue)
         );
-        if switches >= SWITCHES_PER_READ_MIN {
+        let other_threads = ["thread-pool", "shared-rings", "per-read"]
+            .iter()
+            .any(|name| self.read_path.contains(name));
+        let switches = self.switches_per_read.unwrap_or(0.0);
+        if other_threads || switches >= SWITCHES_PER_READ_MIN {
+            let who = match other_threads {
+                true => format!("a thread of the read path {}", self.read_path),
+                false => "a worker thread of the kernel's".to_owned(),
+            };
             let words = format!(
                 "the hand-over between threads is the limit: {where_they_are}, the others wait for \
-                 a thread of the read path {}, at {} context switches for each read",
-                self.read_path,
+                 {who}, at {} context switches for each read",
                 rounded(switches)
             );
             return Some((Limit::HandOver, words));

@@ -126,6 +126,13 @@ fn reads_in_flight_that_are_not_at_the_device_are_handed_over_or_held_back() {
         "1.50",
     ];
     expect(&record, Limit::HandOver, &parts);
+    // One thread for all reads switches seldom, and is waited for all the same.
+    record.context_switches_per_row = Some(0.01);
+    record.read_path = "shared-rings:1".to_owned();
+    expect(&record, Limit::HandOver, &["shared-rings:1"]);
+    record.read_path = "ring-per-shard".to_owned();
+    record.context_switches_per_row = Some(1.5);
+    expect(&record, Limit::HandOver, &["worker thread of the kernel's"]);
     record.context_switches_per_row = Some(0.01);
     expect(
         &record,

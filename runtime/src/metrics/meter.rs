@@ -392,8 +392,11 @@ impl<'a> Meter<'a> {
     /// All is written: the shard is about to rest in `stage`.
     #[inline]
     pub(crate) fn end(&self, stage: Stage) {
-        if self.shared.on && self.writing.replace(false) {
-            self.shared.resting.set(stage as u64);
+        if !self.shared.on {
+            return;
+        }
+        self.shared.resting.set(stage as u64);
+        if self.writing.replace(false) {
             let version = &self.shared.version;
             version.store(version.load(Ordering::Relaxed) + 1, Ordering::Release);
         }
