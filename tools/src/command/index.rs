@@ -181,12 +181,12 @@ fn told(built: &IndexInfo) -> String {
     let left_out = match built.rows - built.rows_indexed {
         0 => String::new(),
         rows => {
-            let zero = match built.metric {
-                Metric::Cosine => ", or zero",
-                Metric::L2 | Metric::Dot => "",
+            let ends = match built.metric {
+                Metric::Cosine => "too long, or zero",
+                Metric::L2 | Metric::Dot => "or too long",
             };
             let rows = HumanCount(rows);
-            format!(" and {rows} left out (null, with items that are null or not finite{zero})")
+            format!(" and {rows} left out (null, with items that are null or not finite, {ends})")
         }
     };
     format!(

@@ -78,7 +78,7 @@ fn the_closing_line_says_what_was_built() {
     let bytes = std::fs::metadata(index_file(&place)).unwrap().len();
     for part in [
         "497 rows of `vector` indexed for l2",
-        "and 3 left out (null, with items that are null or not finite)",
+        "and 3 left out (null, with items that are null or not finite, or too long)",
         "4 partitions",
         "bytes of memory per row",
         &indicatif::HumanBytes(bytes).to_string(),
