@@ -263,6 +263,12 @@ impl ShardMeter {
     }
 }
 
+/// Whether a shard that does this does not look at its ring. Waiting and idling is looking.
+#[inline]
+fn is_away(stage: Stage) -> bool {
+    !matches!(stage, Stage::Device | Stage::Idle | Stage::Submit)
+}
+
 /// What the shard's thread keeps beside it.
 #[derive(Debug)]
 pub(crate) struct Meter<'a> {
@@ -270,8 +276,9 @@ pub(crate) struct Meter<'a> {
     /// The end of what has been timed, in nanoseconds since the shard was started.
     now: Cell<u64>,
     writing: Cell<bool>,
-    /// Since the last look at the ring.
+    /// Since the last look at the ring, and the sum of what is no looking.
     away: [Cell<u64>; STAGES],
+    away_sum: Cell<u64>,
     /// Not written yet.
     unwritten: [Cell<u64>; STAGES],
     next_sample: Cell<u64>,
@@ -315,6 +322,7 @@ impl<'a> Meter<'a> {
             now: Cell::new(now),
             writing: Cell::new(false),
             away: Default::default(),
+            away_sum: Cell::new(0),
             unwritten: Default::default(),
             next_sample: Cell::new(0),
             close: Cell::new(false),
@@ -498,6 +506,9 @@ impl<'a> Meter<'a> {
             let of = &times[stage as usize];
             of.set(of.get() + time);
         }
+        if is_away(stage) {
+            self.away_sum.set(self.away_sum.get() + time);
+        }
     }
 
     /// A piece of a phase that is watched closely.
@@ -553,21 +564,16 @@ impl<'a> Meter<'a> {
         if !self.shared.on {
             return;
         }
-        let mut longest = (0, 0);
-        let mut sum = 0;
-        for (stage, away) in Stage::ALL.into_iter().zip(&self.away) {
-            let time = away.take();
-            // Waiting and idling is looking.
-            if !matches!(stage, Stage::Device | Stage::Idle | Stage::Submit) {
-                sum += time;
-                longest = longest.max((time, stage as u64));
-            }
-        }
-        let shared = self.shared;
+        let (shared, sum) = (self.shared, self.away_sum.take());
         if sum > shared.stall_nanoseconds.get() {
+            let stages = Stage::ALL.into_iter().filter(|stage| is_away(*stage));
+            let longest = stages.max_by_key(|stage| self.away[*stage as usize].get());
             shared.stall_nanoseconds.set(sum);
-            shared.stall_stage.set(longest.1);
+            shared
+                .stall_stage
+                .set(longest.map_or(0, |stage| stage as u64));
         }
+        self.away.iter().for_each(|away| away.set(0));
     }
 
     /// The time of the last mark, for what begins now: nanoseconds since the start.

@@ -602,6 +602,9 @@ impl<'a> Engine<'a> {
             0 => Stage::Idle,
             _ => Stage::Device,
         });
+        // With nothing to hand over or to fetch this takes no time worth a look at the clock, of
+        // which a search that scans would need one for each piece.
+        let is_empty = self.lent == 0 && busy && matches!(wait, Wait::No);
         let submitted_at = Some(self.meter.now());
         for token in self.queued.drain(..) {
             let flight = &mut self.flights[token as usize];
@@ -622,6 +625,7 @@ impl<'a> Engine<'a> {
         }
         let busy = matches!(wait, Wait::No) && (busy || !completions.is_empty());
         match self.in_flight() {
+            _ if is_empty => {}
             _ if busy => self.meter.mark(Stage::Submit),
             0 => self.meter.mark(Stage::Idle),
             _ => {
