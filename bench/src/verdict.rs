@@ -11,7 +11,6 @@ use crate::figures::{latency, rounded};
 use crate::observations::{
     DeviceSample, Limit, QueueSample, ShardObserved, StageKind, StageTime, Verdict,
 };
-use crate::proof::Cache;
 use crate::record::Record;
 use crate::subject::Facts;
 
@@ -28,6 +27,8 @@ const WAITS_MIN: f64 = 0.5;
 /// A queue is full from this share of its depth on: completions come in bunches, and what they
 /// leave is not filled at once.
 const FULL_MIN: f64 = 0.7;
+/// Below this share of it there is room that clients do not use.
+const SHALLOW_MAX: f64 = 0.5;
 /// Where less than this share of the reads in flight is at the device, the others are on the way.
 const AT_DEVICE_MIN: f64 = 0.6;
 /// So few reads in flight say nothing of where they are.
@@ -109,7 +110,6 @@ struct Signs<'a> {
     /// Of the CPU time, what the clients took.
     clients: f64,
     read_path: &'a str,
-    cold: bool,
 }
 
 /// The devices over the whole run.
@@ -196,7 +196,6 @@ impl<'a> Signs<'a> {
                 .zip(cpu)
                 .map_or(0.0, |(clients, all)| clients / all),
             read_path: &record.read_path,
-            cold: record.cache == Cache::Cold,
         }
     }
 
@@ -362,28 +361,27 @@ impl<'a> Signs<'a> {
     fn clients(&self) -> Option<(Limit, String)> {
         let busy = mean(&self.shards, |shard| shard.busy);
         let waits = mean(&self.shards, |shard| shard.waits);
-        let shallow = self.cold && waits >= WAITS_MIN;
-        if busy + waits >= 1.0 - WAITS_MIN && !shallow {
-            return None;
-        }
+        let shallow = self.reads_share > 0.0
+            && self
+                .depth
+                .is_some_and(|depth| self.in_flight < SHALLOW_MAX * depth);
+        let idle = 1.0 - busy - waits;
         let mut words = "the clients are the limit: ".to_owned();
-        match self.depth.filter(|_| shallow) {
-            Some(depth) => {
-                let _ = write!(
-                    words,
-                    "they keep {} reads in flight of the {} that the store could; each waits for \
-                     the device",
-                    rounded(self.in_flight),
-                    rounded(depth)
-                );
-            }
-            None => {
-                let _ = write!(
-                    words,
-                    "the shards have nothing to do {} of their time",
-                    percent(1.0 - busy - waits)
-                );
-            }
+        if idle > WAITS_MIN {
+            let _ = write!(
+                words,
+                "the shards have nothing to do {} of their time",
+                percent(idle)
+            );
+        } else if shallow {
+            let _ = write!(
+                words,
+                "they keep {} reads in flight of the {} that the store could",
+                rounded(self.in_flight),
+                rounded(self.depth.unwrap_or_default())
+            );
+        } else {
+            return None;
         }
         words.push_str("; ask for more with --in-flight or --threads");
         Some((Limit::Clients, words))

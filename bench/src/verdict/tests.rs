@@ -17,6 +17,7 @@ use crate::cli::FileReadArgs;
 use crate::driver::{Bound, Load};
 use crate::file_read::StoreSubject;
 use crate::measure::{Bench, Options};
+use crate::proof::Cache;
 use crate::record::tests::{measurement, record_of};
 
 const FACTS: Facts = Facts {
@@ -204,6 +205,17 @@ fn programs_that_take_the_processors_are_named() {
     );
     record.machine_cores_busy = Some(1.1);
     assert_ne!(judged(&record).limit, Limit::OtherPrograms);
+}
+
+/// Neither waits nor idles for half of its time, and could have many more reads in flight.
+#[test]
+fn shards_that_do_a_little_of_everything_wait_for_the_clients() {
+    let shards = [shard(0, 0.2, 0.1, 0.4, 3), shard(1, 0.2, 0.1, 0.4, 3)];
+    let parts = ["6.00 reads in flight of the 256", "--in-flight"];
+    expect(&run(shards, 5.0), Limit::Clients, &parts);
+    // With half of the queue full there is no single reason.
+    let shards = [shard(0, 0.4, 0.1, 0.3, 70), shard(1, 0.4, 0.1, 0.3, 70)];
+    expect(&run(shards, 130.0), Limit::Unclear, &["50% busy"]);
 }
 
 #[test]
