@@ -1,11 +1,12 @@
 //! `bench report`: records drawn as one page that needs nothing else: what was run, what limits
 //! it, and every picture with its numbers beside it.
 //!
-//! `page/run.rs` is one run, `page/overview.rs` what several have to say together,
-//! `page/charts.rs` the pictures, `page/style.rs` how it looks.
+//! `page/run.rs` is one run and `page/over_time.rs` its course, `page/overview.rs` what several have
+//! to say together, `page/charts.rs` the pictures, `page/style.rs` how it looks.
 
 mod charts;
 mod flamegraphs;
+mod over_time;
 mod overview;
 mod run;
 mod style;

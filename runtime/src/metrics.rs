@@ -9,6 +9,7 @@ mod callers;
 mod counters;
 mod latencies;
 mod meter;
+mod shard_meter;
 mod text;
 
 use serde::Serialize;
@@ -19,7 +20,8 @@ use crate::stats::ShardStats;
 pub(crate) use callers::{CallerMeter, CallerStage, Watch};
 pub use callers::{CallerMetrics, QueryKind, SlowQuery};
 pub use latencies::Latencies;
-pub(crate) use meter::{Meter, Phase, ShardMeter};
+pub(crate) use meter::{Meter, Phase};
+pub(crate) use shard_meter::ShardMeter;
 pub(crate) use text::text;
 
 /// A snapshot of a store: counts and times since it was opened. Two of them subtracted are those
