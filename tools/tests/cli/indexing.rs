@@ -92,7 +92,7 @@ fn the_closing_line_says_what_was_built() {
         "496 rows",
         "for cosine",
         "4 left out",
-        "not finite, or zero)",
+        "not finite, too long, or zero)",
     ] {
         assert!(ran.stderr.contains(part), "{part} in {}", ran.stderr);
     }
