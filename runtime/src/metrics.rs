@@ -195,8 +195,7 @@ stages! {
     Device device,
     /// Comparing rows that were read with their checksums.
     Checksum checksum,
-    /// Copying the columns of rows to their places in results and in the cache. Of a row from
-    /// memory that is not checked yet, its checksum too.
+    /// Copying the columns of rows to their places in results and in the cache.
     Decode decode,
     /// Exact distances of rows, for searches.
     Refine refine,

@@ -299,6 +299,10 @@ fn check(index: &OpenIndex, vector: &[f32], params: &SearchParams) -> Result<Vec
         let value = vector[position];
         return Err(SearchError::NotFinite { position, value }.into());
     }
+    let squared: f32 = vector.iter().map(|x| x * x).sum();
+    if built != Metric::Cosine && !squared.is_finite() {
+        return Err(SearchError::TooLong.into());
+    }
     let mut vector = vector.to_vec();
     if built == Metric::Cosine && !normalise(&mut vector) {
         return Err(SearchError::NoDirection.into());

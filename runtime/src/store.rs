@@ -30,7 +30,7 @@ use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
 use crate::lock::lock;
 use crate::memory;
-use crate::metrics::{self, CallerMeter, QueryKind, ShardMeter, StoreMetrics, Watch};
+use crate::metrics::{self, CallerMeter, CallerStage, QueryKind, ShardMeter, StoreMetrics, Watch};
 use crate::outputs::{ColumnBuffer, Outputs};
 use crate::probe::{NoRing, probe_ring};
 use crate::read_path::shared_rings::SharedRings;
@@ -236,12 +236,13 @@ impl Store {
         }
     }
 
-    /// Counters, times, waits and queues of each shard since the store was opened. Shards are not
-    /// stopped for it.
+    /// Counters, times, waits and queues of each shard since the store was opened. A shard without a
+    /// moment of rest is held for a fifth of a millisecond at most.
     pub fn metrics(&self) -> StoreMetrics {
+        let until = ShardMeter::patience();
         let shards = self.core.meters.iter().zip(&self.core.counters).enumerate();
         let shards = shards.map(|(shard, (meter, counters))| {
-            let mut seen = meter.look(counters);
+            let mut seen = meter.look(counters, until);
             seen.stats = self.with_rows_in_place(shard, seen.stats);
             seen
         });
@@ -458,7 +459,7 @@ impl Store {
         let span = tracing::debug_span!(target: QUERY_SPANS, "search", k = params.k);
         let searcher = core.searcher();
         let search = searcher.search(query, params, &watch);
-        let found = search.instrument(span).await?;
+        let found = search.instrument(span.clone()).await?;
         let columns = match &params.projection {
             None => None,
             Some(projection) => {
@@ -468,7 +469,11 @@ impl Store {
                     class: params.class,
                     ..TakeOptions::default()
                 };
-                Some(core.take(&ids, projection, options).await?)
+                let request = core.request(&ids, projection, options, &Watch::NONE);
+                let take = take::batch(&request, core.route());
+                let columns = take.instrument(span).await?;
+                watch.mark(CallerStage::Assemble);
+                Some(columns)
             }
         };
         search::answer(&found, columns)

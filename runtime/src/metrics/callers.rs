@@ -14,8 +14,9 @@ use serde::Serialize;
 use super::latencies::{Latencies, SharedBuckets};
 use crate::lock::lock;
 
-/// Of the takes of each thread, one in so many is timed.
-const TAKES_UNTIMED: u32 = 16;
+/// Of the takes of each thread, one in so many is timed: a prime, so that work that repeats itself
+/// does not keep in step with it.
+const TAKES_UNTIMED: u32 = 17;
 /// Slow queries kept.
 const SLOW_KEPT: usize = 64;
 
@@ -30,7 +31,7 @@ macro_rules! caller_stages {
         const NAMES: &[&str] = &[$(stringify!($name)),+];
         const STAGES: usize = NAMES.len();
 
-        /// The stages of queries on their callers' side: of searches all, of takes one in 16 of
+        /// The stages of queries on their callers' side: of searches all, of takes one in 17 of
         /// each thread, or all while [`Config::slow_query`](crate::Config::slow_query) is set.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         #[non_exhaustive]
@@ -70,7 +71,8 @@ caller_stages! {
     Shards shards,
     /// Merging what the shards have found for a search.
     Merge merge,
-    /// Making Arrow arrays of the rows; of pinned rows, copying them too.
+    /// Making Arrow arrays of the rows; of pinned rows, copying them too. Of a search, bringing the
+    /// columns that it asked for beside.
     Assemble assemble,
 }
 
@@ -237,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_are_all_timed_and_takes_one_in_sixteen() {
+    fn searches_are_all_timed_and_takes_one_in_so_many() {
         let meter = CallerMeter::new(true, None);
         for kind in [QueryKind::Search, QueryKind::Take] {
             for _ in 0..2 * TAKES_UNTIMED {

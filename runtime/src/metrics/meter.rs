@@ -222,6 +222,7 @@ impl<'a> Meter<'a> {
             let version = &self.shared.version;
             version.store(version.load(Ordering::Relaxed) + 1, Ordering::Release);
         }
+        self.shared.hold_if_asked();
     }
 
     /// What the shard has done since the last mark was `stage`.
@@ -251,6 +252,10 @@ impl<'a> Meter<'a> {
             let visits = &self.visits[phase as usize];
             self.close.set(visits.get().is_multiple_of(CLOSE_EVERY));
             visits.set(visits.get() + 1);
+            // What the phase counts is seen with its time. A wait counts nothing.
+            if phase != Phase::Wait {
+                self.begin();
+            }
         }
     }
 
@@ -382,6 +387,7 @@ impl<'a> Meter<'a> {
         if sum > shared.stall_nanoseconds.get() {
             let stages = Stage::ALL.into_iter().filter(|stage| is_away(*stage));
             let longest = stages.max_by_key(|stage| self.away[*stage as usize].get());
+            self.begin();
             shared.stall_nanoseconds.set(sum);
             shared
                 .stall_stage
@@ -429,6 +435,7 @@ impl<'a> Meter<'a> {
             return;
         }
         self.next_sample.set(now + SAMPLE_EVERY.as_nanos() as u64);
+        self.begin();
         let sample = sample();
         let shared = self.shared;
         let place = &shared.samples[shared.sampled.get() as usize % SAMPLES];

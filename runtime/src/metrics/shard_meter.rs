@@ -2,11 +2,12 @@
 //!
 //! The shard alone writes it (`meter.rs`). A version that is odd while it writes tells readers to
 //! look again (a sequence lock; H.-J. Boehm, Can seqlocks get along with programming language
-//! memory models?, MSPC 2012), so that they see the state between two rounds and never stop the
-//! shard.
+//! memory models?, MSPC 2012), so that they see the state between two rounds. A shard that works
+//! from memory leaves no time between those; a reader who has looked in vain asks it to hold
+//! still, once, for as long as it takes to read and no longer than `HOLD_MAX`.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::counters::{self, COUNTERS};
@@ -21,6 +22,17 @@ pub(super) const SAMPLES: usize = 1024;
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// How long it rests in between.
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
+/// How often it looks before it asks the shard to hold still.
+const LOOKS_UNASKED: u32 = 5;
+/// How long a shard holds still for a reader.
+const HOLD_MAX: Duration = Duration::from_micros(200);
+
+/// Nobody has asked the shard to hold still.
+const NOT_ASKED: u8 = 0;
+/// A reader has. Written by readers.
+const ASKED: u8 = 1;
+/// It does. Written by the shard; the reader who has read makes it `NOT_ASKED`.
+const HELD: u8 = 2;
 
 /// What readers see.
 #[derive(Debug)]
@@ -29,6 +41,7 @@ pub(crate) struct ShardMeter {
     pub(super) started: Instant,
     /// Odd while the shard writes.
     pub(super) version: AtomicU64,
+    hold: AtomicU8,
     /// When it began to divide its time; what came before is in no stage.
     pub(super) began: Counter,
     /// The stage of the wait that goes on while it does not write.
@@ -94,6 +107,7 @@ impl ShardMeter {
             on,
             started: Instant::now(),
             version: AtomicU64::new(0),
+            hold: AtomicU8::new(NOT_ASKED),
             began: Counter::default(),
             resting: Counter::default(),
             nanoseconds: Default::default(),
@@ -118,22 +132,55 @@ impl ShardMeter {
         self.started.elapsed().as_nanos() as u64
     }
 
-    /// The state between two rounds, with the counters of the same shard.
-    pub(crate) fn look(&self, counters: &ShardCounters) -> ShardMetrics {
+    /// Holds still for a reader who has asked for it. Called by the shard, which does not write.
+    #[inline]
+    pub(super) fn hold_if_asked(&self) {
+        if self.hold.load(Ordering::Relaxed) == ASKED {
+            self.hold_still();
+        }
+    }
+
+    #[cold]
+    fn hold_still(&self) {
+        self.hold.store(HELD, Ordering::Release);
         let since = Instant::now();
-        loop {
+        while self.hold.load(Ordering::Acquire) == HELD && since.elapsed() < HOLD_MAX {
+            std::hint::spin_loop();
+        }
+        // A reader that is not done has to ask again.
+        self.hold.store(NOT_ASKED, Ordering::Relaxed);
+    }
+
+    /// The last moment to wait for, from now on, for a reader of any number of shards.
+    pub(crate) fn patience() -> Instant {
+        Instant::now() + LOOK_MAX
+    }
+
+    /// The state between two rounds, with the counters of the same shard; past `until` whatever
+    /// there is.
+    pub(crate) fn look(&self, counters: &ShardCounters, until: Instant) -> ShardMetrics {
+        for looks in 0_u32.. {
             let before = self.version.load(Ordering::Acquire);
-            let late = since.elapsed() >= LOOK_MAX;
+            let late = Instant::now() >= until;
             if before.is_multiple_of(2) || late {
                 let seen = self.read(counters);
                 // The loads above are not moved below the next one.
                 fence(Ordering::Acquire);
                 if self.version.load(Ordering::Relaxed) == before || late {
+                    self.hold.store(NOT_ASKED, Ordering::Release);
                     return seen;
                 }
             }
-            std::thread::sleep(LOOK_AGAIN);
+            if looks < LOOKS_UNASKED {
+                std::thread::sleep(LOOK_AGAIN);
+            } else if self.hold.load(Ordering::Acquire) == NOT_ASKED {
+                self.hold.store(ASKED, Ordering::Relaxed);
+            } else {
+                // It holds still for less time than a sleep takes.
+                std::thread::yield_now();
+            }
         }
+        unreachable!("it is late before that")
     }
 
     /// The time until now, which is returned too: what is not written yet is a wait that goes on.

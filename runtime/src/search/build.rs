@@ -651,7 +651,8 @@ impl<'a> Reader<'a> {
             self.plan.kernels.widen(column.element, stored, &mut vector);
             // A longer one has no distance that can be told, and would draw centroids with it.
             let squared: f32 = vector.iter().map(|x| x * x).sum();
-            if !squared.is_finite() {
+            let direction = squared.is_normal() || self.plan.options.metric != Metric::Cosine;
+            if !squared.is_finite() || !direction {
                 continue;
             }
             if self.plan.options.metric == Metric::Cosine && !normalise(&mut vector) {

@@ -49,6 +49,11 @@ pub enum SearchError {
         /// What it is.
         value: f32,
     },
+    /// A query whose distances are beyond what can be told.
+    #[error(
+        "the query is too long: the square of its length is beyond what an f32 can hold; give a shorter one"
+    )]
+    TooLong,
     /// A query of zeros, which has no angle to anything.
     #[error(
         "the query has length zero, so it has no cosine to anything; give one that has a direction"

@@ -146,8 +146,12 @@ impl Query {
             Metric::Dot => -kernels.dot(column.element, &self.vector, vector),
             Metric::Cosine => {
                 let (dot, squared) = kernels.dot_and_norm(column.element, &self.vector, vector);
-                // Not a number for a vector without direction, which is nobody's neighbour.
-                1.0 - dot / squared.sqrt()
+                // A vector without direction, or so short that its square is not to be trusted, is
+                // nobody's neighbour.
+                match squared.is_normal() {
+                    true => 1.0 - dot / squared.sqrt(),
+                    false => f32::NAN,
+                }
             }
         }
     }

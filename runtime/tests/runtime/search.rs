@@ -419,6 +419,9 @@ fn vectors_without_direction_or_length_are_nobodys_neighbours_with_and_without_c
     let (rows, with_codes) = (600, 400);
     for (metric, odd) in [
         (Metric::Cosine, 0.0),
+        (Metric::Cosine, 1e-30),
+        // The sum of its squares is subnormal.
+        (Metric::Cosine, 1e-21),
         (Metric::L2, 3e38),
         (Metric::Dot, f32::NAN),
         (Metric::L2, f32::NEG_INFINITY),
@@ -447,6 +450,20 @@ fn vectors_without_direction_or_length_are_nobodys_neighbours_with_and_without_c
                 .iter()
                 .all(|&(row, distance)| !is_odd(row) && distance.is_finite())
         );
+    }
+}
+
+#[test]
+fn query_beyond_what_distances_can_tell_is_refused() {
+    for metric in [Metric::L2, Metric::Dot, Metric::Cosine] {
+        let dir = indexed(600, Element::F32, &options(metric));
+        let store = Store::open(dir.path(), config(1)).unwrap();
+        let answer = store.search(&[3e38; DIMS], exhaustive(5));
+        match metric {
+            // Only its direction counts.
+            Metric::Cosine => assert_eq!(answer.unwrap().num_rows(), 5),
+            _ => assert!(matches!(answer, Err(Error::Search(SearchError::TooLong)))),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ fn time_has_no_gaps_and_the_longest_stall_is_named() {
     meter.mark(Stage::Plan);
     meter.looked();
     meter.end(Stage::Idle);
-    let seen = shared.look(&counters);
+    let seen = shared.look(&counters, ShardMeter::patience());
     assert_eq!(seen.time.total(), seen.at - since);
     assert!(seen.time.idle >= 2_000_000 && seen.time.callers >= 5_000_000);
     assert_eq!(seen.longest_stall.stage, "callers");
@@ -108,7 +108,7 @@ fn samples_are_kept_in_order_and_the_oldest_go() {
         // Not due yet.
         meter.sample(|| unreachable!("10 ms have not passed"));
     }
-    let queues = shared.look(&counters).queues;
+    let queues = shared.look(&counters, ShardMeter::patience()).queues;
     assert_eq!(queues.len(), SAMPLES);
     assert_eq!(queues[0].in_flight, 3);
     assert!(queues.is_sorted_by_key(|sample| sample.at));
@@ -134,7 +134,7 @@ fn reader_sees_no_half_of_a_round() {
             }
         });
         while !writer.is_finished() {
-            let seen = shared.look(&counters);
+            let seen = shared.look(&counters, ShardMeter::patience());
             assert_eq!(seen.stats.reads, seen.stats.completions);
             assert_eq!(seen.stats.reads, seen.read_latency.count());
         }
@@ -154,8 +154,35 @@ fn nothing_is_written_where_it_is_off() {
     meter.detail(Stage::Decode);
     assert_eq!(meter.thread_time(), None);
     meter.leave(Phase::Plan);
-    let seen = shared.look(&ShardCounters::default());
+    let seen = shared.look(&ShardCounters::default(), ShardMeter::patience());
     assert_eq!(seen.time, ShardTime::default());
     assert_eq!(seen.read_latency.count() + seen.inbox_wait.count(), 0);
     assert_eq!(shared.version.load(Ordering::Relaxed), 0);
+}
+
+/// A shard that works from memory goes from round to round.
+#[test]
+fn reader_of_a_shard_that_never_rests_sees_no_half_of_a_round() {
+    let shared = ShardMeter::new(true, false);
+    let counters = ShardCounters::default();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let meter = Meter::new(&shared);
+            while !done.load(Ordering::Relaxed) {
+                meter.begin();
+                counters.reads.add(1);
+                meter.mark(Stage::Plan);
+                counters.completions.add(1);
+                meter.end(Stage::Idle);
+            }
+        });
+        // A reader that gave up would see what it finds.
+        let never = Instant::now() + Duration::from_secs(3600);
+        for _ in 0..50 {
+            let seen = shared.look(&counters, never);
+            assert_eq!(seen.stats.reads, seen.stats.completions);
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }

@@ -7,6 +7,7 @@ use super::{Active, Site, deliver_row, fault};
 use crate::cache::pinned::PinnedPages;
 use crate::cache::{Found, PageCache, Refused, Use};
 use crate::decode::Checked;
+use crate::metrics::Stage;
 
 /// Rows from the cache in one turn of a part, before the shard looks for what is more urgent.
 pub(super) const HITS_IN_TURN_MAX: u64 = 1024;
@@ -132,7 +133,13 @@ pub(super) fn deliver_hits<C: Hits>(
             let delivered =
                 deliver_row(site, active, active.group, locator, place, stored, checked);
             match delivered {
-                Ok(()) if !right => cache.mark(found),
+                Ok(()) if !right => {
+                    cache.mark(found);
+                    // Its checksum has been told apart, so its copy must be.
+                    if active.part.outputs().is_some() {
+                        site.meter.detail(Stage::Decode);
+                    }
+                }
                 Ok(()) => {}
                 Err(_) if cache.refuse(found) == Refused::Evicted => break,
                 Err(kind) => {
