@@ -18,6 +18,7 @@ browser=$(command -v chromium || command -v chromium-browser || command -v googl
     fail "no browser was found; install the package chromium"
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
+trap 'exit 130' INT TERM
 
 # The page says of itself how large it and its pictures are.
 cp "$1" "$place/page.html"

@@ -37,6 +37,7 @@ fi
 place=$(mktemp -d)
 group=
 trap 'rm -rf "$place"; [ -z "$group" ] || rmdir "$group" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM
 
 wrong=0
 # run NAME EXPECTED COMMAND...
@@ -60,12 +61,15 @@ run cold device read_rows
 run warm cpu read_rows --cache warm --rows 200000
 run per-read hand-over read_rows --read-path thread-pool:16 --scheduler per-read
 run few-clients clients read_rows --in-flight 1 --rows-per-query 4
+run bursts clients read_rows --in-flight 1 --rows-per-query 64
 cat "$dataset"/data-*/*.rows >/dev/null
 run page-cache not-proven read_rows --io buffered --rows 20000
 
 # A control group of version 1 or 2 that may read the drive 4,000 times a second.
 device=$(stat -c %d "$dataset/MANIFEST")
-drive=$(readlink -f "/sys/dev/block/$((device >> 8)):$((device & 255))")
+major=$(((device >> 8) & 0xfff))
+minor=$(((device & 0xff) | ((device >> 12) & 0xfff00)))
+drive=$(readlink -f "/sys/dev/block/$major:$minor")
 [ ! -f "$drive/partition" ] || drive=$(dirname "$drive")
 number=$(cat "$drive/dev" 2>/dev/null || true)
 slow() {

@@ -37,6 +37,14 @@ pub(crate) fn advice(record: &Record, facts: Option<Facts>) -> Vec<String> {
     .collect()
 }
 
+/// The flag that says how many queries to ask.
+fn queries_flag(record: &Record) -> &'static str {
+    match record.unique_queries {
+        Some(_) => "--searches",
+        None => "--queries",
+    }
+}
+
 fn slow_build(record: &Record) -> Option<String> {
     let build = &record.environment.build;
     (build.debug_assertions || build.profile != "release").then(|| {
@@ -49,8 +57,9 @@ fn slow_build(record: &Record) -> Option<String> {
 fn short(record: &Record) -> Option<String> {
     (record.duration_s < DURATION_S_MIN).then(|| {
         format!(
-            "the run took {:.2} s, too short to be steady; measure longer with --seconds or --queries",
-            record.duration_s
+            "the run took {:.2} s, too short to be steady; measure longer with --seconds or {}",
+            record.duration_s,
+            queries_flag(record)
         )
     })
 }
@@ -123,8 +132,9 @@ fn thin_tail(record: &Record) -> Option<String> {
         return None;
     };
     Some(format!(
-        "{} queries are few for {quantile}; at least {needed} are better, measure longer with --seconds or --queries",
-        record.queries
+        "{} queries are few for {quantile}; at least {needed} are better, measure longer with --seconds or {}",
+        record.queries,
+        queries_flag(record)
     ))
 }
 

@@ -133,7 +133,6 @@ fn proven<'a>(records: &'a [Recorded], setup: &str) -> Vec<&'a Recorded> {
 /// Each setup that both sides have.
 pub(crate) fn compare(before: &[Recorded], after: &[Recorded]) -> Vec<Comparison> {
     let mut setups: Vec<String> = before.iter().map(Recorded::setup).collect();
-    setups.dedup();
     setups.sort();
     setups.dedup();
     let sides = setups.into_iter().filter_map(|setup| {
@@ -208,29 +207,31 @@ fn met(
     before: &[Recorded],
     after: &[Recorded],
 ) -> Result<Vec<String>, Error> {
-    let setups = compare(before, after);
+    let mut setups: Vec<String> = before.iter().map(Recorded::setup).collect();
+    setups.sort();
+    setups.dedup();
     let mut met = Vec::new();
     for condition in conditions {
-        let mut checked = false;
-        for setup in setups.iter().map(|comparison| &comparison.setup) {
+        let has_field = |setup: &&String| {
+            let mut records = before.iter().filter(|record| record.setup() == **setup);
+            records.any(|record| record.number(&condition.field).is_some())
+        };
+        for setup in setups.iter().filter(has_field) {
             let middle = |records: &[Recorded]| {
                 let records = proven(records, setup).into_iter();
                 let numbers = records.filter_map(|record| record.number(&condition.field));
                 median(&numbers.collect::<Vec<_>>())
             };
             let Some((one, two)) = middle(before).zip(middle(after)) else {
-                continue;
+                return Err(Error::NothingProven {
+                    condition: condition.to_string(),
+                    setup: setup.clone(),
+                });
             };
-            checked = true;
             if condition.is_met(one, two) {
                 let (one, two) = (rounded(one), rounded(two));
                 met.push(format!("{condition} ({setup}: {two} after {one})"));
             }
-        }
-        if !checked {
-            return Err(Error::NothingProven {
-                condition: condition.to_string(),
-            });
         }
     }
     Ok(met)
@@ -347,6 +348,14 @@ mod tests {
             refused.to_string().contains("rows_per_s < 0.95x"),
             "{refused}"
         );
+        // A setup that is fine does not make up for one that is not there.
+        let both = [
+            recorded(json!({ "rows_per_s": 1.0 })),
+            recorded(json!({ "rows_per_s": 1.0, "cache": "warm" })),
+        ];
+        let refused = met(conditions, &both, &both[1..]).unwrap_err().to_string();
+        assert!(refused.contains("file-read, cold"), "{refused}");
+        assert!(met(conditions, &both, &both).unwrap().is_empty());
     }
 
     #[test]

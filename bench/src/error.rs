@@ -229,12 +229,14 @@ pub enum Error {
     },
     /// A condition for which one side has no measurement.
     #[error(
-        "`{condition}` cannot be checked: one of the two sides has no run that is proven and whole; \
-         measure again"
+        "`{condition}` cannot be checked for {setup}: one of the two sides has no run that is proven \
+         and whole; measure again"
     )]
     NothingProven {
         /// The condition.
         condition: String,
+        /// Of what.
+        setup: String,
     },
     /// Conditions of `--fail-if` that hold.
     #[error("failed: {}", met.join("; "))]

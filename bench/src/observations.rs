@@ -25,7 +25,8 @@ pub(crate) struct ShardObserved {
     pub(crate) stages: Vec<StageTime>,
     /// How long what waits has waited: in the inbox, and reads for the kernel and the device.
     pub(crate) waits: Vec<Waited>,
-    /// The longest time without a look at the ring since the store was opened.
+    /// The longest time without a look at the ring, if there was none as long before the run; 0 if
+    /// there was.
     pub(crate) longest_stall_us: f64,
     /// What it did then.
     pub(crate) longest_stall_stage: String,

@@ -66,6 +66,8 @@ fn shard_between(before: &ShardMetrics, after: &ShardMetrics) -> ShardObserved {
             max_us: us(&pieces, 1.0),
         }
     });
+    // One before the run was longer otherwise.
+    let stall = Some(after.longest_stall).filter(|stall| *stall != before.longest_stall);
     let waits = [
         ("inbox wait", &before.inbox_wait, &after.inbox_wait),
         ("slat", &before.submit_latency, &after.submit_latency),
@@ -77,8 +79,8 @@ fn shard_between(before: &ShardMetrics, after: &ShardMetrics) -> ShardObserved {
         waits: waits
             .map(|(name, before, after)| waited(name, &after.since(before)))
             .to_vec(),
-        longest_stall_us: after.longest_stall.nanoseconds as f64 / 1e3,
-        longest_stall_stage: after.longest_stall.stage.to_owned(),
+        longest_stall_us: stall.map_or(0.0, |stall| stall.nanoseconds as f64 / 1e3),
+        longest_stall_stage: stall.map_or("", |stall| stall.stage).to_owned(),
         counters: before
             .counters
             .iter()

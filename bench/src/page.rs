@@ -11,6 +11,7 @@ mod overview;
 mod run;
 mod style;
 
+pub(crate) use flamegraphs::PROFILED;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::cli::ReportArgs;
@@ -54,6 +55,7 @@ fn page(files: &[Vec<Recorded>]) -> Markup {
                     @for (number, (run, name)) in runs.iter().zip(&names).enumerate() {
                         (run::section(run, name, number))
                     }
+                    @for file in files { (flamegraphs::of(file)) }
                 }
             }
         }

@@ -126,6 +126,12 @@ impl MachineTime {
         })
     }
 
+    /// Whether this process may use all of its CPUs: what others do on those it may not use is
+    /// nothing to it.
+    pub(crate) fn is_of_this_process(self) -> bool {
+        std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() as u64 == self.cpus)
+    }
+
     /// How many CPUs were busy since `earlier`, whoever kept them so.
     pub(crate) fn cores_busy_since(self, earlier: MachineTime) -> Option<f64> {
         let busy = self.busy.checked_sub(earlier.busy)?;

@@ -26,14 +26,14 @@ use crate::interrupt;
 use crate::page;
 use perf::{Fifos, Perf};
 
-const RECORD: &str = "record.json";
+const RECORD: &str = page::PROFILED;
 const REPORT: &str = "report.html";
 const PERF_DATA: &str = "perf.data";
 const FOLDED: &str = "stacks.folded";
 /// In pixels.
 const IMAGE_WIDTH: usize = 1200;
 
-/// Runs the workload and writes the folder. Returns the workload's own status.
+/// Runs the workload and writes the folder. Returns how that ended.
 pub(crate) fn run(args: &ProfileArgs, interrupted: &AtomicBool) -> Result<ExitCode, Error> {
     let workload = workload(args)?;
     let dir = prepare(args)?;
@@ -140,6 +140,12 @@ fn draw(data: &Path, dir: &Path) -> Result<(), Error> {
     let path = dir.join(FOLDED);
     let folded = fold(data).map_err(Error::io("read", data))?;
     fs::write(&path, &folded).map_err(Error::io("write", &path))?;
+    if folded.is_empty() {
+        eprintln!(
+            "warning: perf has no sample of the measured window, so there are no flame graphs; \
+             measure longer, or ask for more with --frequency"
+        );
+    }
     let all: Vec<String> = folded.lines().map(str::to_owned).collect();
     picture(&dir.join("flamegraph-all.svg"), "All threads", &all)?;
     for (stage, function) in stacks::STAGES {

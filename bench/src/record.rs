@@ -245,7 +245,8 @@ pub struct Record {
     pub(crate) queries_per_s_per_core: Option<f64>,
     /// CPU time over time: how many CPUs were busy, clients included.
     pub(crate) cores_busy: f64,
-    /// The same of all programs of the machine, this one among them; `null` where it is not known.
+    /// The same of all programs of the machine, this one among them; `null` where it is not known, or
+    /// this one may not use all CPUs.
     pub(crate) machine_cores_busy: Option<f64>,
     pub(crate) cpu_us_per_row: Option<f64>,
     pub(crate) user_us_per_row: Option<f64>,

@@ -129,6 +129,7 @@ impl<'a, S: Subject> Sampler<'a, S> {
             ticks.push(tick);
         }
         shown.clear();
+        ticks.finish();
         queues.fetch(began.elapsed(), self.subject.metrics());
         Series {
             rate: ticks.rate(),
@@ -136,6 +137,7 @@ impl<'a, S: Subject> Sampler<'a, S> {
             queues: queues.kept,
             machine_cores_busy: MachineTime::now()
                 .zip(machine)
+                .filter(|(after, _)| after.is_of_this_process())
                 .and_then(|(after, before)| after.cores_busy_since(before)),
         }
     }
@@ -180,16 +182,19 @@ impl Ticks {
     }
 
     fn push(&mut self, tick: Tick) {
-        // The last step may be a short one, of which no rate can be told.
-        if let [.., before, last] = &self.kept[..]
-            && last.at - before.at < self.step / 2
-        {
-            self.kept.pop();
-        }
         self.kept.push(tick);
         if self.kept.len() > SAMPLES_MAX {
             keep_every_second(&mut self.kept);
             self.step *= 2;
+        }
+    }
+
+    /// The last step may be a short one, of which no rate can be told: it joins the one before.
+    fn finish(&mut self) {
+        if let [_, .., before, last] = &self.kept[..]
+            && last.at - before.at < self.step / 2
+        {
+            self.kept.remove(self.kept.len() - 2);
         }
     }
 
@@ -249,6 +254,10 @@ struct Queues {
     /// When the run began, by each shard's clock.
     began: Vec<u64>,
     fetched: Duration,
+    /// Of so many samples of each shard one is kept.
+    every: Vec<usize>,
+    /// Samples of each shard so far, and the time of the last.
+    seen: Vec<(usize, f64)>,
     kept: Vec<Vec<QueueSample>>,
 }
 
@@ -258,6 +267,8 @@ impl Queues {
         Queues {
             began: shards.iter().map(|shard| shard.at).collect(),
             fetched: Duration::ZERO,
+            every: vec![1; shards.len()],
+            seen: vec![(0, -1.0); shards.len()],
             kept: vec![Vec::new(); shards.len()],
         }
     }
@@ -269,11 +280,29 @@ impl Queues {
     fn fetch(&mut self, at: Duration, metrics: Option<StoreMetrics>) {
         self.fetched = at;
         let shards = metrics.map_or_else(Vec::new, |metrics| metrics.shards);
-        for ((shard, began), kept) in shards.iter().zip(&self.began).zip(&mut self.kept) {
-            let last = kept.last().map_or(-1.0, |sample| sample.at_s);
-            kept.extend(of_shard(shard, *began).filter(|sample| sample.at_s > last));
-            while kept.len() > SAMPLES_MAX {
+        for (place, shard) in shards.iter().enumerate().take(self.kept.len()) {
+            let since = of_shard(shard, self.began[place]).collect();
+            self.keep(place, since);
+        }
+    }
+
+    /// Keeps some of the samples of the shard at `place`, evenly over the run; the latest may have
+    /// been seen before.
+    fn keep(&mut self, place: usize, samples: Vec<QueueSample>) {
+        let (kept, every) = (&mut self.kept[place], &mut self.every[place]);
+        let (seen, last) = &mut self.seen[place];
+        for sample in samples {
+            if sample.at_s <= *last {
+                continue;
+            }
+            *last = sample.at_s;
+            if seen.is_multiple_of(*every) {
+                kept.push(sample);
+            }
+            *seen += 1;
+            if kept.len() > SAMPLES_MAX {
                 keep_every_second(kept);
+                *every *= 2;
             }
         }
     }
@@ -445,11 +474,52 @@ mod tests {
     #[test]
     fn step_too_short_for_a_rate_joins_the_one_before() {
         let mut ticks = Ticks::new();
-        for (at, queries) in [(0, 0), (100, 10), (101, 11), (201, 20)] {
+        for (at, queries) in [(0, 0), (100, 10), (200, 20), (201, 21)] {
             ticks.push(tick(at, queries, DeviceReads::default()));
         }
-        let at: Vec<f64> = ticks.rate().iter().map(|sample| sample.at_s).collect();
+        ticks.finish();
+        let rate = ticks.rate();
+        let at: Vec<f64> = rate.iter().map(|sample| sample.at_s).collect();
         assert_eq!(at, [0.1, 0.201]);
+        let queries: f64 = rate[1].queries_per_s * 0.101;
+        assert!((queries - 11.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn queues_of_a_long_run_are_kept_evenly_over_it() {
+        let mut queues = Queues {
+            began: vec![0],
+            fetched: Duration::ZERO,
+            every: vec![1],
+            seen: vec![(0, -1.0)],
+            kept: vec![Vec::new()],
+        };
+        let sample = |at: u64| QueueSample {
+            at_s: at as f64 / 100.0,
+            inbox: 0,
+            waiting_parts: 0,
+            in_flight: 1,
+            completions: 0,
+        };
+        // Ten minutes of a hundred a second, fetched by two seconds, some of them twice.
+        for fetched in (0_u64..60_000).step_by(200) {
+            queues.keep(
+                0,
+                (fetched.saturating_sub(50)..fetched + 200)
+                    .map(sample)
+                    .collect(),
+            );
+        }
+        let kept = &queues.kept[0];
+        assert!(kept.len() > SAMPLES_MAX / 3 && kept.len() <= SAMPLES_MAX);
+        let steps: Vec<f64> = kept
+            .windows(2)
+            .map(|pair| pair[1].at_s - pair[0].at_s)
+            .collect();
+        let longest = steps.iter().copied().fold(0.0, f64::max);
+        let shortest = steps.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(longest < shortest * 1.01, "{shortest} to {longest}");
+        assert!(kept[kept.len() - 1].at_s > 598.0);
     }
 
     #[test]

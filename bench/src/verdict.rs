@@ -90,6 +90,7 @@ struct Shard<'a> {
     busy: f64,
     waits: f64,
     in_flight: f64,
+    waiting_parts: f64,
     completions: f64,
 }
 
@@ -99,6 +100,8 @@ struct Signs<'a> {
     /// Reads that all shards may have in flight.
     depth: Option<f64>,
     in_flight: f64,
+    /// Parts with reads to plan, on all shards.
+    waiting_parts: f64,
     device: Option<Device>,
     /// Context switches for each read of the device.
     switches_per_read: Option<f64>,
@@ -157,6 +160,7 @@ impl<'a> Shard<'a> {
             busy: share(StageKind::Busy),
             waits: share(StageKind::Wait),
             in_flight: mean(queues, |sample: &QueueSample| sample.in_flight.into()),
+            waiting_parts: mean(queues, |sample: &QueueSample| sample.waiting_parts.into()),
             completions: mean(queues, |sample: &QueueSample| sample.completions.into()),
         }
     }
@@ -180,6 +184,7 @@ impl<'a> Signs<'a> {
         Signs {
             depth: facts.map(|facts| (facts.shards * facts.queue_depth) as f64),
             in_flight: shards.iter().map(|shard| shard.in_flight).sum(),
+            waiting_parts: shards.iter().map(|shard| shard.waiting_parts).sum(),
             shards,
             device: Device::of(&record.observations.device),
             switches_per_read: switches
@@ -199,12 +204,16 @@ impl<'a> Signs<'a> {
         }
     }
 
-    /// Reads that are in flight and not at the device.
+    /// Reads that are in flight and not at the device, while shards wait for them. (A shard that is
+    /// busy has not fetched what the device is done with.) Samples of queues with little in them are
+    /// of the moments in which reads were planned, since a shard that sleeps takes none.
     fn on_the_way(&self) -> Option<(Limit, String)> {
         let device = self.device.as_ref()?;
         let elsewhere = self.in_flight >= IN_FLIGHT_MIN
+            && !self.is_shallow()
             && device.queue < AT_DEVICE_MIN * self.in_flight
-            && self.reads_share > 0.0;
+            && self.reads_share > 0.0
+            && mean(&self.shards, |shard| shard.waits) >= WAITS_MIN;
         if !elsewhere {
             return None;
         }
@@ -229,14 +238,17 @@ impl<'a> Signs<'a> {
             );
             return Some((Limit::HandOver, words));
         }
-        let waits = mean(&self.shards, |shard| shard.waits);
-        (waits >= WAITS_MIN).then(|| {
-            let words = format!(
-                "reads are held back in the kernel: {where_they_are}; look for a limit of the \
-                 cgroup (io.max), an I/O scheduler, or a device below this one"
-            );
-            (Limit::HeldBack, words)
-        })
+        let words = format!(
+            "reads are held back in the kernel: {where_they_are}; look for a limit of the cgroup \
+             (io.max), an I/O scheduler, or a device below this one"
+        );
+        Some((Limit::HeldBack, words))
+    }
+
+    /// Whether the store could have many more reads in flight.
+    fn is_shallow(&self) -> bool {
+        self.depth
+            .is_some_and(|depth| self.in_flight < SHALLOW_MAX * depth)
     }
 
     fn one_shard(&self) -> Option<(Limit, String)> {
@@ -361,10 +373,8 @@ impl<'a> Signs<'a> {
     fn clients(&self) -> Option<(Limit, String)> {
         let busy = mean(&self.shards, |shard| shard.busy);
         let waits = mean(&self.shards, |shard| shard.waits);
-        let shallow = self.reads_share > 0.0
-            && self
-                .depth
-                .is_some_and(|depth| self.in_flight < SHALLOW_MAX * depth);
+        // Where parts wait for slots, the store itself keeps the queue short.
+        let shallow = self.reads_share > 0.0 && self.is_shallow() && self.waiting_parts < 1.0;
         let idle = 1.0 - busy - waits;
         let mut words = "the clients are the limit: ".to_owned();
         if idle > WAITS_MIN {

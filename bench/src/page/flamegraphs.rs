@@ -7,15 +7,26 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
+use crate::recorded::Recorded;
+
+/// The name of a record that pictures may lie beside.
+pub(crate) const PROFILED: &str = "record.json";
+
 /// The height where a picture does not say its own.
 const HEIGHT: u32 = 600;
 
-/// The pictures beside `record`, the whole first.
-pub(super) fn beside(record: &Path) -> Markup {
-    let pictures = pictures(record);
+/// The pictures of the runs of one file, if `bench profile` has written it: those beside it, the
+/// whole first.
+pub(super) fn of(file: &[Recorded]) -> Markup {
+    let profiled = file.first().map(|run| &run.path);
+    let profiled = profiled.filter(|path| path.file_name().is_some_and(|name| name == PROFILED));
+    let pictures = profiled.map_or_else(Vec::new, |path| pictures(path));
     html! {
         @if !pictures.is_empty() {
             h3 { "Flame graphs" }
+            @if file.len() > 1 {
+                p.note { "Of all " (file.len()) " runs of the file together." }
+            }
             p.note { "Wider is more CPU time. A click enlarges a frame, its root makes it small again." }
             @for (number, (name, svg)) in pictures.iter().enumerate() {
                 details open[number == 0] {
@@ -59,6 +70,7 @@ fn height(svg: &str) -> u32 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::recorded::tests::recorded;
 
     #[test]
     fn pictures_beside_a_record_are_embedded_the_whole_first() {
@@ -67,16 +79,20 @@ mod tests {
             let svg = format!("<svg height=\"123\"><title>{name}</title></svg>");
             std::fs::write(dir.path().join(name), svg).unwrap();
         }
-        let text = beside(&dir.path().join("record.json")).into_string();
+        let at = |path: &Path| {
+            let mut run = recorded(serde_json::json!({}));
+            run.path = path.to_path_buf();
+            of(&[run]).into_string()
+        };
+        let text = at(&dir.path().join(PROFILED));
         assert_eq!(text.matches("<iframe").count(), 2);
         assert!(text.find(">all<").unwrap() < text.find(">accept<").unwrap());
         assert!(text.contains("height=\"143\""), "{text}");
         let encoded =
             STANDARD.encode("<svg height=\"123\"><title>flamegraph-all.svg</title></svg>");
         assert!(text.contains(&encoded));
-        assert_eq!(
-            beside(Path::new("/no/such/folder/record.json")).into_string(),
-            ""
-        );
+        // A record of another run that lies there too.
+        assert_eq!(at(&dir.path().join("other.json")), "");
+        assert_eq!(at(Path::new("/no/such/folder/record.json")), "");
     }
 }

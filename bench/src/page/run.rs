@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::charts::{COLOURS, css};
-use super::{flamegraphs, numbers, over_time, table};
+use super::{numbers, over_time, table};
 use crate::figures::{NOT_AVAILABLE, latency, rounded, rounded_or_not, whole};
 use crate::observations::{Observations, ShardObserved, StageKind};
 use crate::recorded::Recorded;
@@ -25,7 +25,6 @@ pub(super) fn section(run: &Recorded, name: &str, number: usize) -> Markup {
                 (waits(&seen.shards))
                 (counters(&seen.shards, run))
             }
-            (flamegraphs::beside(&run.path))
             (surroundings(run))
         }
     }

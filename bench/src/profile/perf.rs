@@ -11,6 +11,8 @@ const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 /// delivered some twenty calls deep.
 const STACK_BYTES: u32 = 16_384;
 
+const PROBE_HZ: u32 = 99;
+
 /// How to record here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Perf {
@@ -29,14 +31,18 @@ impl Perf {
                     .to_owned(),
             );
         }
+        // All that the workload will be recorded with: an old perf lacks some of it.
         for event in ["cycles", "cpu-clock"] {
-            let recorded = Command::new("perf")
-                .args(["record", "-q", "-e", event, "-o", "/dev/null", "--", "true"])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
+            let perf = Perf { event };
+            let recorded = Fifos::make().and_then(|fifos| {
+                perf.record(Path::new("/dev/null"), PROBE_HZ, &fifos)
+                    .arg("true")
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .status()
+            });
             if recorded.is_ok_and(|status| status.success()) {
-                return Ok(Perf { event });
+                return Ok(perf);
             }
         }
         Err(not_permitted(fs::read_to_string(PARANOID).ok().as_deref()))
@@ -75,7 +81,8 @@ impl Perf {
 fn not_permitted(paranoid: Option<&str>) -> String {
     let level = paranoid.map_or("unknown", str::trim);
     format!(
-        "perf may not record here, so there are no flame graphs; kernel.perf_event_paranoid is {level}: \
+        "perf cannot record here, so there are no flame graphs; it must be 5.10 or newer, and \
+         kernel.perf_event_paranoid is {level}: \
          as root, `sysctl kernel.perf_event_paranoid=1` allows it, or give the process CAP_PERFMON; \
          in a container its seccomp profile must allow perf_event_open too"
     )

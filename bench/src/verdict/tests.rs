@@ -52,7 +52,7 @@ fn shard(shard: usize, decode: f64, submit: f64, waits: f64, in_flight: u32) -> 
         queues: vec![QueueSample {
             at_s: 0.1,
             inbox: 0,
-            waiting_parts: 1,
+            waiting_parts: 0,
             in_flight,
             completions: 8,
         }],
@@ -140,6 +140,41 @@ fn reads_in_flight_that_are_not_at_the_device_are_handed_over_or_held_back() {
         Limit::HeldBack,
         &["held back in the kernel", "io.max"],
     );
+}
+
+/// A busy shard has not fetched what the device is done with.
+#[test]
+fn reads_that_a_busy_shard_has_not_fetched_are_not_handed_over() {
+    let shards = || [shard(0, 0.9, 0.1, 0.0, 126), shard(1, 0.9, 0.1, 0.0, 126)];
+    for read_path in ["ring-per-shard", "shared-rings:1"] {
+        let mut record = run(shards(), 30.0);
+        record.context_switches_per_row = Some(1.5);
+        record.read_path = read_path.to_owned();
+        expect(&record, Limit::Cpu, &["decode"]);
+    }
+}
+
+/// Queues with little in them are sampled when reads have just been planned.
+#[test]
+fn few_reads_in_bursts_are_not_handed_over() {
+    let shards = [shard(0, 0.1, 0.1, 0.7, 30), shard(1, 0.1, 0.1, 0.7, 30)];
+    let mut record = run(shards, 20.0);
+    record.context_switches_per_row = Some(0.5);
+    expect(
+        &record,
+        Limit::Clients,
+        &["60.0 reads in flight of the 256"],
+    );
+}
+
+/// The store keeps fewer reads in flight than it could, as its depth control has found.
+#[test]
+fn clients_whose_reads_wait_for_slots_are_not_blamed() {
+    let mut shards = [shard(0, 0.2, 0.1, 0.6, 20), shard(1, 0.2, 0.1, 0.6, 20)];
+    for shard in &mut shards {
+        shard.queues[0].waiting_parts = 3;
+    }
+    expect(&run(shards, 38.0), Limit::Unclear, &["60% of their time"]);
 }
 
 #[test]
