@@ -81,7 +81,8 @@ fn queries_repeat(record: &Record) -> Option<String> {
     (repeated > 0 && record.cache == Cache::Cold).then(|| {
         format!(
             "{repeated} of {} queries were asked before in the same run, and a drive may have kept their rows \
-             in memory of its own; give more queries with --query-pool, or ask fewer with --seconds or --searches",
+             in memory of its own; give more queries (--query-pool makes them, --queries names a file), or ask fewer \
+             with --seconds or --searches",
             record.queries
         )
     })

@@ -248,7 +248,7 @@ impl Loops<'_> {
             Ok(calls) => calls.count(),
             Err(reason) => Err(reason.clone()),
         };
-        let (before, started, loops) = std::thread::scope(|scope| {
+        let (before, started, loops, after) = std::thread::scope(|scope| {
             let spawned: Vec<_> = (0..threads)
                 .map(|thread| {
                     scope.spawn({
@@ -258,15 +258,16 @@ impl Loops<'_> {
                 })
                 .collect();
             ready.wait();
+            window::begin();
             let before = (Spent::by_process(), reads(), calls());
             let started = Instant::now();
-            window::begin();
             go.wait();
             let loops: Vec<_> = spawned.into_iter().map(|thread| thread.join()).collect();
+            let after = (Spent::by_process(), reads(), calls());
             window::end();
-            (before, started, loops)
+            (before, started, loops, after)
         });
-        let (spent, device, after_calls) = (Spent::by_process(), reads(), calls());
+        let (spent, device, after_calls) = after;
         let mut sum = Loop::new();
         for one in loops {
             match one {

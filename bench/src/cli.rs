@@ -61,7 +61,7 @@ Examples:
   bench compare before.json after.json --fail-if 'rows_per_s < 0.95x' --fail-if 'latency_us.p99 > 5000'
 
 A file holds a record or a JSON list of them; three or more of a kind on each side tell a difference
-from noise. 1 is the exit status where a condition holds, 2 where one cannot be read.";
+from noise. 1 is the exit status where a condition holds, 2 where nothing can be told.";
 
 /// Measures how fast Ringtake takes rows, and proves where they came from.
 #[derive(Debug, Parser)]
@@ -653,7 +653,8 @@ pub(crate) struct CompareArgs {
     /// Records of after
     #[arg(value_name = "B.json")]
     pub(crate) after: PathBuf,
-    /// End with status 1 if this holds of the second side's median; `x` is the first side's
+    /// End with status 1 if this holds of the second side's median (2 if it cannot be told); `x` is
+    /// the first side's
     #[arg(long, value_name = "FIELD < NUMBER[x]")]
     pub(crate) fail_if: Vec<Condition>,
     /// Compare what was measured on other rows too

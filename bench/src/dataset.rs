@@ -1,10 +1,9 @@
 //! A dataset as the bench must know it before a store is opened: which files
 //! hold its rows, and how many bytes the wanted columns have there.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
+use ringtake_storage::manifest::Manifest;
 
 use crate::error::Error;
 
@@ -26,17 +25,7 @@ pub(crate) struct DatasetFiles {
 impl DatasetFiles {
     /// Reads the manifest at `dataset`; empty `columns` mean all.
     pub(crate) fn of(dataset: &Path, columns: &[String]) -> Result<DatasetFiles, Error> {
-        let path = dataset.join(MANIFEST_NAME);
-        let bytes = fs::read(&path).map_err(|error| {
-            if error.kind() == std::io::ErrorKind::NotFound {
-                Error::NotADataset {
-                    path: dataset.to_path_buf(),
-                }
-            } else {
-                Error::io("read", &path)(error)
-            }
-        })?;
-        let manifest = Manifest::decode(&path, &bytes)?;
+        let manifest = Manifest::read(dataset)?;
         let wanted = wanted_columns(&manifest, columns)?;
         let layout = &manifest.layout;
         let mut files = DatasetFiles {
@@ -69,7 +58,7 @@ impl DatasetFiles {
     /// Asks the kernel to forget the files' pages; the proof shows whether it did.
     pub(crate) fn drop_from_page_cache(&self) {
         for path in &self.paths {
-            if let Ok(file) = fs::File::open(path) {
+            if let Ok(file) = std::fs::File::open(path) {
                 let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
             }
         }

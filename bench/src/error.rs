@@ -18,14 +18,6 @@ pub enum Error {
     /// A cache for a run that has none.
     #[error("a cold run has no cache; give `--cache-bytes` with `--cache warm` or `--cache mixed`")]
     ColdCache,
-    /// A directory that is not there, or holds no manifest.
-    #[error(
-        "`{path}` is not a dataset; give a directory that `ringtake import` or `ringtake generate` has made"
-    )]
-    NotADataset {
-        /// The path given.
-        path: PathBuf,
-    },
     /// Fewer rows than one query takes.
     #[error(
         "the dataset has {rows} rows, which is less than one query of {rows_per_query}; \

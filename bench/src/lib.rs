@@ -82,6 +82,8 @@ pub fn main() -> ExitCode {
         eprintln!("bench: {error}");
         return ExitCode::FAILURE;
     }
+    // As of diff(1): 1 is what was looked for, 2 is trouble.
+    let comparing = matches!(cli.command, Some(Command::Compare(_)));
     let done = match cli.command {
         None => quick::run(&QuickArgs::default(), &interrupted),
         Some(Command::Quick(args)) => quick::run(&args, &interrupted),
@@ -108,8 +110,8 @@ pub fn main() -> ExitCode {
             eprintln!("bench: {error}");
             match error {
                 Error::Interrupted => ExitCode::from(interrupt::EXIT_STATUS),
-                // As for flags that are wrong in themselves.
-                Error::NoSuchFigure { .. } => ExitCode::from(2),
+                Error::ConditionMet { .. } => ExitCode::FAILURE,
+                _ if comparing => ExitCode::from(2),
                 _ => ExitCode::FAILURE,
             }
         }

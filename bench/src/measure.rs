@@ -381,13 +381,14 @@ impl<S: Subject> Session<'_, S> {
         let (load, workload, interrupted) = (self.options.load, self.workload, self.interrupted);
         let live = Live::default();
         let sampler = Sampler::new(self.subject, &live, self.devices, load.bound);
-        let (run, series) = std::thread::scope(|scope| {
+        let (run, after, series) = std::thread::scope(|scope| {
             let looking = scope.spawn(|| sampler.look_on());
             let running = sampler.until_dropped(looking.thread());
             let at_start = || {
-                before = Some(counts());
-                sampler.start(looking.thread());
+                // What telling perf takes is no part of what is counted.
                 window::begin();
+                sampler.start(looking.thread());
+                before = Some(counts());
             };
             let run = match self.inside {
                 None => {
@@ -398,16 +399,17 @@ impl<S: Subject> Session<'_, S> {
                     inside.run(load.bound, pace, workload, interrupted, &live, at_start)
                 }
             };
-            window::end();
+            let after = counts();
             drop(running);
+            window::end();
             let looked = looking.join();
             (
                 run,
+                after,
                 looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             )
         });
         let mut run = run?;
-        let after = counts();
         let before =
             before.unwrap_or_else(|| unreachable!("the driver calls `at_start` in every run"));
         let store = after.store.zip(before.store).map(|(after, b)| after - b);

@@ -1,7 +1,6 @@
 //! Where the rows of a workload are in a dataset's files: the reads that the store would make
 //! for them, and the bytes of each row, planned before a yardstick's clock starts.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +8,8 @@ use ringtake_runtime::Config;
 use ringtake_runtime::yardstick::{MERGED_READ_BYTES_MAX, ReadAt};
 use ringtake_storage::column::ColumnShape;
 use ringtake_storage::dataset::{Dataset, Locator, Table, TableCheck};
-use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
+use ringtake_storage::file::read_regular;
+use ringtake_storage::manifest::Manifest;
 use ringtake_storage::plan::{Entry, ReadLimits, next_read};
 
 use crate::dataset::DatasetFiles;
@@ -66,12 +66,9 @@ impl Places {
     /// Looks at the dataset at `path`; empty `columns` mean all.
     pub(crate) fn of(path: &Path, columns: &[String]) -> Result<Places, Error> {
         let wanted = DatasetFiles::of(path, columns)?.columns;
-        let manifest_path = path.join(MANIFEST_NAME);
-        let bytes = fs::read(&manifest_path).map_err(Error::io("read", &manifest_path))?;
-        let manifest = Manifest::decode(&manifest_path, &bytes)?;
-        let dataset = Dataset::new(path, manifest, TableCheck::Verify, |file, _| {
-            let bytes = fs::read(file).map_err(ringtake_storage::Error::io("read", file))?;
-            Ok(Table::new(Arc::new(bytes)))
+        let manifest = Manifest::read(path)?;
+        let dataset = Dataset::new(path, manifest, TableCheck::Verify, |file, table| {
+            Ok(Table::new(Arc::new(read_regular(file, table.bytes)?)))
         })?;
         let layout = dataset.layout();
         let name = |column: u32| dataset.schema().field(column as usize).name().clone();

@@ -20,17 +20,17 @@ const LINES: [Line; 15] = [
     (
         "rows per second",
         |record| rounded(record.rows_per_s),
-        "rows taken by id, in random order",
+        "rows fetched by their ids, in random order",
     ),
     (
         "queries per second",
         |record| rounded(record.queries_per_s),
-        "each query takes all its rows at once",
+        "each query fetches all its rows at once",
     ),
     (
         "half of the queries within",
         |record| latency(record.latency_us.p50),
-        "from asking to having the rows (p50)",
+        "from asking to having the answer (p50)",
     ),
     (
         "99 of 100 within",

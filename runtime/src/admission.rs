@@ -20,6 +20,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::Error;
+use crate::clock;
 use crate::lock::lock;
 
 pub use ledger::ClassStats;
@@ -289,7 +290,7 @@ impl Place<'_> {
         let Some(deadline) = self.deadline else {
             return Poll::Pending;
         };
-        if Instant::now() >= deadline {
+        if clock::now() >= deadline {
             return self.expire(ticket);
         }
         match admission

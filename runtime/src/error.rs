@@ -86,13 +86,14 @@ pub enum Error {
         /// them.
         ids: Vec<u64>,
     },
-    /// A deadline that passed before all rows had been read, or probably would have, at the rate
-    /// at which those before it were served. No row is read after this.
+    /// A deadline that passed before all rows had come, or probably would have, at the rate at which
+    /// those before it were served. No row is read after this; of reads that the drive has already,
+    /// nobody waits for the end.
     #[error(
-        "{rows_unread} of {rows} rows were not read, since they would have come after the deadline; allow more time, or ask for fewer rows at once"
+        "{rows_unread} of {rows} rows had not come by the deadline, or would not have; allow more time, or ask for fewer rows at once"
     )]
     DeadlineExceeded {
-        /// Rows that had not been read from every column group.
+        /// Rows that had not come from every column group.
         rows_unread: u64,
         /// Rows of the take.
         rows: u64,
@@ -108,9 +109,18 @@ pub enum Error {
     /// Whoever watched the build of an index ended it. Nothing of it is left.
     #[error("the build of the index was stopped; an index from before is still in its place")]
     Stopped,
-    /// The store was closed, or the shard's thread ended.
+    /// The store was closed.
     #[error("the store is closed; open it again")]
     Closed,
+    /// The thread of a shard ended after a failure of the runtime's own or of its ring. Its rows
+    /// cannot be taken any more; those of other shards can.
+    #[error(
+        "shard {shard} has ended after a failure that the log names; close the store and open it again"
+    )]
+    ShardEnded {
+        /// The shard.
+        shard: usize,
+    },
     /// A closure given to `run_on` panicked.
     #[error("the code given to shard {shard} panicked: {message}")]
     Panicked {

@@ -1,6 +1,5 @@
 //! Opening a dataset: its manifest, its tables (mapped), its data files (for direct reads).
 
-use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -8,8 +7,9 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 use ringtake_storage::dataset::{Dataset, Table, TableCheck};
+use ringtake_storage::file::open_regular;
 use ringtake_storage::layout::{PAGE_BYTES, TableEntry};
-use ringtake_storage::manifest::{DataFileHeader, MANIFEST_NAME, Manifest};
+use ringtake_storage::manifest::{DataFileHeader, Manifest};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
 use crate::Result;
@@ -77,37 +77,16 @@ pub(crate) fn open(
 ) -> Result<(Dataset, Files, Vec<String>)> {
     let mut attempt = 1;
     loop {
-        let manifest = read_manifest(path)?;
+        let manifest = Manifest::read(path)?;
         let generation = manifest.layout.generation;
         let opened = open_version(path, manifest, check, io);
         let gone = matches!(&opened, Err(StorageError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound);
-        let replaced = || read_manifest(path).is_ok_and(|now| now.layout.generation != generation);
+        let replaced = || Manifest::read(path).is_ok_and(|now| now.layout.generation != generation);
         if gone && attempt < OPEN_ATTEMPTS && replaced() {
             attempt += 1;
             continue;
         }
         return Ok(opened?);
-    }
-}
-
-fn read_manifest(path: &Path) -> Result<Manifest, StorageError> {
-    let file = path.join(MANIFEST_NAME);
-    let not_a_dataset = |reason: &str| StorageError::NotADataset {
-        path: path.to_owned(),
-        reason: reason.to_owned(),
-    };
-    match fs::read(&file) {
-        Ok(bytes) => Manifest::decode(&file, &bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(match path.try_exists() {
-            Ok(false) => not_a_dataset(
-                "there is nothing at this path; check it, or make a dataset with `ringtake import`",
-            ),
-            _ => not_a_dataset("it has no MANIFEST; make a dataset with `ringtake import`"),
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => Err(not_a_dataset(
-            "it is a file; make a dataset of it with `ringtake import`",
-        )),
-        Err(error) => Err(StorageError::io("read", file)(error)),
     }
 }
 
@@ -166,7 +145,7 @@ fn check_data_file(
     bytes: u64,
     warnings: &mut Vec<String>,
 ) -> Result<Option<String>, StorageError> {
-    let file = File::open(path).map_err(StorageError::io("open", path))?;
+    let file = open_regular(path)?;
     let mut page = Vec::with_capacity(PAGE_BYTES as usize);
     (&file)
         .take(PAGE_BYTES)
@@ -251,7 +230,7 @@ pub(crate) fn direct_align_bytes(file: &OwnedFd, path: &Path) -> Result<Option<u
 }
 
 fn map_table(path: &Path, entry: &TableEntry) -> Result<Table, StorageError> {
-    let file = File::open(path).map_err(StorageError::io("open", path))?;
+    let file = open_regular(path)?;
     let length = file
         .metadata()
         .map_err(StorageError::io("inspect", path))?

@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::Error;
 use crate::doorbell::Doorbell;
 use crate::local::LocalShard;
 use crate::part::Part;
@@ -49,6 +48,10 @@ pub(crate) struct Messages {
     received: Receiver<Message>,
     ended: Arc<AtomicBool>,
 }
+
+/// The shard's thread has ended.
+#[derive(Debug)]
+pub(crate) struct Ended;
 
 /// Both sides of the inbox of one shard. One message more than `permits` fits: the last one.
 pub(crate) fn inbox(
@@ -99,7 +102,7 @@ impl Inbox {
     ///
     /// # Errors
     /// The shard's thread has ended.
-    pub(crate) fn send(&self, mut message: Message) -> Result<(), Error> {
+    pub(crate) fn send(&self, mut message: Message) -> Result<(), Ended> {
         if let Message::Take(part) = &mut message
             && self.stamps
         {
@@ -107,17 +110,17 @@ impl Inbox {
         }
         match self.messages.try_send(message) {
             Ok(()) => {}
-            Err(TrySendError::Disconnected(_)) => return Err(Error::Closed),
+            Err(TrySendError::Disconnected(_)) => return Err(Ended),
             Err(TrySendError::Full(message)) => {
                 debug_assert!(false, "an inbox has room for every permit");
                 self.doorbell.ring();
-                self.messages.send(message).map_err(|_| Error::Closed)?;
+                self.messages.send(message).map_err(|_| Ended)?;
             }
         }
         fence(Ordering::SeqCst);
         if self.ended.load(Ordering::Relaxed) {
             self.left.try_iter().for_each(drop);
-            return Err(Error::Closed);
+            return Err(Ended);
         }
         self.doorbell.ring();
         Ok(())
@@ -155,7 +158,7 @@ mod tests {
         let (inbox, messages, _) = inbox(2, false).unwrap();
         drop(messages);
         let (late, witness) = message();
-        assert!(matches!(inbox.send(late), Err(Error::Closed)));
+        assert!(matches!(inbox.send(late), Err(Ended)));
         assert_eq!(Arc::strong_count(&witness), 1);
     }
 }

@@ -5,12 +5,43 @@
 //! its own; it owns an exclusive slice of the row space, and every read is submitted,
 //! completed and decoded on the shard that owns the row. ARCHITECTURE.md follows one row id
 //! through this crate.
+//!
+//! ```no_run
+//! # use std::ops::ControlFlow;
+//! use ringtake_runtime::{Config, IndexOptions, Metric, RowFilter, SearchParams, Store};
+//!
+//! # fn main() -> ringtake_runtime::Result<()> {
+//! let store = Store::open("embeddings.ringtake", Config::default())?;
+//! let rows = store.take(&[7, 3, 7], &store.projection(&["vector", "title"])?)?;
+//! assert_eq!(rows.num_rows(), 3);
+//!
+//! let options = IndexOptions {
+//!     metric: Metric::Cosine,
+//!     ..IndexOptions::default()
+//! };
+//! store.build_index("vector", &options, &mut |_| ControlFlow::Continue(()))?;
+//! // A store has the indexes that lay there when it was opened.
+//! let store = Store::open("embeddings.ringtake", Config::default())?;
+//! let params = SearchParams {
+//!     k: 50,
+//!     refine_factor: Some(10),
+//!     projection: Some(store.projection(&["title"])?),
+//!     filter: Some(RowFilter::forbid([7, 3])),
+//!     ..SearchParams::default()
+//! };
+//! // Columns: _rowid, _distance, title.
+//! let nearest = store.search(&[0.25; 768], params)?;
+//! assert!(nearest.num_rows() <= 50);
+//! # Ok(())
+//! # }
+//! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
 mod arena;
 mod cache;
+mod clock;
 mod config;
 mod cpus;
 mod decode;
@@ -31,6 +62,8 @@ mod results;
 mod route;
 mod search;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod stats;
 mod store;
 mod take;
@@ -53,6 +86,7 @@ pub use metrics::{
 };
 pub use outputs::ColumnBuffer;
 pub use ringtake_storage::projection::{Missing, Projection};
+pub use ringtake_storage::vector::{Element, Metric};
 pub use route::ShardId;
 pub use search::{
     Axes, BuildProgress, DISTANCE_COLUMN, IndexInfo, IndexOptions, InspectedIndex, ROW_ID_COLUMN,

@@ -26,14 +26,16 @@ pub(crate) struct Progress {
     waker: AtomicWaker,
     /// Set by the caller when it no longer wants the rows.
     cancelled: AtomicBool,
-    /// Set when a part was dropped unfinished.
-    abandoned: AtomicBool,
+    /// The shard whose part was dropped unfinished, counted from 1; 0 if none was.
+    abandoned_by: AtomicUsize,
     faults: Mutex<Faults>,
     class: LatencyClass,
     /// After it no more reads are planned.
     deadline: Option<Instant>,
-    /// Rows not read because of that. Written by shards and the caller.
+    /// Rows not read because of that, or not come by then. Written by shards and the caller.
     rows_expired: AtomicU64,
+    /// Set once the deadline has passed with reads in flight, for which the caller shall not wait.
+    overdue: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -69,10 +71,31 @@ impl Progress {
         self.rows_expired.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until `windows` windows are done.
+    /// Notes that the deadline has passed while `rows` rows are being read, and ends the wait for
+    /// them.
+    pub(crate) fn overdue(&self, rows: u64) {
+        self.expire(rows);
+        self.overdue.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Waits until `windows` windows are done, or it is no use to wait.
     pub(crate) async fn finished(&self, windows: usize) {
+        self.wait(|| self.is_done(windows) || self.overdue.load(Ordering::Acquire))
+            .await;
+    }
+
+    /// Waits until no shard holds anything of `windows` windows.
+    pub(crate) async fn let_go(&self, windows: usize) {
+        self.wait(|| self.is_done(windows)).await;
+    }
+
+    fn is_done(&self, windows: usize) -> bool {
+        self.windows_done.load(Ordering::Acquire) >= windows
+    }
+
+    async fn wait(&self, done: impl Fn() -> bool) {
         poll_fn(|context| {
-            let done = || self.windows_done.load(Ordering::Acquire) >= windows;
             if done() {
                 return Poll::Ready(());
             }
@@ -104,8 +127,8 @@ impl Progress {
 
     /// What went wrong with a take of `rows` rows, once all windows are done.
     pub(crate) fn outcome(&self, rows: usize) -> Result<(), Error> {
-        if self.abandoned.load(Ordering::Acquire) {
-            return Err(Error::Closed);
+        if let Some(shard) = self.abandoned_by.load(Ordering::Acquire).checked_sub(1) {
+            return Err(Error::ShardEnded { shard });
         }
         let rows_unread = self.rows_expired.load(Ordering::Relaxed);
         if rows_unread > 0 {
@@ -164,6 +187,8 @@ pub(crate) struct Part {
     /// The first place of the window in the output.
     pub(crate) base: usize,
     pub(crate) projection: Projection,
+    /// Whose it is.
+    shard: usize,
     /// There until the part is finished.
     sink: Option<Sink>,
     window: Option<Arc<Window>>,
@@ -173,6 +198,7 @@ pub(crate) struct Part {
 
 impl Part {
     pub(crate) fn new(
+        shard: usize,
         entries: Vec<Entry>,
         base: usize,
         projection: Projection,
@@ -183,6 +209,7 @@ impl Part {
             entries,
             base,
             projection,
+            shard,
             sink: Some(sink),
             window: Some(window),
             sent_at: None,
@@ -264,7 +291,10 @@ impl Drop for Part {
     /// instead of leaving it waiting.
     fn drop(&mut self) {
         if let Some(window) = &self.window {
-            window.progress.abandoned.store(true, Ordering::Release);
+            let progress = &window.progress;
+            progress
+                .abandoned_by
+                .store(self.shard + 1, Ordering::Release);
             self.signal();
         }
     }

@@ -14,7 +14,7 @@ pub(crate) mod shared_rings;
 #[cfg(test)]
 pub(crate) mod simulated;
 mod stage;
-mod thread_pool;
+pub(crate) mod thread_pool;
 
 use std::io;
 use std::ptr::NonNull;

@@ -59,6 +59,13 @@ impl ResultMemory {
         })
     }
 
+    /// Whether all of it is free.
+    #[cfg(test)]
+    pub(crate) fn is_whole(&self) -> bool {
+        let free = self.free();
+        free.0.values().sum::<usize>() == self.region.span().bytes
+    }
+
     fn free(&self) -> std::sync::MutexGuard<'_, FreeRuns> {
         lock(&self.free)
     }

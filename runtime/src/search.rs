@@ -58,11 +58,11 @@ pub struct SearchParams {
     /// than `k` rows that may be returned. As many as there are, or more, leave none out.
     pub nprobes: usize,
     /// How many times `k` rows are read to be ranked by their exact distance; `None` to rank by
-    /// what the codes say and read none.
+    /// what the codes say and read none. Ten is a good beginning where the order matters.
     pub refine_factor: Option<u32>,
     /// The distance; `None` for that of the index.
     pub metric: Option<Metric>,
-    /// Further columns of the rows found.
+    /// Further columns of the rows found; none of them may have the name of a column of the answer.
     pub projection: Option<Projection>,
     /// Which rows may be returned. It is applied before candidates are chosen.
     pub filter: Option<RowFilter>,
@@ -150,10 +150,13 @@ impl Searcher<'_> {
             },
             (Some(name), [_, ..]) => match usable.iter().find(|index| index.name == *name) {
                 Some(index) => return Ok(index),
-                None => SearchError::NotIndexed {
-                    column: name.clone(),
-                    available: available(),
-                },
+                None => {
+                    let (column, available) = (name.clone(), available());
+                    match self.dataset.schema().column_with_name(name) {
+                        Some(_) => SearchError::NotIndexed { column, available },
+                        None => SearchError::NoColumn { column, available },
+                    }
+                }
             },
             (_, []) => match self.indexes.faults.first() {
                 Some(reason) => SearchError::Unusable {
@@ -225,6 +228,7 @@ impl Searcher<'_> {
                 let nearest = Box::new(Nearest::new(query.clone(), shard));
                 let projection = query.index.projection.clone();
                 Part::new(
+                    shard,
                     Vec::new(),
                     0,
                     projection,
@@ -308,6 +312,22 @@ fn check(index: &OpenIndex, vector: &[f32], params: &SearchParams) -> Result<Vec
         return Err(SearchError::NoDirection.into());
     }
     Ok(vector)
+}
+
+/// Refuses a projection with a column that the answer would have twice.
+pub(crate) fn check_names(params: &SearchParams, schema: &Schema) -> Result<()> {
+    let columns = params
+        .projection
+        .iter()
+        .flat_map(|projection| projection.columns());
+    for &column in columns {
+        let name = schema.field(column).name();
+        if name == ROW_ID_COLUMN || name == DISTANCE_COLUMN {
+            let column = name.clone();
+            return Err(SearchError::ReservedColumn { column }.into());
+        }
+    }
+    Ok(())
 }
 
 /// All partitions, the nearest first.

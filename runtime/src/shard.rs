@@ -97,6 +97,9 @@ enum Host {
     /// With the reads of its own files, where that is the read path.
     Glommio(Rc<Reads>),
     Plain(Rc<async_executor::LocalExecutor<'static>>),
+    /// A simulation, which polls whatever can go on.
+    #[cfg(test)]
+    Simulated(Rc<async_executor::LocalExecutor<'static>>),
 }
 
 impl Host {
@@ -104,6 +107,8 @@ impl Host {
         match self {
             Host::Glommio(_) => "glommio",
             Host::Plain(_) => "plain",
+            #[cfg(test)]
+            Host::Simulated(_) => "simulated",
         }
     }
 
@@ -113,12 +118,27 @@ impl Host {
                 glommio::spawn_local(task).detach();
             }
             Host::Plain(executor) => executor.spawn(task).detach(),
+            #[cfg(test)]
+            Host::Simulated(executor) => executor.spawn(task).detach(),
+        }
+    }
+
+    /// Whether others have work for this thread from the beginning.
+    fn is_shared(&self, read_path: ReadPathChoice) -> bool {
+        match self {
+            Host::Glommio(_) => read_path == ReadPathChoice::Glommio,
+            Host::Plain(_) => false,
+            #[cfg(test)]
+            Host::Simulated(_) => true,
         }
     }
 
     async fn yield_if_needed(&self) {
-        if matches!(self, Host::Glommio(_)) {
-            glommio::yield_if_needed().await;
+        match self {
+            Host::Glommio(_) => glommio::yield_if_needed().await,
+            Host::Plain(_) => {}
+            #[cfg(test)]
+            Host::Simulated(_) => futures_lite::future::yield_now().await,
         }
     }
 }
@@ -145,6 +165,18 @@ pub(crate) fn spawn(
     let shard = context.shard.0;
     let failed = move |reason: String| Error::ShardStart { shard, reason };
     let name = format!("rt-shard-{shard}");
+    #[cfg(test)]
+    if crate::simulation::is_on() {
+        let executor = Rc::new(async_executor::LocalExecutor::new());
+        let host = Host::Simulated(executor.clone());
+        crate::simulation::start(Box::pin(async move {
+            executor.run(run(context, messages, host, started)).await;
+        }));
+        return std::thread::Builder::new()
+            .name(name)
+            .spawn(|| ())
+            .map_err(|error| failed(error.to_string()));
+    }
     if !under_glommio {
         let body = move || {
             if let Some(cpu) = context.cpu {
@@ -318,7 +350,7 @@ async fn run(
     let local = Rc::new(LocalQueue::default());
     // Whether the executor may have something to do beside this loop. If it never had, the loop
     // does not go back to it.
-    let mut shares_executor = parts.read_path == ReadPathChoice::Glommio;
+    let mut shares_executor = host.is_shared(parts.read_path);
     let mut stopping = false;
     let mut idle_since: Option<Instant> = None;
     loop {

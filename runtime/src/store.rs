@@ -406,7 +406,7 @@ impl Store {
         // SAFETY: the buffers are borrowed for the whole of this function, and `Drained` keeps
         // it from returning or unwinding before every shard has let go of the outputs.
         let borrow = || unsafe { Outputs::borrow(request.dataset, projection, ids, buffers) };
-        block_on(drained.0.fill(&request, route, borrow)).map(drop)
+        core.told(block_on(drained.0.fill(&request, route, borrow)).map(drop))
     }
 
     /// The indexes that searches can use: those that lay beside the dataset when it was opened.
@@ -455,11 +455,12 @@ impl Store {
         {
             return Err(Error::ForeignProjection);
         }
+        search::check_names(params, self.schema())?;
         let watch = core.callers.watch(QueryKind::Search, params.k);
         let span = tracing::debug_span!(target: QUERY_SPANS, "search", k = params.k);
         let searcher = core.searcher();
         let search = searcher.search(query, params, &watch);
-        let found = search.instrument(span.clone()).await?;
+        let found = core.told(search.instrument(span.clone()).await)?;
         let columns = match &params.projection {
             None => None,
             Some(projection) => {
@@ -471,7 +472,7 @@ impl Store {
                 };
                 let request = core.request(&ids, projection, options, &Watch::NONE);
                 let take = take::batch(&request, core.route());
-                let columns = take.instrument(span).await?;
+                let columns = core.told(take.instrument(span).await)?;
                 watch.mark(CallerStage::Assemble);
                 Some(columns)
             }
@@ -490,8 +491,24 @@ impl Store {
             let given = queries.len();
             return Err(SearchError::PartOfQuery { given, dims }.into());
         }
-        let queries = queries.chunks_exact(dims);
-        let searches = queries.map(|query| self.search_borrowed(query, params));
+        let several = queries.len() > dims;
+        let searches = queries
+            .chunks_exact(dims)
+            .enumerate()
+            .map(|(place, query)| async move {
+                let answer = self.search_borrowed(query, params).await;
+                answer.map_err(|error| match error {
+                    Error::Search(reason) if several && reason.is_of_query() => {
+                        let reason = Box::new(reason);
+                        SearchError::OfBatch {
+                            query: place,
+                            reason,
+                        }
+                        .into()
+                    }
+                    error => error,
+                })
+            });
         block_on(search::all(searches))
     }
 
@@ -570,16 +587,26 @@ impl Store {
                     let _ = answer.try_send(outcome);
                 })
             };
-            inbox.send(Message::Run(Box::new(run)))?;
+            let ended = Error::ShardEnded { shard: shard.0 };
+            if inbox.send(Message::Run(Box::new(run))).is_err() {
+                return core.told(Err(ended));
+            }
             match answered.recv().await {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(message)) => Err(Error::Panicked {
                     shard: shard.0,
                     message,
                 }),
-                Err(_) => Err(Error::Closed),
+                Err(_) => core.told(Err(ended)),
             }
         }
+    }
+
+    /// Whether no take and no answer holds memory for results.
+    #[cfg(test)]
+    pub(crate) fn results_are_whole(&self) -> bool {
+        let results = self.core.results.as_deref();
+        results.is_none_or(ResultMemory::is_whole)
     }
 
     /// Ends the shards and waits for them. What they have been handed already is finished
@@ -605,6 +632,14 @@ impl Core {
             Err(Error::Closed)
         } else {
             Ok(())
+        }
+    }
+
+    /// The outcome as callers hear it: shards that end because the store was closed have not failed.
+    fn told<T>(&self, outcome: Result<T>) -> Result<T> {
+        match outcome {
+            Err(Error::ShardEnded { .. }) => self.check_open().and(outcome),
+            outcome => outcome,
         }
     }
 
@@ -637,7 +672,7 @@ impl Core {
         let watch = self.callers.watch(QueryKind::Take, ids.len());
         let span = tracing::debug_span!(target: QUERY_SPANS, "take", rows = ids.len());
         let request = self.request(ids, projection, options, &watch);
-        take::batch(&request, self.route()).instrument(span).await
+        self.told(take::batch(&request, self.route()).instrument(span).await)
     }
 
     fn request<'a>(

@@ -17,6 +17,7 @@ use ringtake_storage::projection::{Missing, Projection};
 
 use crate::admission::{Admission, LatencyClass, Need, NotAdmitted, Permit, WhenFull};
 use crate::cache::pinned::PinnedPages;
+use crate::clock;
 use crate::config::Checksums;
 use crate::inbox::{Inbox, Message};
 use crate::metrics::{CallerStage, Watch};
@@ -39,7 +40,9 @@ pub struct TakeOptions {
     pub missing: Missing,
     /// What to do when the store is at its limits.
     pub when_full: WhenFull,
-    /// When the rows are of no more use: from then on none is read. Where others are served
+    /// When the rows are of no more use: from then on none is read, and the take fails, whatever
+    /// the drive still has in hand (only [`Store::take_into`](crate::Store::take_into) waits for
+    /// that, since the buffers are its caller's). Where others are served
     /// first, each shard decides before the first read whether its rows will probably come in time,
     /// and keeps half of the time left in hand; if not they are not read and the take fails.
     pub deadline: Option<Instant>,
@@ -122,7 +125,10 @@ pub(crate) async fn batch(request: &Request<'_>, route: impl Route) -> Result<Re
         None => {
             let flight = Flight::new(options);
             let outputs = flight.fill(request, route, allocate).await?;
-            Arc::into_inner(outputs).ok_or(Error::Closed)?
+            let Some(outputs) = Arc::into_inner(outputs) else {
+                unreachable!("parts let the outputs go before they are finished");
+            };
+            outputs
         }
     };
     // SAFETY: either `fill` returned without complaint, so the row of each place has been
@@ -153,7 +159,7 @@ impl TakeOptions {
     /// Whether what comes now comes too late.
     fn is_late(&self) -> bool {
         self.deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
+            .is_some_and(|deadline| clock::now() >= deadline)
     }
 
     /// The permit of the first window of `rows` rows in all: the only one that may be refused.
@@ -279,7 +285,7 @@ impl Flight {
             .into_iter()
             .map(|(shard, entries)| {
                 let (projection, sink) = (request.projection.clone(), Sink::Rows(outputs.clone()));
-                let part = Part::new(entries, base, projection, sink, shared.clone());
+                let part = Part::new(shard, entries, base, projection, sink, shared.clone());
                 (shard, part)
             })
             .collect();
@@ -293,7 +299,7 @@ impl Flight {
     pub(crate) fn drain(&self) {
         self.progress.cancel();
         let started = self.windows_started.load(Ordering::Relaxed);
-        futures_lite::future::block_on(self.progress.finished(started));
+        futures_lite::future::block_on(self.progress.let_go(started));
     }
 }
 

@@ -131,7 +131,7 @@ pub enum Error {
     },
     /// A column that has no vectors.
     #[error(
-        "column `{column}` has type {data_type}; an index needs a fixed-size list of Float32, Float16, Int8 or UInt8"
+        "column `{column}` has type {data_type}; an index needs a fixed-size list of Float32, Float16, Int8 or UInt8; convert it before the import"
     )]
     NotVectors {
         /// Name of the column.

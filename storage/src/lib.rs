@@ -1,8 +1,9 @@
 //! The Ringtake dataset format: what the bytes mean.
 //!
 //! This crate turns row ids into byte ranges to read ([`plan`]) and bytes into Arrow
-//! ([`assemble`]), and holds the writer ([`mod@write`]). The read side never waits: it has no
-//! thread, no clock, no file handle and no ring; `ringtake-runtime` brings those.
+//! ([`assemble`]), and holds the writer ([`mod@write`]). Reading rows never waits here: that
+//! part has no thread, no clock, no file handle and no ring; `ringtake-runtime` brings those.
+//! [`file`] opens what a dataset is made of.
 //! `FORMAT.md` beside this crate says where each byte is.
 
 #![deny(unsafe_code)]
@@ -13,6 +14,7 @@ pub mod checksum;
 pub mod column;
 pub mod dataset;
 pub mod error;
+pub mod file;
 pub mod layout;
 pub mod manifest;
 pub mod plan;

@@ -3,7 +3,7 @@
 //! [`Manifest::decode`] is the only way from bytes to a layout that the rest of the crate
 //! believes: magic, version, hashes and every length are checked there.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
@@ -11,6 +11,7 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 
 use crate::checksum::xxh3;
+use crate::file::read_regular;
 use crate::layout::Layout;
 use crate::{Error, Result};
 
@@ -27,6 +28,8 @@ const MAGIC: &[u8; 8] = b"RINGTAKE";
 const HEADER_BYTES: usize = 64;
 /// A manifest is small; a length beyond this is damage, not a dataset.
 const BODY_BYTES_MAX: u64 = 256 << 20;
+/// Of layout and schema together.
+const FILE_BYTES_MAX: u64 = HEADER_BYTES as u64 + 2 * BODY_BYTES_MAX;
 
 /// A checked manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,6 +62,41 @@ impl Manifest {
         let header_hash = xxh3(&bytes[..56]);
         put_u64(&mut bytes, 56, header_hash);
         Ok(bytes)
+    }
+
+    /// Reads the manifest of the dataset at `dataset`.
+    ///
+    /// # Errors
+    /// [`Error::NotADataset`] where there is none; what [`Manifest::decode`] and the operating
+    /// system refuse.
+    pub fn read(dataset: &Path) -> Result<Manifest> {
+        let file = dataset.join(MANIFEST_NAME);
+        let none = |reason: &str| Error::NotADataset {
+            path: dataset.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let bytes = match read_regular(&file, FILE_BYTES_MAX) {
+            Err(Error::Io { source, .. })
+                if matches!(
+                    source.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Err(match dataset.symlink_metadata() {
+                    Err(_) => none(
+                        "there is nothing at this path; check it, or make a dataset with `ringtake import`",
+                    ),
+                    Ok(found) if found.is_file() => {
+                        none("it is a file; make a dataset of it with `ringtake import`")
+                    }
+                    Ok(_) => none(
+                        "it has no MANIFEST; check the path, or make a dataset with `ringtake import`",
+                    ),
+                });
+            }
+            bytes => bytes?,
+        };
+        Manifest::decode(&file, &bytes)
     }
 
     /// Checks the bytes of the manifest at `path`, which is only named in errors.

@@ -66,6 +66,11 @@ impl Element {
 }
 
 /// How far two vectors are apart. Smaller is nearer in each.
+///
+/// Partitions and codes are made by squared differences whatever the metric. Under [`Metric::Dot`]
+/// a query may therefore be nearest to rows of partitions that are not near to it: where lengths
+/// differ much, look into more partitions. Rows many times longer than most have codes that say
+/// little of them, under each metric but the cosine: refine more, or scale them before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {

@@ -1,38 +1,14 @@
 //! What a dataset's manifest says, for commands that read no row.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ringtake_storage::dataset::dir_path;
 use ringtake_storage::layout::{FixedGroup, Group, Layout, PAGE_BYTES, TableKind, table_file_name};
-use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
-
-use crate::failure::Failure;
 
 /// Blocks that are looked at for the mean size of a value.
 const BLOCKS_SAMPLED_MAX: u64 = 1_000;
-
-/// Reads and checks the manifest of the dataset at `path`.
-pub(crate) fn read_manifest(path: &Path) -> Result<Manifest, Failure> {
-    let manifest = path.join(MANIFEST_NAME);
-    let bytes = fs::read(&manifest).map_err(|cause| match cause.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            let reason = match path.symlink_metadata() {
-                Err(_) => "it does not exist; check the path",
-                Ok(metadata) if metadata.is_dir() => "it has no MANIFEST; check the path",
-                Ok(_) => "it is a file; import it into a dataset first",
-            };
-            Failure::Storage(ringtake_storage::Error::NotADataset {
-                path: path.to_owned(),
-                reason: reason.to_owned(),
-            })
-        }
-        _ => Failure::io("read", &manifest)(cause),
-    })?;
-    Ok(Manifest::decode(&manifest, &bytes)?)
-}
 
 /// Bytes that the device reads for one row of a group, on average over all rows.
 ///

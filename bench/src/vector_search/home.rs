@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use ringtake_runtime::{BuildProgress, Config, IndexOptions, Store};
-use ringtake_storage::manifest::MANIFEST_NAME;
+use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
 use ringtake_storage::vector::{Metric, VectorColumn};
 use ringtake_vectors::{Mixture, Shape};
 
@@ -129,9 +129,7 @@ impl Home {
 /// Rows and dimension of the dataset of an earlier run.
 fn found(dataset: &Path, args: &VectorSearchArgs) -> Result<(u64, u32), Error> {
     let files = DatasetFiles::of(dataset, &[])?;
-    let path = dataset.join(MANIFEST_NAME);
-    let bytes = fs::read(&path).map_err(Error::io("read", &path))?;
-    let manifest = ringtake_storage::manifest::Manifest::decode(&path, &bytes)?;
+    let manifest = Manifest::read(dataset)?;
     let column = VectorColumn::named(&manifest.schema, VECTOR_COLUMN)?;
     let same = args.rows.is_none_or(|rows| rows.get() == files.rows)
         && args

@@ -221,7 +221,7 @@ fn what_cannot_be_measured_is_refused_in_one_sentence_with_status_one() {
     for (flags, part) in [
         (
             &["--dataset", nowhere.to_str().unwrap()][..],
-            "is not a dataset",
+            "is not a Ringtake dataset",
         ),
         (&["--dataset", dataset, "--columns", "nam"], "nam"),
         (

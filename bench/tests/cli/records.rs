@@ -147,7 +147,7 @@ fn comparison_ends_with_the_status_of_its_conditions() {
     json["config"]["rows_used"] = 7.into();
     std::fs::write(after, json.to_string()).unwrap();
     let output = bench(&["compare", run, after]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--force"), "{}", stderr(&output));
     assert!(bench(&["compare", run, after, "--force"]).status.success());
 }

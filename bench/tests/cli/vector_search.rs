@@ -392,7 +392,7 @@ fn bad_flags_are_refused_in_one_sentence() {
     let short = place.path().join("short.npy");
     npy(&short, 3, 7);
     for (flags, part) in [
-        (&["--dataset", nowhere][..], "is not a dataset"),
+        (&["--dataset", nowhere][..], "is not a Ringtake dataset"),
         (&["--dataset", vectors], "has no index"),
         (&["--dataset", indexed, "--cache", "mixed"], "--cache warm"),
         (&["--dataset", indexed, "--metric", "dot"], "built for l2"),

@@ -107,6 +107,14 @@ impl Parts {
                 "glommio's files are opened by the executor that reads them",
             )),
             #[cfg(test)]
+            ReadPathChoice::Simulated {
+                seed,
+                faults: crate::read_path::simulated::Faults::World,
+            } => Ok((
+                Box::new(crate::simulation::Device::new(seed, shard, files)),
+                None,
+            )),
+            #[cfg(test)]
             ReadPathChoice::Simulated { seed, faults } => Ok((
                 Box::new(crate::read_path::simulated::Simulated::new(
                     seed, faults, files,

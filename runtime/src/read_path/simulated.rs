@@ -35,6 +35,8 @@ pub enum Faults {
     /// Once so many reads are queued on a shard, report that it is broken, but complete nothing
     /// before that nor before `HELD` is false.
     BreaksAndHolds(u32),
+    /// Whatever the simulated world of this thread has in store.
+    World,
 }
 
 /// Whether devices that hold their reads do so.
@@ -320,7 +322,11 @@ mod tests {
         // when the first shard breaks.
         let lost: Vec<u64> = (0..u64::from(READS)).map(|nth| nth * 3).collect();
         assert_eq!(store.shard_of(lost[0]).0, 0);
-        assert!(matches!(store.take(&lost, &columns), Err(Error::Closed)));
+        let ended = store.take(&lost, &columns);
+        assert!(
+            matches!(ended, Err(Error::ShardEnded { shard: 0 })),
+            "{ended:?}"
+        );
         assert_eq!(store.stats()[0].reads_placed, u64::from(READS));
         // The other shard has fewer, even with those it tries again, so it works. Its result must
         // have other memory.
@@ -343,8 +349,13 @@ mod tests {
         for scheduler in [Scheduler::Batched, Scheduler::PerRead] {
             let store = open(&path, 3, Faults::BreaksAfter(5), scheduler);
             let taken = store.take(&ids(3), &store.all_columns());
-            assert!(matches!(taken, Err(Error::Closed)), "{scheduler} {taken:?}");
+            assert!(
+                matches!(taken, Err(Error::ShardEnded { .. })),
+                "{scheduler} {taken:?}"
+            );
             store.close();
+            let taken = store.take(&ids(3), &store.all_columns());
+            assert!(matches!(taken, Err(Error::Closed)), "{taken:?}");
         }
     }
 }

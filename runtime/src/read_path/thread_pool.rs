@@ -72,7 +72,7 @@ impl ThreadPool {
 
 /// # Safety
 /// `read.buffer` is exclusively the caller's.
-pub(super) unsafe fn read_whole(file: BorrowedFd<'_>, read: Read) -> Result<u32, i32> {
+pub(crate) unsafe fn read_whole(file: BorrowedFd<'_>, read: Read) -> Result<u32, i32> {
     loop {
         // SAFETY: the buffer has `bytes` bytes of initialised memory (an anonymous map).
         let buffer =

@@ -45,8 +45,9 @@ pub struct IndexOptions {
     /// rows. There are never more than sampled vectors.
     pub partitions: Option<u32>,
     /// Bytes of the codes of a row; `None` for a byte to each 16 elements and four more, and at
-    /// least 29 as far as there are elements. Row ids take four bytes here and eight elsewhere,
-    /// so that is what a product quantiser of a byte to each 16 elements takes in all.
+    /// least 29. There are never more than half a byte for each element and one more, whatever is
+    /// asked. Row ids take four bytes here and eight elsewhere, so that is what a product quantiser
+    /// of a byte to each 16 elements takes in all.
     pub code_bytes: Option<u32>,
     /// The axes along which vectors are coded.
     pub axes: Axes,
@@ -228,6 +229,14 @@ impl<'a> Plan<'a> {
             let reason = format!("a code has 1 to {} bytes", CODES_MAX / 2);
             return refuse("code_bytes", code_bytes as u64, reason);
         }
+        if options.sample_rows_per_partition == 0 {
+            let reason = "partitions are made from a sample, so it needs at least 1";
+            return refuse("sample_rows_per_partition", 0, reason.to_owned());
+        }
+        if options.threads == Some(0) {
+            let reason = "somebody has to do it; give at least 1, or none for all CPUs";
+            return refuse("threads", 0, reason.to_owned());
+        }
         let threads = options.threads.unwrap_or_else(|| allowed_cpus().usable());
         Ok(Plan {
             projection: store.projection(&[name])?,
@@ -237,7 +246,7 @@ impl<'a> Plan<'a> {
             rows,
             partitions: partitions as usize,
             pieces: (code_bytes * 2 - 1).min(column.dims),
-            threads: threads.max(1),
+            threads,
             kernels: Kernels::best(),
         })
     }

@@ -21,6 +21,14 @@ pub enum SearchError {
         /// Their names, with commas between.
         available: String,
     },
+    /// There is no such column.
+    #[error("there is no column `{column}` to search; search {available}")]
+    NoColumn {
+        /// The column asked for.
+        column: String,
+        /// Those that have an index.
+        available: String,
+    },
     /// The column has no index.
     #[error(
         "column `{column}` has no index; build one with `ringtake index`, or search {available}"
@@ -59,6 +67,14 @@ pub enum SearchError {
         "the query has length zero, so it has no cosine to anything; give one that has a direction"
     )]
     NoDirection,
+    /// A column of the rows with the name of one of the answer's.
+    #[error(
+        "column `{column}` has the name of a column of the answer; leave it out and take it by the ids that are found"
+    )]
+    ReservedColumn {
+        /// Its name.
+        column: String,
+    },
     /// A number that must not be zero.
     #[error("{what} is 0; it must be at least 1")]
     Zero {
@@ -75,6 +91,14 @@ pub enum SearchError {
         /// The index's.
         built: Metric,
     },
+    /// One of several queries.
+    #[error("query {query}, counted from 0: {reason}")]
+    OfBatch {
+        /// Its place.
+        query: usize,
+        /// What is wrong with it.
+        reason: Box<SearchError>,
+    },
     /// Queries in one piece, the last of them cut short.
     #[error(
         "the batch of queries has {given} elements, which is no multiple of {dims}; give whole queries"
@@ -85,4 +109,14 @@ pub enum SearchError {
         /// Elements of each vector.
         dims: usize,
     },
+}
+
+impl SearchError {
+    /// Whether another query would do.
+    pub(crate) fn is_of_query(&self) -> bool {
+        matches!(
+            self,
+            SearchError::NotFinite { .. } | SearchError::TooLong | SearchError::NoDirection
+        )
+    }
 }

@@ -1,6 +1,5 @@
 //! The indexes of an open dataset.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use memmap2::Mmap;
 use ringtake_storage::dataset::{Dataset, TableCheck, TableOwner};
+use ringtake_storage::file::open_regular;
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::projection::Projection;
 use ringtake_storage::vector::index::{Index, IndexedColumn, index_name};
@@ -208,7 +208,7 @@ fn open_file(path: &Path, of: &IndexedColumn<'_>, check: TableCheck) -> Result<O
 }
 
 fn map(path: &Path) -> Result<TableOwner> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path)?;
     let bytes = file.metadata().map_err(Error::io("inspect", path))?.len();
     if bytes == 0 {
         return Ok(Arc::new(Vec::new()));

@@ -24,6 +24,7 @@ use crate::arena::{Arena, Region, Slots};
 use crate::cache::load::{Loaded, load};
 use crate::cache::pinned::PinnedPages;
 use crate::cache::{CacheError, PageCache, Use};
+use crate::clock;
 use crate::config::Checksums;
 use crate::decode::{Checked, Decoder};
 use crate::error::{FaultKind, RowFault};
@@ -79,6 +80,8 @@ const URGENT_READS_IN_TURN_MAX: u32 = 16;
 const SERVICE_MARGIN: f64 = 2.0;
 /// So many rows at least must have been served for that: drives serve in bursts.
 const SERVED_MIN: u64 = 256;
+/// The shortest time between two looks for takes that are overdue.
+const OVERDUE_LOOK: Duration = Duration::from_millis(1);
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
 pub(super) const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 
@@ -114,6 +117,8 @@ struct Active {
     in_flight: u32,
     /// How the cache counts its use of pages.
     asks: Use,
+    /// Whether its caller has been told not to wait for it.
+    overdue: bool,
     /// Where it has a deadline and no read of it has been planned yet: since when it waits, and
     /// what the shard had delivered by then.
     waits: Option<Waits>,
@@ -164,7 +169,7 @@ impl Active {
         };
         let groups_left = self.part.projection.groups().len() - self.group;
         let rows = self.part.entries.len() * groups_left - self.next;
-        let now = Instant::now();
+        let now = clock::now();
         let queued = Queued {
             waited: now - waits.since,
             served: counters.rows.get() - waits.rows,
@@ -273,6 +278,8 @@ pub(super) struct Engine<'a> {
     urgent_in_turn: u32,
     /// No deadline of a part with entries to plan is before it; `None` if there is no deadline.
     next_deadline: Option<Instant>,
+    /// The same of parts with reads in flight whose callers still wait.
+    next_overdue: Option<Instant>,
     /// Rows of reads that failed, to be read again each by itself. Their parts count them as in
     /// flight.
     alone: Vec<Waiter>,
@@ -341,6 +348,7 @@ impl<'a> Engine<'a> {
             bulk_since_urgent: BULK_READS_SINCE_URGENT,
             urgent_in_turn: 0,
             next_deadline: None,
+            next_overdue: None,
             alone: Vec::new(),
             depth: Depth::new(context.depth_control, depth),
             saturated: false,
@@ -403,8 +411,9 @@ impl<'a> Engine<'a> {
         part.entries.sort_unstable();
         let class = part.class();
         if let Some(deadline) = part.deadline() {
-            let next = self.next_deadline.get_or_insert(deadline);
-            *next = deadline.min(*next);
+            for next in [&mut self.next_deadline, &mut self.next_overdue] {
+                *next = Some(next.map_or(deadline, |next| deadline.min(next)));
+            }
         }
         self.parts_seen = self.parts_seen.wrapping_add(1);
         let asks = match part.base {
@@ -413,7 +422,7 @@ impl<'a> Engine<'a> {
         };
         // Of a take's later windows something has been read already.
         let waits = part.deadline().filter(|_| part.base == 0).map(|_| Waits {
-            since: Instant::now(),
+            since: clock::now(),
             rows: self.context.counters.rows.get(),
             cache_hits: self.context.counters.cache_hits.get(),
         });
@@ -424,6 +433,7 @@ impl<'a> Engine<'a> {
             next: 0,
             in_flight: 0,
             asks,
+            overdue: false,
         };
         let id = match self.active_free.pop() {
             Some(id) => {
@@ -506,6 +516,7 @@ impl<'a> Engine<'a> {
     pub(super) fn round(&mut self, patience: Duration) -> bool {
         self.meter.round();
         let mut moved = self.expire();
+        self.tell_overdue();
         if !self.scans.is_empty() {
             self.meter.enter(Phase::Scan);
         }
@@ -538,7 +549,7 @@ impl<'a> Engine<'a> {
             && !self.scans.is_scanning();
         // Where tokens are left, they are for urgent reads that may come any time, and a deadline
         // may be about to pass.
-        let calm = |deadline: Instant| deadline > Instant::now() + SURPLUS_WAIT;
+        let calm = |deadline: Instant| deadline > clock::now() + SURPLUS_WAIT;
         let deep = self.tokens_free.is_empty() && self.next_deadline.is_none_or(calm);
         let surplus = match deep {
             true => self.in_flight().saturating_sub(BUSY_DRIVE_READS),
@@ -549,10 +560,10 @@ impl<'a> Engine<'a> {
         let wait = if full {
             Wait::For {
                 completions: share.max(surplus),
-                timeout: match surplus > share {
+                timeout: self.until_overdue(match surplus > share {
                     true => patience.min(SURPLUS_WAIT),
                     false => patience,
-                },
+                }),
             }
         } else {
             Wait::No
@@ -579,13 +590,21 @@ impl<'a> Engine<'a> {
         moved
     }
 
+    /// `timeout`, or less where a take would be overdue before.
+    fn until_overdue(&self, timeout: Duration) -> Duration {
+        match self.next_overdue {
+            Some(next) => timeout.min(next.saturating_duration_since(clock::now())),
+            None => timeout,
+        }
+    }
+
     /// Waits for completions or the doorbell.
     pub(super) fn sleep(&mut self, timeout: Duration) {
         self.context.counters.sleeps.add(1);
         // One completion is enough to end it, since the doorbell counts as one too.
         let timeout = match self.in_flight() {
             0 => timeout,
-            _ => timeout.min(IN_FLIGHT_WAIT),
+            _ => self.until_overdue(timeout.min(IN_FLIGHT_WAIT)),
         };
         let wait = Wait::For {
             completions: 1,
@@ -643,7 +662,7 @@ impl<'a> Engine<'a> {
         if moved {
             self.saturated &= self.has_entries();
             self.depth
-                .completed(completions.len() as u64, self.saturated, Instant::now);
+                .completed(completions.len() as u64, self.saturated, clock::now);
             self.saturated = self.has_entries();
         }
         if moved {
@@ -683,7 +702,7 @@ impl<'a> Engine<'a> {
             self.next_deadline = None;
             return false;
         }
-        let now = Instant::now();
+        let now = clock::now();
         if now < next {
             return false;
         }
@@ -712,6 +731,40 @@ impl<'a> Engine<'a> {
         }
         self.held_back = [false; LatencyClass::COUNT];
         true
+    }
+
+    /// Tells the callers of parts whose deadline has passed that their reads have not come: a drive
+    /// may keep one for seconds, or for ever.
+    fn tell_overdue(&mut self) {
+        let Some(next) = self.next_overdue else {
+            return;
+        };
+        if self.actives.len() == self.active_free.len() {
+            self.next_overdue = None;
+            return;
+        }
+        let now = clock::now();
+        if now < next {
+            return;
+        }
+        self.next_overdue = None;
+        for active in self.actives.iter_mut().flatten() {
+            match active.part.deadline() {
+                Some(deadline) if deadline > now => {
+                    let next = self.next_overdue.get_or_insert(deadline);
+                    *next = deadline.min(*next);
+                }
+                Some(_) if !active.overdue => {
+                    active.overdue = true;
+                    if let Some(progress) = active.part.progress() {
+                        progress.overdue(u64::from(active.in_flight.max(1)));
+                    }
+                }
+                _ => {}
+            }
+        }
+        // Parts that come and go in time are looked at no more often than this.
+        self.next_overdue = self.next_overdue.map(|next| next.max(now + OVERDUE_LOOK));
     }
 
     /// Plans no more reads of a part that comes too late.
@@ -1481,8 +1534,8 @@ impl Drop for Engine<'_> {
         // Takes that are not done fail now, not after the wait.
         self.actives.clear();
         self.path.cancel();
-        let until = Instant::now() + DRAIN_TIME_MAX;
-        while self.lent > 0 && Instant::now() < until {
+        let until = clock::now() + DRAIN_TIME_MAX;
+        while self.lent > 0 && clock::now() < until {
             self.completions.clear();
             let wait = Wait::For {
                 completions: self.lent,

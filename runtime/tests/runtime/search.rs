@@ -615,6 +615,20 @@ fn searches_that_cannot_be_made_are_refused_in_a_sentence() {
         message.contains("`id`") && message.contains("vector"),
         "{message}"
     );
+    let nowhere = SearchParams {
+        column: Some("nowhere".to_owned()),
+        ..params()
+    };
+    let message = refused(&good, nowhere).to_string();
+    assert!(message.contains("no column `nowhere`"), "{message}");
+    not_finite[7] = f32::NAN;
+    let three = [&good[..], &not_finite, &good].concat();
+    let message = store.search_batch(&three, &params()).unwrap_err();
+    let message = message.to_string();
+    assert!(
+        message.contains("query 1") && message.contains("element 7"),
+        "{message}"
+    );
     match store.search_batch(&[1.0; DIMS + 1], &params()) {
         Err(Error::Search(SearchError::PartOfQuery { .. })) => {}
         other => panic!("{other:?}"),
@@ -625,6 +639,52 @@ fn searches_that_cannot_be_made_are_refused_in_a_sentence() {
         ..params()
     };
     assert_eq!(store.search(&good, same).unwrap().num_rows(), 10);
+}
+
+#[test]
+fn a_column_named_as_one_of_the_answers_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    write_batches(dir.path(), &Shape::of(100), |ids| {
+        let rows = batch(&ids, 100, Element::F32);
+        let column = |place: usize| rows.column(place).clone();
+        RecordBatch::try_from_iter_with_nullable([
+            ("_rowid", column(0), false),
+            ("vector", column(1), true),
+        ])
+        .unwrap()
+    });
+    build(dir.path(), &options(Metric::L2));
+    let store = Store::open(dir.path(), config(1)).unwrap();
+    let search = |columns: &[&str]| {
+        let params = SearchParams {
+            projection: Some(store.projection(columns).unwrap()),
+            ..SearchParams::default()
+        };
+        store.search(&[50.0; DIMS], params)
+    };
+    let column = "_rowid".to_owned();
+    match search(&["vector", "_rowid"]) {
+        Err(Error::Search(refused)) => {
+            assert_eq!(refused, SearchError::ReservedColumn { column });
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(search(&["vector"]).unwrap().num_columns(), 3);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_an_index_is_refused_without_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), 100, Element::F32);
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let pipe = dir.path().join("c1.index");
+    rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let store = Store::open(dir.path(), config(1)).unwrap();
+    let refused = store.search(&[50.0; DIMS], SearchParams::default());
+    let message = refused.unwrap_err().to_string();
+    assert!(message.contains("not a regular file"), "{message}");
+    let ids = store.take(&[3], &store.projection(&["id"]).unwrap());
+    assert_eq!(ids.unwrap().num_rows(), 1);
 }
 
 #[test]
@@ -647,6 +707,14 @@ fn columns_without_vectors_and_impossible_options_are_refused() {
         },
         IndexOptions {
             code_bytes: Some(0),
+            ..options(Metric::L2)
+        },
+        IndexOptions {
+            sample_rows_per_partition: 0,
+            ..options(Metric::L2)
+        },
+        IndexOptions {
+            threads: Some(0),
             ..options(Metric::L2)
         },
     ] {

@@ -1,5 +1,6 @@
 //! `ringtake index`: the index of a column of vectors, beside its dataset.
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -49,13 +50,14 @@ pub(crate) struct Index {
     #[arg(
         long,
         value_name = "ROWS",
-        default_value_t = IndexOptions::default().sample_rows_per_partition
+        default_value_t = IndexOptions::default().sample_rows_per_partition,
+        value_parser = clap::value_parser!(u32).range(1..)
     )]
     sample_per_partition: u32,
 
     /// Threads that compute; one for each CPU if not given
     #[arg(long)]
-    threads: Option<usize>,
+    threads: Option<NonZeroUsize>,
 
     /// Another seed samples other rows
     #[arg(long, default_value_t = IndexOptions::default().seed)]
@@ -118,7 +120,7 @@ impl Index {
             code_bytes: self.code_bytes.given(),
             iterations: self.iterations,
             sample_rows_per_partition: self.sample_per_partition,
-            threads: self.threads,
+            threads: self.threads.map(NonZeroUsize::get),
             seed: self.seed,
             ..IndexOptions::default()
         };

@@ -11,7 +11,7 @@ use ringtake_storage::manifest::Manifest;
 use ringtake_storage::vector::{Element, Metric};
 use serde::Serialize;
 
-use crate::description::{device_bytes_per_row, read_manifest};
+use crate::description::device_bytes_per_row;
 use crate::device::{DirectAlignment, direct_alignment};
 use crate::failure::Failure;
 use crate::grid::{self, counted};
@@ -36,7 +36,7 @@ Examples:
 
 impl Info {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let manifest = read_manifest(&self.dataset)?;
+        let manifest = Manifest::read(&self.dataset)?;
         let summary = Summary::of(&self.dataset, &manifest);
         let (output, mut writer) = Output::standard();
         let text = match self.json {

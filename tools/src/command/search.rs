@@ -15,7 +15,7 @@ use crate::ingest::split_columns;
 use crate::output::Output;
 use crate::row_ids::{PastTheEnd, RowIdOrigin};
 use crate::sink::RowFormat;
-use crate::source::{self, ReadOptions};
+use crate::source::{self, ReadOptions, SourceError};
 
 /// Print the rows nearest to a vector
 #[derive(Debug, Args)]
@@ -88,7 +88,15 @@ impl Search {
         let projection = columns.map(|columns| project(&store, Some(&columns)));
         let rows = |ids: &str| RowIdOrigin::parse(ids).read(store.row_count(), PastTheEnd::Refused);
         let filter = match (&self.allow, &self.forbid) {
-            (Some(ids), _) => Some(RowFilter::allow(rows(ids)?.iter())),
+            (Some(ids), _) => {
+                let allowed = rows(ids)?;
+                if allowed.iter().next().is_none() {
+                    let why =
+                        "--allow names no row, so there is nothing to find; name at least one";
+                    return Err(Failure::Usage(why.to_owned()));
+                }
+                Some(RowFilter::allow(allowed.iter()))
+            }
             (None, Some(ids)) => Some(RowFilter::forbid(rows(ids)?.iter())),
             (None, None) => None,
         };
@@ -191,12 +199,23 @@ fn stored_vector(store: &Store, params: &SearchParams, row: u64) -> Result<Vec<f
 
 /// All vectors of a file: a matrix, or an array of one vector.
 fn read_queries(file: &Path) -> Result<Vec<Vec<f32>>, Failure> {
-    let mut source = source::open(ReadOptions {
-        paths: vec![file.to_owned()],
-        ..ReadOptions::default()
-    })?;
     let origin = file.display();
     let refuse = |what: String| Err(Failure::Query(format!("{origin} {what}")));
+    let opened = source::open(ReadOptions {
+        paths: vec![file.to_owned()],
+        ..ReadOptions::default()
+    });
+    let mut source = match opened {
+        // Queries have no option that says it.
+        Err(SourceError::UnknownFormat { .. }) => {
+            return refuse(
+                "has a name that does not tell its format; call it .npy, .fvecs, .fbin, .parquet or .arrow, \
+                 whichever it is"
+                    .to_owned(),
+            );
+        }
+        source => source?,
+    };
     let schema = source.schema();
     let [column] = schema.fields().as_ref() else {
         let columns = schema.fields().len();

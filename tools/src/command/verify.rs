@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use clap::Args;
 use indicatif::HumanBytes;
+use ringtake_storage::Error;
 use ringtake_storage::dataset::{TableOwner, dir_path};
+use ringtake_storage::file::open_regular;
 use ringtake_storage::layout::{PAGE_BYTES, TableKind};
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::vector::index::indexed_column;
@@ -20,7 +22,6 @@ use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
 
 use crate::cli::note;
-use crate::description::read_manifest;
 use crate::failure::Failure;
 use crate::grid::counted;
 use crate::interrupt;
@@ -89,7 +90,7 @@ impl std::fmt::Display for Reported {
 impl Verify {
     pub(crate) fn run(self) -> Result<(), Failure> {
         interrupt::listen();
-        let manifest = read_manifest(&self.dataset)?;
+        let manifest = Manifest::read(&self.dataset)?;
         let layout = &manifest.layout;
         let files = layout.groups.iter().flat_map(|group| group.file_bytes());
         let tables = layout.tables.iter().map(|table| &table.bytes);
@@ -270,7 +271,7 @@ impl Examination<'_> {
     }
 
     fn check_not_replaced(&self) -> Result<(), Failure> {
-        let now = read_manifest(self.path)?;
+        let now = Manifest::read(self.path)?;
         match now.layout.generation == self.manifest.layout.generation {
             true => Ok(()),
             false => Err(Failure::Replaced(self.path.to_owned())),
@@ -279,17 +280,17 @@ impl Examination<'_> {
 
     /// Opens a file whose bytes shall come from the drive; `None` if it is missing.
     fn open(&self, path: &Path) -> Result<Option<File>, Failure> {
-        match File::open(path) {
+        match open_regular(path) {
             Ok(file) => {
                 // What the page cache holds says nothing about the drive. Advice may be ignored.
                 let _ = fadvise(&file, 0, None, Advice::DontNeed);
                 Ok(Some(file))
             }
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 self.check_not_replaced()?;
                 Ok(None)
             }
-            Err(cause) => Err(Failure::io("open", path)(cause)),
+            Err(error) => Err(error.into()),
         }
     }
 

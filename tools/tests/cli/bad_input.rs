@@ -337,7 +337,7 @@ fn what_is_not_a_dataset_is_called_so_by_every_command() {
     place.write("file", b"x");
     std::fs::create_dir(place.path("empty")).unwrap();
     for (path, needle) in [
-        ("nowhere", "does not exist"),
+        ("nowhere", "nothing at this path"),
         ("file", "is a file"),
         ("empty", "has no MANIFEST"),
     ] {

@@ -166,7 +166,7 @@ fn what_cannot_be_indexed_is_refused_and_nothing_is_left() {
     let place = unindexed(50);
     let before = names(&place);
     let zero = "which cannot work";
-    let refusals: [(&[&str], i32, &[&str]); 10] = [
+    let refusals: [(&[&str], i32, &[&str]); 12] = [
         (&["--column", "nothing"], 1, &["`nothing`", "id, vector"]),
         (
             &["--column", "id"],
@@ -193,6 +193,8 @@ fn what_cannot_be_indexed_is_refused_and_nothing_is_left() {
         (&["--code-bytes", "-1"], 2, &[]),
         (&["--metric", "hamming"], 2, &["l2, cosine or dot"]),
         (&["--threads", "x"], 2, &[]),
+        (&["--threads", "0"], 2, &[]),
+        (&["--sample-per-partition", "0"], 2, &[]),
     ];
     for (options, status, needles) in refusals {
         let ran = place.run(&[&["index", "d"], options].concat());
@@ -210,7 +212,7 @@ fn what_cannot_be_indexed_is_refused_and_nothing_is_left() {
     }
     place
         .run(&["index", "nowhere"])
-        .fails(1, &["nowhere", "does not exist"]);
+        .fails(1, &["nowhere", "nothing at this path"]);
     place
         .run(&["index", "a.parquet"])
         .fails(1, &["it is a file"]);

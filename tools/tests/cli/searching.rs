@@ -207,6 +207,14 @@ fn searches_that_cannot_be_made_say_why() {
         assert!(ran.stdout.is_empty(), "{options:?}");
     }
     search(&place, &["--query", "nan.npy"]).fails(1, &["element 0", "NaN"]);
+    let beyond = [beside(1.0), vec![f32::INFINITY; DIMS]].concat();
+    place.write("two.npy", &npy(&format!("(2, {DIMS})"), &beyond));
+    search(&place, &["--query", "two.npy"]).fails(1, &["query 1", "element 0", "inf"]);
+    place.write("query.txt", b"1 2 3");
+    let ran = search(&place, &["--query", "query.txt"]).fails(1, &["query.txt", ".npy"]);
+    assert!(!ran.stderr.contains("--format"), "{}", ran.stderr);
+    search(&place, &["--row", "1", "--allow", ""]).fails(2, &["--allow names no row"]);
+    search(&place, &["--row", "1", "--column", "nope"]).fails(1, &["no column `nope`"]);
     search(&place, &["--query", "gone.npy"]).fails(1, &["gone.npy", "No such file"]);
     for options in [
         &[][..],

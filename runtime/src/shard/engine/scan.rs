@@ -2,12 +2,12 @@
 //! waiting for the other shards.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use ringtake_storage::vector::kernels::BLOCK_ROWS;
 
 use super::Site;
 use crate::admission::LatencyClass;
+use crate::clock;
 use crate::metrics::Stage;
 use crate::part::Part;
 use crate::search::codes::ShardCodes;
@@ -140,7 +140,7 @@ fn is_pointless(part: &Part, query: &Query) -> bool {
     }
     let late = part
         .deadline()
-        .is_some_and(|deadline| Instant::now() >= deadline);
+        .is_some_and(|deadline| clock::now() >= deadline);
     if late && let Some(progress) = part.progress() {
         progress.expire(query.candidates.max(1) as u64);
     }

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use ringtake_storage::dataset::dir_path;
-use ringtake_storage::manifest::MANIFEST_NAME;
+use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
 
 use super::Finding;
-use crate::description::read_manifest;
 use crate::device::{Device, DirectAlignment, direct_alignment};
 use crate::failure::Failure;
 
@@ -19,7 +18,7 @@ pub(super) fn findings(path: &Path) -> Result<Vec<Finding>, Failure> {
     if !path.join(MANIFEST_NAME).exists() {
         return Ok(on(path, &probe_file(path)));
     }
-    let manifest = read_manifest(path)?;
+    let manifest = Manifest::read(path)?;
     let layout = &manifest.layout;
     let mut findings = Vec::new();
     for dir in 0..layout.dirs.len() {

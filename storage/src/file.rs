@@ -1,0 +1,82 @@
+//! Files that a reader opens: regular ones, and nothing else, whatever somebody put in their place.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+use crate::{Error, Result};
+
+/// Opens the regular file at `path` to read it. A pipe or a device in its place is refused at once,
+/// where opening it would wait for somebody to write (open(2), O_NONBLOCK).
+///
+/// # Errors
+/// [`Error::Io`]: the operating system's, and a file of another kind.
+pub fn open_regular(path: &Path) -> Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path)
+        .map_err(Error::io("open", path))?;
+    let metadata = file.metadata().map_err(Error::io("inspect", path))?;
+    match metadata.is_file() {
+        true => Ok(file),
+        false => Err(Error::io("read", path)(io::Error::other(
+            "it is not a regular file; put the dataset's own file in its place",
+        ))),
+    }
+}
+
+/// All bytes of the regular file at `path`, which has `bytes_max` at most.
+///
+/// # Errors
+/// As [`open_regular`]; a file that is longer.
+pub fn read_regular(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?
+        .take(bytes_max.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(Error::io("read", path))?;
+    match bytes.len() as u64 > bytes_max {
+        false => Ok(bytes),
+        true => Err(Error::damaged(
+            path,
+            format!("it has more than {bytes_max} bytes"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        for path in [&pipe, dir.path(), Path::new("/dev/zero")] {
+            let error = read_regular(path, 10).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_whole_or_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, b"seven b").unwrap();
+        assert_eq!(read_regular(&path, 7).unwrap(), b"seven b");
+        let error = read_regular(&path, 6).unwrap_err().to_string();
+        assert!(error.contains("more than 6 bytes"), "{error}");
+    }
+}
