@@ -1,12 +1,12 @@
-//! Opening a dataset: its manifest, its tables (mapped), its data files (for direct reads).
+//! Opening a dataset: its manifest, its tables (in memory), its data files (for direct reads).
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memmap2::Mmap;
-use ringtake_storage::dataset::{Dataset, Table, TableCheck};
+use memmap2::MmapMut;
+use ringtake_storage::dataset::{Dataset, Table, TableCheck, TableOwner};
 use ringtake_storage::file::open_regular;
 use ringtake_storage::layout::{PAGE_BYTES, TableEntry};
 use ringtake_storage::manifest::{DataFileHeader, Manifest};
@@ -96,7 +96,7 @@ fn open_version(
     check: TableCheck,
     io: IoMode,
 ) -> Result<(Dataset, Files, Vec<String>), StorageError> {
-    let dataset = Dataset::new(path, manifest, check, map_table)?;
+    let dataset = Dataset::new(path, manifest, check, load_table)?;
     let layout = dataset.layout();
     let dirs = layout.dirs.len();
     let mut files = Vec::with_capacity(layout.groups.len() * dirs);
@@ -229,23 +229,39 @@ pub(crate) fn direct_align_bytes(file: &OwnedFd, path: &Path) -> Result<Option<u
     Ok((align > 0 && u64::from(align) <= PAGE_BYTES).then_some(align.next_power_of_two().max(512)))
 }
 
-fn map_table(path: &Path, entry: &TableEntry) -> Result<Table, StorageError> {
-    let file = open_regular(path)?;
-    let length = file
+fn load_table(path: &Path, entry: &TableEntry) -> Result<Table, StorageError> {
+    let bytes = load(path)?;
+    let length = bytes.as_ref().as_ref().len() as u64;
+    match length == entry.bytes {
+        true => Ok(Table::new(bytes)),
+        false => Err(StorageError::damaged(
+            path,
+            format!("it has {length} bytes instead of {}", entry.bytes),
+        )),
+    }
+}
+
+/// The bytes of a whole file, in memory of this process that nobody writes any more.
+///
+/// Not a map of the file: whoever cut it short would end the process at the next look at what is
+/// gone (mmap(2), SIGBUS).
+pub(crate) fn load(path: &Path) -> Result<TableOwner, StorageError> {
+    let mut file = open_regular(path)?;
+    let bytes = file
         .metadata()
         .map_err(StorageError::io("inspect", path))?
         .len();
-    if length != entry.bytes {
-        return Err(StorageError::damaged(
-            path,
-            format!("it has {length} bytes instead of {}", entry.bytes),
-        ));
+    if bytes == 0 {
+        return Ok(Arc::new(Vec::new()));
     }
-    if length == 0 {
-        return Ok(Table::new(Arc::new(Vec::new())));
-    }
-    // SAFETY: the file belongs to a committed generation, which nobody changes (FORMAT.md); its
-    // length was just checked, so the map ends where the file does.
-    let map = unsafe { Mmap::map(&file) }.map_err(StorageError::io("map", path))?;
-    Ok(Table::new(Arc::new(map)))
+    let memory = usize::try_from(bytes)
+        .map_err(|_| io::ErrorKind::OutOfMemory.into())
+        .and_then(MmapMut::map_anon);
+    let mut memory = memory.map_err(StorageError::io("find memory for", path))?;
+    file.read_exact(&mut memory)
+        .map_err(StorageError::io("read", path))?;
+    let memory = memory
+        .make_read_only()
+        .map_err(StorageError::io("keep", path))?;
+    Ok(Arc::new(memory))
 }

@@ -436,7 +436,15 @@ async fn run(
 /// The codes of this shard's rows, in memory that its own thread is the first to touch.
 fn codes(context: &ShardContext) -> ringtake_storage::Result<Vec<ShardCodes>> {
     let shard = context.shard.0;
-    let of = |open: &Arc<OpenIndex>| ShardCodes::of(&open.index, context.ownership, shard);
+    let of = |open: &Arc<OpenIndex>| {
+        let file = open.file();
+        ShardCodes::of(
+            &open.index,
+            file.as_ref().as_ref(),
+            context.ownership,
+            shard,
+        )
+    };
     context.indexes.iter().map(of).collect()
 }
 

@@ -88,7 +88,7 @@ pub struct StoreInfo {
     pub path: PathBuf,
     /// Row count.
     pub rows: u64,
-    /// Bytes of tables (offsets, validity, checksums) that are mapped.
+    /// Bytes of tables (offsets, validity, checksums), which are in memory.
     pub table_bytes: u64,
     /// The read path in use, which is not the one asked for where that was `auto`.
     pub read_path: ReadPathChoice,
@@ -179,6 +179,7 @@ impl Store {
             }
             started => started,
         }?;
+        plan.indexes.usable.iter().for_each(|index| index.let_go());
         for (shard, info) in started.shards.iter().enumerate() {
             let told = |warning: &String| format!("shard {shard}: {warning}");
             warnings.extend(info.warnings.iter().map(told));

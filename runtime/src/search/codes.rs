@@ -32,11 +32,16 @@ pub(crate) struct ShardList<'a> {
 }
 
 impl ShardCodes {
-    /// Picks the rows of `shard` from the index.
+    /// Picks the rows of `shard` from the index, whose file is `file`.
     ///
     /// # Errors
     /// Lists that cannot be.
-    pub(crate) fn of(index: &Index, ownership: Ownership, shard: usize) -> Result<ShardCodes> {
+    pub(crate) fn of(
+        index: &Index,
+        file: &[u8],
+        ownership: Ownership,
+        shard: usize,
+    ) -> Result<ShardCodes> {
         let (of_row, code_bytes) = (index.quantiser().codes(), index.layout().code_bytes());
         let block_bytes = of_row * BLOCK_ROWS / 2;
         let partitions = index.layout().partitions as usize;
@@ -49,7 +54,7 @@ impl ShardCodes {
         // Counted first: vectors that grow would hold up to twice the memory.
         let (mut rows, mut blocks) = (0, 0);
         for partition in 0..partitions {
-            let list = index.list(partition)?;
+            let list = index.list(file, partition)?;
             let owned = list.rows.iter();
             let owned = owned
                 .filter(|&&row| ownership.owner(row.into()) == shard)
@@ -65,7 +70,7 @@ impl ShardCodes {
         codes.rows.reserve_exact(rows);
         codes.codes.reserve_exact(blocks * block_bytes);
         for partition in 0..partitions {
-            let list = index.list(partition)?;
+            let list = index.list(file, partition)?;
             let owned = |place: &usize| ownership.owner(list.rows[*place].into()) == shard;
             let places: Vec<usize> = (0..list.rows.len()).filter(owned).collect();
             codes

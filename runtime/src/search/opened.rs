@@ -1,13 +1,12 @@
 //! The indexes of an open dataset.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::FieldRef;
-use memmap2::Mmap;
 use ringtake_storage::dataset::{Dataset, TableCheck, TableOwner};
-use ringtake_storage::file::open_regular;
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::projection::Projection;
 use ringtake_storage::vector::index::{Index, IndexedColumn, index_name};
@@ -17,11 +16,14 @@ use ringtake_storage::{Error, Result};
 use serde::Serialize;
 
 use super::codes::ShardCodes;
+use crate::files::load;
+use crate::lock::lock;
 
 /// An index and what it takes to use it.
-#[derive(Debug)]
 pub(crate) struct OpenIndex {
     pub(crate) index: Index,
+    /// Its file, until every shard has copied the codes of its rows.
+    file: Mutex<TableOwner>,
     /// Its place among the indexes of the store.
     pub(crate) place: usize,
     pub(crate) name: String,
@@ -57,7 +59,23 @@ pub struct IndexInfo {
     pub file_bytes: u64,
 }
 
+impl fmt::Debug for OpenIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.index.fmt(f)
+    }
+}
+
 impl OpenIndex {
+    /// The bytes of its file; none after [`OpenIndex::let_go`].
+    pub(crate) fn file(&self) -> TableOwner {
+        lock(&self.file).clone()
+    }
+
+    /// The file is not needed any more.
+    pub(crate) fn let_go(&self) {
+        *lock(&self.file) = Arc::new(Vec::new());
+    }
+
     pub(crate) fn metric(&self) -> Metric {
         self.index.layout().metric
     }
@@ -128,7 +146,8 @@ fn open(
     place: usize,
 ) -> Result<Option<OpenIndex>> {
     let path = dataset.path().join(index_name(column));
-    let Some(index) = open_file(&path, &IndexedColumn::of(dataset, column), check)? else {
+    let opened = open_file(&path, &IndexedColumn::of(dataset, column), check)?;
+    let Some((index, file)) = opened else {
         return Ok(None);
     };
     let Some(vectors) = VectorColumn::at(dataset.schema(), column) else {
@@ -137,6 +156,7 @@ fn open(
     let name = dataset.schema().field(column).name().clone();
     Ok(Some(OpenIndex {
         index,
+        file: Mutex::new(file),
         place,
         projection: Projection::named(dataset, &[&name])?,
         name,
@@ -171,7 +191,7 @@ pub fn inspect_indexes(path: &Path, manifest: &Manifest) -> Vec<InspectedIndex> 
         let path = path.join(index_name(column));
         let index = match open_file(&path, &of, TableCheck::Verify) {
             Ok(None) => return None,
-            Ok(Some(index)) => {
+            Ok(Some((index, _))) => {
                 let codes_bytes = ShardCodes::bytes_of_all(&index);
                 Ok(info(&index, field.name(), codes_bytes))
             }
@@ -191,7 +211,7 @@ pub fn inspect_indexes(path: &Path, manifest: &Manifest) -> Vec<InspectedIndex> 
 pub(crate) fn info_of(dataset: &Dataset, column: usize) -> crate::Result<IndexInfo> {
     let path = dataset.path().join(index_name(column));
     let of = IndexedColumn::of(dataset, column);
-    let Some(index) = open_file(&path, &of, TableCheck::Verify)? else {
+    let Some((index, _)) = open_file(&path, &of, TableCheck::Verify)? else {
         let gone = Error::io("find", path)(io::ErrorKind::NotFound.into());
         return Err(gone.into());
     };
@@ -199,22 +219,18 @@ pub(crate) fn info_of(dataset: &Dataset, column: usize) -> crate::Result<IndexIn
     Ok(info(&index, name, ShardCodes::bytes_of_all(&index)))
 }
 
-/// The index at `path`, if there is one.
-fn open_file(path: &Path, of: &IndexedColumn<'_>, check: TableCheck) -> Result<Option<Index>> {
-    match map(path) {
+/// The index at `path` and the bytes of its file, if there is one.
+fn open_file(
+    path: &Path,
+    of: &IndexedColumn<'_>,
+    check: TableCheck,
+) -> Result<Option<(Index, TableOwner)>> {
+    match load(path) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-        mapped => Index::open(path, mapped?, of, check).map(Some),
+        loaded => {
+            let file = loaded?;
+            let index = Index::open(path, file.as_ref().as_ref(), of, check)?;
+            Ok(Some((index, file)))
+        }
     }
-}
-
-fn map(path: &Path) -> Result<TableOwner> {
-    let file = open_regular(path)?;
-    let bytes = file.metadata().map_err(Error::io("inspect", path))?.len();
-    if bytes == 0 {
-        return Ok(Arc::new(Vec::new()));
-    }
-    // SAFETY: an index is renamed into its place when it is whole, and replaced by another file,
-    // never changed (FORMAT.md).
-    let map = unsafe { Mmap::map(&file) }.map_err(Error::io("map", path))?;
-    Ok(Arc::new(map))
 }

@@ -464,3 +464,80 @@ fn what_is_not_there_is_named() {
         );
     }
 }
+
+/// What is mapped and cut short ends the process at the next look; what is in memory does not.
+#[test]
+fn files_cut_short_under_an_open_store_cost_the_rows_that_are_gone_and_nothing_else() {
+    let victim = Victim::new(LayoutPolicy::Auto);
+    let ids: Vec<u64> = (0..ROWS).collect();
+    let indexer = open(&victim.path, 1, ReadPathChoice::Auto);
+    let options = ringtake_runtime::IndexOptions {
+        partitions: Some(4),
+        iterations: 2,
+        ..Default::default()
+    };
+    let go_on = &mut |_| std::ops::ControlFlow::Continue(());
+    indexer.build_index("vector", &options, go_on).unwrap();
+    drop(indexer);
+    for read_path in READ_PATHS {
+        if read_path == ReadPathChoice::Mmap {
+            // The yardstick that README warns of.
+            continue;
+        }
+        let copy = tempfile::tempdir().unwrap();
+        let path = copy.path().join("dataset");
+        copy_all(&victim.path, &path);
+        let store = open(&path, 2, read_path);
+        assert_eq!(store.indexes().len(), 1, "{:?}", store.info().warnings);
+        let dims = store.indexes()[0].dims;
+        let search = || store.search(&vec![1.0; dims], Default::default()).unwrap();
+        let found = search();
+        let mut rows_files = Vec::new();
+        for file in files_below(&path) {
+            match file.extension().and_then(|extension| extension.to_str()) {
+                Some("rows" | "values") => rows_files.push(file),
+                _ => writable(&file).set_len(0).unwrap(),
+            }
+        }
+        for column in COLUMN_OF_GROUP {
+            assert_whole(&store, &ids, column);
+        }
+        assert_eq!(search(), found, "{read_path}");
+        for file in rows_files {
+            writable(&file).set_len(PAGE).unwrap();
+        }
+        for column in COLUMN_OF_GROUP {
+            // Rows that store nothing have nothing to lose.
+            let Err(Error::Rows { faults, rows }) = take(&store, &ids, column) else {
+                panic!("{read_path} {column}: rows that are gone came back");
+            };
+            assert!(rows > ROWS / 2, "{read_path} {column}: {rows}");
+            let gone = |fault: &RowFault| fault.kind == FaultKind::CutShort;
+            assert!(
+                faults.iter().all(gone),
+                "{read_path} {column}: {:?}",
+                faults[0]
+            );
+        }
+    }
+}
+
+fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| match path.is_dir() {
+        true => files_below(&path),
+        false => vec![path],
+    };
+    entries.flat_map(below).collect()
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in files_below(from) {
+        let copy = to.join(file.strip_prefix(from).unwrap());
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::copy(file, copy).unwrap();
+    }
+}

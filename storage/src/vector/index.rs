@@ -17,7 +17,7 @@ use super::quantiser::{ENTRIES, Quantiser, are_ends};
 use super::rotation::Rotation;
 use super::{Element, Metric, VectorColumn};
 use crate::checksum::xxh3;
-use crate::dataset::{Dataset, TableCheck, TableOwner};
+use crate::dataset::{Dataset, TableCheck};
 use crate::layout::Layout;
 use crate::{Error, Result};
 
@@ -200,7 +200,7 @@ pub struct List<'a> {
 pub struct Index {
     layout: IndexLayout,
     path: PathBuf,
-    file: TableOwner,
+    file_bytes: u64,
     centroids: Centroids,
     quantiser: Quantiser,
     /// Of each list in the file.
@@ -228,18 +228,18 @@ pub fn indexed_column(name: &str) -> Option<usize> {
 }
 
 impl Index {
-    /// Checks the bytes of the index at `path`, which is only named in errors.
+    /// Checks the bytes of the index at `path`, which is only named in errors. Of `bytes` it keeps
+    /// none: the lists stay where they are, for [`Index::list`].
     ///
     /// # Errors
     /// Damage, a newer version, an index of another column, another dataset or another version of
     /// this one.
     pub fn open(
         path: &Path,
-        file: TableOwner,
+        bytes: &[u8],
         of: &IndexedColumn<'_>,
         check: TableCheck,
     ) -> Result<Index> {
-        let bytes = file.as_ref().as_ref();
         let layout = read_layout(path, bytes, of)?;
         let damaged = |what: String| damaged(path, what);
         let section = |section: &Section, name: &str, length: u64| {
@@ -301,7 +301,7 @@ impl Index {
             path: path.to_owned(),
             layout,
             ranges,
-            file: file.clone(),
+            file_bytes: bytes.len() as u64,
         })
     }
 
@@ -317,7 +317,7 @@ impl Index {
 
     /// Bytes of the file.
     pub fn file_bytes(&self) -> u64 {
-        self.file.as_ref().as_ref().len() as u64
+        self.file_bytes
     }
 
     /// The centres of its partitions, along the quantiser's axes.
@@ -340,13 +340,17 @@ impl Index {
         self.ranges[partition].0.clone()
     }
 
-    /// The rows of `partition`.
+    /// The rows of `partition` in `file`, the bytes that were checked.
     ///
     /// # Errors
-    /// Row ids that are not ascending or past the end. (Their checksum may not have been compared.)
-    pub fn list(&self, partition: usize) -> Result<List<'_>> {
+    /// Row ids that are not ascending or past the end (their checksum may not have been compared);
+    /// other bytes than those.
+    pub fn list<'a>(&self, file: &'a [u8], partition: usize) -> Result<List<'a>> {
         let (range, rows) = self.ranges[partition].clone();
-        let bytes = &self.file.as_ref().as_ref()[range];
+        if file.len() as u64 != self.file_bytes {
+            return Err(damaged(&self.path, "it has another length".to_owned()));
+        }
+        let bytes = &file[range];
         let (ids, codes) = bytes.split_at(rows as usize * 4);
         let rows: &[u32] = bytemuck::try_cast_slice(ids)
             .map_err(|_| damaged(&self.path, "its lists are not aligned".to_owned()))?;

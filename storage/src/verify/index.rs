@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{Damage, Finding};
 use crate::Error;
-use crate::dataset::{TableCheck, TableOwner};
+use crate::dataset::TableCheck;
 use crate::layout::PAGE_BYTES;
 use crate::manifest::Manifest;
 use crate::vector::index::{
@@ -15,12 +15,7 @@ use crate::vector::kernels::Kernels;
 
 /// Checks the index of column `column`: that it is of this version of the dataset, the checksum of
 /// each of its parts and the zeros between, and that its lists have every row once.
-pub fn verify_index(
-    manifest: &Manifest,
-    column: usize,
-    index: &TableOwner,
-    findings: &mut Vec<Finding>,
-) {
+pub fn verify_index(manifest: &Manifest, column: usize, index: &[u8], findings: &mut Vec<Finding>) {
     let of = IndexedColumn {
         layout: &manifest.layout,
         schema: &manifest.schema,
@@ -28,7 +23,7 @@ pub fn verify_index(
     };
     let mut examination = Examination {
         name: index_name(column),
-        bytes: index.as_ref().as_ref(),
+        bytes: index,
         findings,
     };
     let name = examination.name.clone();
@@ -39,7 +34,7 @@ pub fn verify_index(
     if !examination.sections(&layout) {
         return;
     }
-    match Index::open(Path::new(&name), index.clone(), &of, TableCheck::Skip) {
+    match Index::open(Path::new(&name), examination.bytes, &of, TableCheck::Skip) {
         Ok(index) => examination.contents(&index),
         Err(error) => examination.find(0, None, Damage::Header(words(&error))),
     }
@@ -137,7 +132,7 @@ impl Examination<'_> {
         let mut seen = vec![0_u64; layout.rows.div_ceil(64) as usize];
         for partition in 0..layout.partitions as usize {
             let range = index.list_range(partition);
-            let list = match index.list(partition) {
+            let list = match index.list(self.bytes, partition) {
                 Ok(list) => list,
                 Err(error) => {
                     self.find(range.start as u64, None, Damage::Place(words(&error)));

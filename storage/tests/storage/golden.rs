@@ -8,7 +8,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, FixedSizeListArray, Int64Array, RecordBatch, StringArray,
 };
 use arrow::datatypes::{Float32Type, UInt8Type};
-use ringtake_storage::dataset::{TableCheck, TableOwner};
+use ringtake_storage::dataset::TableCheck;
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::vector::index::{Index, IndexedColumn};
 use ringtake_storage::verify::verify_index;
@@ -101,14 +101,13 @@ fn an_index_written_by_version_1_is_read() {
     let (dataset, parts) = (open_dataset(&path), Parts::new(INDEX_SEED));
     let bytes = std::fs::read(path.join("c1.index")).unwrap();
     assert_eq!(read_naively(&bytes, &dataset), parts);
-    let file: TableOwner = Arc::new(bytes.clone());
     let of = IndexedColumn::of(&dataset, 1);
-    let index = Index::open(&path, file.clone(), &of, TableCheck::Verify).unwrap();
-    parts.assert_are(&index);
+    let index = Index::open(&path, &bytes, &of, TableCheck::Verify).unwrap();
+    parts.assert_are(&index, &bytes);
     let manifest = std::fs::read(path.join("MANIFEST")).unwrap();
     let manifest = Manifest::decode(&path, &manifest).unwrap();
     let mut findings = Vec::new();
-    verify_index(&manifest, 1, &file, &mut findings);
+    verify_index(&manifest, 1, &bytes, &mut findings);
     assert_eq!(findings, []);
     // The same parts are the same bytes.
     let copy = tempfile::tempdir().unwrap();

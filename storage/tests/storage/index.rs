@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeListArray, RecordBatch};
 use arrow::datatypes::Float32Type;
-use ringtake_storage::dataset::{Dataset, Table, TableCheck, TableOwner};
+use ringtake_storage::dataset::{Dataset, Table, TableCheck};
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::vector::index::writer::IndexWriter;
 use ringtake_storage::vector::index::{Index, IndexLayout, IndexedColumn, Section};
@@ -134,7 +134,7 @@ impl Parts {
     }
 
     /// Says that `index` is made of these.
-    pub(crate) fn assert_are(&self, index: &Index) {
+    pub(crate) fn assert_are(&self, index: &Index, file: &[u8]) {
         let quantiser = index.quantiser();
         assert_eq!(index.centroids().values(), self.centroids);
         assert_eq!(
@@ -145,7 +145,7 @@ impl Parts {
         assert_eq!(quantiser.codebooks(), self.codebooks);
         assert_eq!(quantiser.errors(), &self.errors);
         for (partition, (rows, codes)) in self.lists.iter().enumerate() {
-            let list = index.list(partition).unwrap();
+            let list = index.list(file, partition).unwrap();
             assert_eq!((list.rows, list.codes), (&rows[..], &codes[..]));
             assert_eq!(index.list_rows(partition) as usize, rows.len());
         }
@@ -224,15 +224,13 @@ impl Place {
     }
 
     fn open(&self, bytes: &[u8], check: TableCheck) -> Result<Index> {
-        let file: TableOwner = Arc::new(bytes.to_vec());
         let of = IndexedColumn::of(&self.dataset, 1);
-        Index::open(Path::new("c1.index"), file, &of, check)
+        Index::open(Path::new("c1.index"), bytes, &of, check)
     }
 
     fn findings(&self, bytes: &[u8]) -> Vec<Finding> {
-        let file: TableOwner = Arc::new(bytes.to_vec());
         let mut findings = Vec::new();
-        verify_index(&self.manifest, 1, &file, &mut findings);
+        verify_index(&self.manifest, 1, bytes, &mut findings);
         findings
     }
 
@@ -431,7 +429,7 @@ fn what_is_written_is_what_is_read() {
         assert_eq!(read_naively(&bytes, &place.dataset), parts);
         for check in [TableCheck::Verify, TableCheck::Skip] {
             let index = place.open(&bytes, check).unwrap();
-            parts.assert_are(&index);
+            parts.assert_are(&index, &bytes);
             assert_eq!(index.file_bytes(), bytes.len() as u64);
         }
         assert_eq!(place.findings(&bytes), []);
@@ -451,8 +449,8 @@ fn an_index_replaces_the_one_before() {
     Parts::new(1).write(quick(), &place.dataset).unwrap();
     assert_eq!(place.names(), names);
     let now = fs::read(place.index()).unwrap();
-    Parts::new(1).assert_are(&place.open(&now, TableCheck::Verify).unwrap());
-    Parts::new(0).assert_are(&old);
+    Parts::new(1).assert_are(&place.open(&now, TableCheck::Verify).unwrap(), &now);
+    Parts::new(0).assert_are(&old, &before);
 }
 
 #[test]
@@ -479,7 +477,7 @@ fn each_flipped_bit_is_found_and_none_is_believed() {
             // Between the sections there is nothing to believe.
             match place.open(&bytes, TableCheck::Verify) {
                 Ok(index) => {
-                    parts.assert_are(&index);
+                    parts.assert_are(&index, &bytes);
                     padding += 1;
                 }
                 Err(error) => assert!(error.to_string().contains("c1.index"), "{error}"),
@@ -487,7 +485,7 @@ fn each_flipped_bit_is_found_and_none_is_believed() {
             // Whatever is believed without checksums, nothing panics.
             if let Ok(index) = place.open(&bytes, TableCheck::Skip) {
                 for partition in 0..index.layout().partitions as usize {
-                    let _ = index.list(partition);
+                    let _ = index.list(&bytes, partition);
                 }
             }
         }
@@ -729,7 +727,7 @@ fn numbers_that_cannot_be_are_refused_behind_their_checksums() {
     let swapped = with_section(&whole, "counts", |bytes| bytes.rotate_left(4));
     let believed = place.open(&swapped, TableCheck::Verify);
     let lists = believed.and_then(|index| {
-        (0..PARTITIONS).try_for_each(|partition| index.list(partition).map(|_| ()))
+        (0..PARTITIONS).try_for_each(|partition| index.list(&swapped, partition).map(|_| ()))
     });
     lists.unwrap_err();
     assert_ne!(place.findings(&swapped), []);
@@ -804,10 +802,9 @@ fn axes_that_are_no_rotation_are_found() {
 #[test]
 fn an_index_of_another_column_or_without_one_is_refused() {
     let (place, whole) = Place::indexed(&Parts::new(0));
-    let file: TableOwner = Arc::new(whole.clone());
     for column in [0, 2] {
         let of = IndexedColumn::of(&place.dataset, column);
-        let refused = Index::open(Path::new("x"), file.clone(), &of, TableCheck::Verify);
+        let refused = Index::open(Path::new("x"), &whole, &of, TableCheck::Verify);
         let message = refused.unwrap_err().to_string();
         assert!(message.contains("it is of column 1"), "{message}");
     }
@@ -842,9 +839,8 @@ fn an_index_goes_with_the_version_of_the_dataset_that_it_is_of() {
         "{names:?}"
     );
     let now = open_dataset(&path);
-    let file: TableOwner = Arc::new(whole);
     let of = IndexedColumn::of(&now, 1);
-    let refused = Index::open(Path::new("x"), file, &of, TableCheck::Verify);
+    let refused = Index::open(Path::new("x"), &whole, &of, TableCheck::Verify);
     assert!(
         matches!(refused, Err(Error::ForeignIndex { .. })),
         "{refused:?}"
@@ -896,7 +892,7 @@ fn stopped_at_each_operation(
                 let index = place.open(&bytes, TableCheck::Verify).unwrap();
                 let is_new = index.layout().seed == new.seed;
                 let parts = if is_new { &new } else { &old };
-                parts.assert_are(&index);
+                parts.assert_are(&index, &bytes);
                 is_new
             }
         };
@@ -949,7 +945,7 @@ fn a_power_loss_after_a_build_loses_nothing() {
             .lose_unsynced(lost, place.dataset.path())
             .unwrap();
         let bytes = fs::read(place.index()).unwrap();
-        parts.assert_are(&place.open(&bytes, TableCheck::Verify).unwrap());
+        parts.assert_are(&place.open(&bytes, TableCheck::Verify).unwrap(), &bytes);
     }
 }
 

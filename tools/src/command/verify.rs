@@ -5,12 +5,11 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use indicatif::HumanBytes;
 use ringtake_storage::Error;
-use ringtake_storage::dataset::{TableOwner, dir_path};
+use ringtake_storage::dataset::dir_path;
 use ringtake_storage::file::open_regular;
 use ringtake_storage::layout::{PAGE_BYTES, TableKind};
 use ringtake_storage::manifest::Manifest;
@@ -245,8 +244,7 @@ impl Examination<'_> {
         self.files += 1;
         self.count(bytes.len());
         let before = self.findings.len();
-        let index: TableOwner = Arc::new(bytes);
-        verify_index(self.manifest, column, &index, &mut self.findings);
+        verify_index(self.manifest, column, &bytes, &mut self.findings);
         if self.findings.len() > before {
             // A writer that replaces the dataset removes its indexes last.
             self.check_not_replaced()?;
