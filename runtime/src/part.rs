@@ -132,8 +132,9 @@ impl Progress {
         }
         let rows_unread = self.rows_expired.load(Ordering::Relaxed);
         if rows_unread > 0 {
+            // Of a search each shard counts what it would have read at most.
             return Err(Error::DeadlineExceeded {
-                rows_unread,
+                rows_unread: rows_unread.min(rows as u64),
                 rows: rows as u64,
             });
         }

@@ -23,7 +23,7 @@ use arrow::array::{ArrayRef, Float32Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
-use ringtake_storage::vector::{Metric, normalise};
+use ringtake_storage::vector::{Element, Metric, is_measurable, normalise};
 
 use crate::Result;
 use crate::admission::{Admission, LatencyClass, Need, WhenFull};
@@ -122,10 +122,10 @@ impl Searcher<'_> {
         watch.mark(CallerStage::Rank);
         let mut probes = params.nprobes.min(ranked.len());
         loop {
-            let query = self.query(index, &vector, &along_axes, &ranked[..probes], params);
-            watch.mark(CallerStage::Tables);
-            let found = self.run(query, params, watch).await?;
-            if found.len() >= params.k || probes == ranked.len() {
+            let asked = self.asked(index, &vector, &along_axes, &ranked[..probes], params);
+            let (found, coded) = self.run(asked, params, watch).await?;
+            // Rows without codes are found whichever partitions are looked at.
+            if coded >= params.k || probes == ranked.len() {
                 return Ok(found);
             }
             probes = probes.saturating_mul(MORE_PROBES).min(ranked.len());
@@ -168,19 +168,19 @@ impl Searcher<'_> {
         Err(error.into())
     }
 
-    fn query(
+    fn asked<'a>(
         &self,
         index: &Arc<OpenIndex>,
         vector: &[f32],
-        along_axes: &[f32],
-        partitions: &[u32],
+        along_axes: &'a [f32],
+        partitions: &'a [u32],
         params: &SearchParams,
-    ) -> Query {
+    ) -> Asked<'a> {
         let (refine, candidates) = match params.refine_factor {
             Some(factor) => (Refine::Yes, params.k.saturating_mul(factor as usize)),
             None => (Refine::No, params.k),
         };
-        Query::new(Asked {
+        Asked {
             index: index.clone(),
             vector: vector.to_vec(),
             along_axes,
@@ -191,18 +191,18 @@ impl Searcher<'_> {
             refine,
             filter: params.filter.clone(),
             doorbells: self.doorbells.clone(),
-        })
+        }
     }
 
-    /// Has every shard search and waits for all.
+    /// Has every shard search and waits for all. The nearest, and how many rows with codes may be
+    /// returned, as far as that many are wanted.
     async fn run(
         &self,
-        query: Query,
+        asked: Asked<'_>,
         params: &SearchParams,
         watch: &Watch<'_>,
-    ) -> Result<Vec<Neighbour>> {
-        let query = Arc::new(query);
-        let rows = query.candidates;
+    ) -> Result<(Vec<Neighbour>, usize)> {
+        let rows = asked.candidates;
         let admission = self.admission;
         let options = TakeOptions {
             when_full: params.when_full,
@@ -211,7 +211,7 @@ impl Searcher<'_> {
             ..TakeOptions::default()
         };
         let limits = admission.limits(params.class);
-        let need = self.need(&query);
+        let need = self.need(&asked);
         let need = Need {
             reads: need.reads.min(limits.reads),
             bytes: need.bytes.min(limits.bytes),
@@ -219,6 +219,8 @@ impl Searcher<'_> {
         };
         let permit = options.admit_first(admission, need, rows).await?;
         watch.mark(CallerStage::Admit);
+        let query = Arc::new(Query::new(asked));
+        watch.mark(CallerStage::Tables);
         let progress = Arc::new(Progress::new(params.class, params.deadline));
         let cancel = CancelOnDrop(&progress);
         let window = Window::new(self.inboxes.len() as u32, progress.clone(), permit);
@@ -249,23 +251,23 @@ impl Searcher<'_> {
         progress.outcome(rows)?;
         let merged = query.merged();
         watch.mark(CallerStage::Merge);
-        Ok(merged)
+        Ok((merged, query.coded()))
     }
 
-    fn need(&self, query: &Query) -> Need {
-        let reads = match query.refine {
-            Refine::Yes => query.candidates as u64,
+    fn need(&self, asked: &Asked<'_>) -> Need {
+        let reads = match asked.refine {
+            Refine::Yes => asked.candidates as u64,
             Refine::No => 0,
         } + self.dataset.rows()
-            - query.index.index.layout().rows;
-        let group = query.index.projection.groups()[0].group;
+            - asked.index.index.layout().rows;
+        let group = asked.index.projection.groups()[0].group;
         let record_bytes = self.dataset.locator(group).record_bytes().unwrap_or(0);
         let row_bytes = read_bytes_max(record_bytes, self.align_bytes);
-        let candidates = query.candidates * size_of::<Neighbour>() * 2 * self.inboxes.len();
+        let candidates = asked.candidates * size_of::<Neighbour>() * 2 * self.inboxes.len();
         Need {
             windows: 1,
             reads,
-            bytes: reads * row_bytes + candidates as u64 + query.bytes(),
+            bytes: reads * row_bytes + candidates as u64 + asked.table_bytes(),
         }
     }
 }
@@ -304,7 +306,7 @@ fn check(index: &OpenIndex, vector: &[f32], params: &SearchParams) -> Result<Vec
         return Err(SearchError::NotFinite { position, value }.into());
     }
     let squared: f32 = vector.iter().map(|x| x * x).sum();
-    if built != Metric::Cosine && !squared.is_finite() {
+    if built != Metric::Cosine && !is_measurable(squared) {
         return Err(SearchError::TooLong.into());
     }
     let mut vector = vector.to_vec();
@@ -333,18 +335,22 @@ pub(crate) fn check_names(params: &SearchParams, schema: &Schema) -> Result<()> 
 /// All partitions, the nearest first.
 fn rank(index: &OpenIndex, vector: &[f32]) -> Vec<u32> {
     let centroids = index.index.centroids();
-    let mut products = vec![0.0; centroids.len()];
+    let mut distances = vec![0.0; centroids.len()];
     let kernels = index.kernels;
-    kernels.dots(centroids.dims(), vector, centroids.values(), &mut products);
     if index.metric() == Metric::Dot {
-        products.iter_mut().for_each(|product| *product = -*product);
+        kernels.dots(centroids.dims(), vector, centroids.values(), &mut distances);
+        distances
+            .iter_mut()
+            .for_each(|product| *product = -*product);
     } else {
-        for (product, norm) in products.iter_mut().zip(centroids.squared_norms()) {
-            *product = norm - 2.0 * *product;
+        // Not from products and norms, which lose the distance where both are large.
+        let rows = centroids.values().chunks_exact(centroids.dims());
+        for (distance, row) in distances.iter_mut().zip(rows) {
+            *distance = kernels.l2_squared(Element::F32, vector, bytemuck::cast_slice(row));
         }
     }
     let mut ranked: Vec<u32> = (0..centroids.len() as u32).collect();
-    ranked.sort_unstable_by(|&a, &b| products[a as usize].total_cmp(&products[b as usize]));
+    ranked.sort_unstable_by(|&a, &b| distances[a as usize].total_cmp(&distances[b as usize]));
     ranked
 }
 

@@ -139,6 +139,11 @@ pub enum Error {
         /// Its Arrow type.
         data_type: String,
     },
+    /// Vectors whose centroids or codes an f32 cannot hold.
+    #[error(
+        "the vectors are too long for an index: their centroids or codes are beyond what an f32 can hold; scale them down"
+    )]
+    BeyondNumbers,
     /// An index that is not what its checksums say.
     #[error("{path} is damaged: {what}; build it again with `ringtake index`")]
     DamagedIndex {

@@ -16,6 +16,7 @@ use std::str::FromStr;
 use arrow::datatypes::{DataType, SchemaRef};
 use serde::{Deserialize, Serialize};
 
+use crate::dataset::Column;
 use crate::layout::column_index;
 use crate::{Error, Result};
 
@@ -139,6 +140,16 @@ impl VectorColumn {
         })
     }
 
+    /// Whether `row` of `column` has a vector: it is not null, nor is any of its elements.
+    pub fn has_vector(&self, column: &Column, row: u64) -> bool {
+        let is_set = |bits: &[u8], at: u64| bits[(at / 8) as usize] >> (at % 8) & 1 == 1;
+        let mut elements = row * self.dims as u64..(row + 1) * self.dims as u64;
+        column.valid().is_none_or(|valid| is_set(valid, row))
+            && column
+                .items()
+                .is_none_or(|items| elements.all(|at| is_set(items, at)))
+    }
+
     /// The column at place `column`, if it holds vectors.
     pub fn at(schema: &SchemaRef, column: usize) -> Option<VectorColumn> {
         match schema.fields().get(column)?.data_type() {
@@ -150,6 +161,12 @@ impl VectorColumn {
             _ => None,
         }
     }
+}
+
+/// Whether vectors of this squared length can be measured: the squared distance between two of them
+/// is one that an f32 can hold.
+pub fn is_measurable(squared: f32) -> bool {
+    squared <= f32::MAX / 16.0
 }
 
 /// Scales `vector` to length one; `false`, and nothing done, if it has no direction.

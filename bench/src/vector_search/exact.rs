@@ -29,7 +29,8 @@ impl Distance {
             Metric::Dot => -self.kernels.dot(self.element, prepared, row),
             Metric::Cosine => {
                 let (dot, squared) = self.kernels.dot_and_norm(self.element, prepared, row);
-                if squared == 0.0 {
+                // As a search leaves out what has no direction, or is too short to tell.
+                if !squared.is_normal() {
                     return f32::INFINITY;
                 }
                 1.0 - dot / squared.sqrt()

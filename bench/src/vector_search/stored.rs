@@ -45,9 +45,11 @@ impl<'a> Stored<'a> {
         let first = vectors.value_offset_at(0);
         let vector_bytes = self.column.dims * self.column.element.bytes();
         let items = vectors.values().to_data();
+        let column = &self.store.dataset().columns()[self.column.column];
+        let has_vector = |&row: &u64| self.column.has_vector(column, row);
         Ok(Piece {
+            there: ids.iter().map(has_vector).collect(),
             ids,
-            nulls: vectors.nulls().cloned(),
             first_byte: (items.offset() + first) * self.column.element.bytes(),
             items,
             vector_bytes,
@@ -58,7 +60,7 @@ impl<'a> Stored<'a> {
 /// Vectors in memory.
 pub(crate) struct Piece {
     ids: Vec<u64>,
-    nulls: Option<arrow::buffer::NullBuffer>,
+    there: Vec<bool>,
     items: ArrayData,
     first_byte: usize,
     vector_bytes: usize,
@@ -72,11 +74,7 @@ impl Piece {
     /// The row at `position` and the bytes of its vector, if it has one.
     pub(crate) fn get(&self, position: usize) -> (u64, Option<&[u8]>) {
         let row = self.ids[position];
-        if self
-            .nulls
-            .as_ref()
-            .is_some_and(|nulls| nulls.is_null(position))
-        {
+        if !self.there[position] {
             return (row, None);
         }
         let start = self.first_byte + position * self.vector_bytes;

@@ -24,7 +24,7 @@ use ringtake_storage::vector::kernels::Kernels;
 use ringtake_storage::vector::kmeans::{Assigned, Centroids, Sums};
 use ringtake_storage::vector::quantiser::{ENTRIES, Quantiser, even_ends, train, train_errors};
 use ringtake_storage::vector::rotation::{Rotation, ends_by_variance, principal_axes};
-use ringtake_storage::vector::{Metric, VectorColumn, normalise};
+use ringtake_storage::vector::{Metric, VectorColumn, is_measurable, normalise};
 use ringtake_storage::write::file_system::RealFileSystem;
 
 use super::opened::{self, IndexInfo};
@@ -97,8 +97,8 @@ pub enum Axes {
     Auto,
     /// Those of the column.
     Given,
-    /// The principal ones. A query is turned along them, which takes a multiplication for each
-    /// two elements.
+    /// The principal ones, where they can be computed. A query is turned along them, which takes a
+    /// multiplication for each two elements.
     Principal,
 }
 
@@ -151,7 +151,15 @@ pub(crate) fn build(
     watch: &mut Watch<'_>,
 ) -> Result<IndexInfo> {
     let plan = Plan::new(store, column, options)?;
-    let sample = plan.sample(watch)?;
+    let mut sample = plan.sample(watch)?;
+    let origin = plan.origin(&sample);
+    if let Some(origin) = &origin {
+        let dims = plan.column.dims;
+        plan.spread(&mut sample, |rows| {
+            rows.chunks_exact_mut(dims)
+                .for_each(|row| subtract(row, origin));
+        });
+    }
     let centroids = plan.partition(&sample, watch)?;
     let quantiser = plan.quantiser(sample, &centroids, watch)?;
     let layout = IndexLayout {
@@ -173,10 +181,15 @@ pub(crate) fn build(
         lists: Section::default(),
     };
     let file_system = Arc::new(RealFileSystem);
-    let turned = quantiser.rotate(plan.kernels, centroids.values());
+    let mut stored = centroids.values().to_vec();
+    for row in stored.chunks_exact_mut(plan.column.dims) {
+        let origin = origin.iter().flatten();
+        row.iter_mut().zip(origin).for_each(|(c, o)| *c += o);
+    }
+    let turned = quantiser.rotate(plan.kernels, &stored);
     let turned = Centroids::new(plan.column.dims, turned);
     let writer = IndexWriter::create(file_system, store.dataset(), layout, &turned, &quantiser)?;
-    let coded = plan.code(&centroids, &quantiser, watch)?;
+    let coded = plan.code(origin.as_deref(), &centroids, &quantiser, watch)?;
     coded.write(writer, options.gather_bytes_max, watch)?;
     opened::info_of(store.dataset(), plan.column.column)
 }
@@ -266,7 +279,7 @@ impl<'a> Plan<'a> {
             }
         };
         ids.sort_unstable();
-        let mut reader = Reader::new(self);
+        let mut reader = Reader::new(self, None);
         let mut vectors = Vec::with_capacity(rows * self.column.dims);
         let mut done = 0;
         for chunk in ids.chunks(CHUNK_ROWS as usize) {
@@ -276,6 +289,24 @@ impl<'a> Plan<'a> {
             tell(watch, "sampling", done, rows as u64)?;
         }
         Ok(vectors)
+    }
+
+    /// The mean of the sample. Squared distances are computed from products, which lose them where
+    /// vectors lie far from zero; about their mean they do not. Products themselves have no mean to
+    /// be about.
+    fn origin(&self, sample: &[f32]) -> Option<Vec<f32>> {
+        let dims = self.column.dims;
+        if self.options.metric != Metric::L2 || sample.is_empty() {
+            return None;
+        }
+        let mut sums = vec![0.0_f64; dims];
+        for row in sample.chunks_exact(dims) {
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, &x)| *sum += f64::from(x));
+        }
+        let rows = (sample.len() / dims) as f64;
+        Some(sums.into_iter().map(|sum| (sum / rows) as f32).collect())
     }
 
     /// Centres of the partitions.
@@ -413,6 +444,9 @@ impl<'a> Plan<'a> {
         let mut few = differences.to_vec();
         keep_spread(&mut few, dims, AXES_ROWS_MAX);
         let principal = principal_axes(self.kernels, dims, &few);
+        if !principal.rotation.is_orthogonal(self.kernels) {
+            return Ok(None);
+        }
         let (rotation, ends) = (
             principal.rotation,
             ends_by_variance(&principal.variances, self.pieces),
@@ -510,6 +544,7 @@ impl<'a> Plan<'a> {
     /// Codes all rows into a file without a name.
     fn code(
         &self,
+        origin: Option<&[f32]>,
         centroids: &Centroids,
         quantiser: &Quantiser,
         watch: &mut Watch<'_>,
@@ -522,7 +557,7 @@ impl<'a> Plan<'a> {
             for _ in 0..self.threads {
                 let send = send.clone();
                 scope.spawn(move || {
-                    let mut reader = Reader::new(self);
+                    let mut reader = Reader::new(self, origin);
                     let mut assigned = Assigned::default();
                     loop {
                         let from = next.fetch_add(CHUNK_ROWS, Ordering::Relaxed);
@@ -612,6 +647,8 @@ fn subtract(vector: &mut [f32], centroid: &[f32]) {
 /// Reads vectors of rows, reusing its memory.
 struct Reader<'a> {
     plan: &'a Plan<'a>,
+    /// What is subtracted from each vector.
+    origin: Option<&'a [f32]>,
     bytes: Vec<u8>,
     /// Row-major, of the rows that can be indexed.
     vectors: Vec<f32>,
@@ -619,9 +656,10 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(plan: &'a Plan<'a>) -> Reader<'a> {
+    fn new(plan: &'a Plan<'a>, origin: Option<&'a [f32]>) -> Reader<'a> {
         Reader {
             plan,
+            origin,
             bytes: Vec::new(),
             vectors: Vec::new(),
             rows: Vec::new(),
@@ -643,29 +681,30 @@ impl<'a> Reader<'a> {
         };
         let mut buffers = [ColumnBuffer::Fixed(&mut self.bytes)];
         store.take_into_with(ids, projection, &mut buffers, options)?;
-        let nulls = store.nulls(ids, projection, 0);
-        let items = store.dataset().columns()[column.column].items();
-        let whole = |row: u64| {
-            let bit = |bit: u64| move |bits: &[u8]| bits[(bit / 8) as usize] >> (bit % 8) & 1 == 1;
-            let first = row * column.dims as u64;
-            items.is_none_or(|items| (first..first + column.dims as u64).all(|at| bit(at)(items)))
-        };
+        let stored_column = &store.dataset().columns()[column.column];
         self.vectors.clear();
         self.rows.clear();
         let mut vector = vec![0.0; column.dims];
-        for (place, (&row, stored)) in ids.iter().zip(self.bytes.chunks_exact(width)).enumerate() {
-            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(place)) || !whole(row) {
+        for (&row, stored) in ids.iter().zip(self.bytes.chunks_exact(width)) {
+            if !column.has_vector(stored_column, row) {
                 continue;
             }
             self.plan.kernels.widen(column.element, stored, &mut vector);
             // A longer one has no distance that can be told, and would draw centroids with it.
             let squared: f32 = vector.iter().map(|x| x * x).sum();
             let direction = squared.is_normal() || self.plan.options.metric != Metric::Cosine;
-            if !squared.is_finite() || !direction {
+            let measurable = match self.plan.options.metric {
+                Metric::Cosine => squared.is_finite(),
+                Metric::L2 | Metric::Dot => is_measurable(squared),
+            };
+            if !measurable || !direction {
                 continue;
             }
             if self.plan.options.metric == Metric::Cosine && !normalise(&mut vector) {
                 continue;
+            }
+            if let Some(origin) = &self.origin {
+                subtract(&mut vector, origin);
             }
             self.vectors.extend_from_slice(&vector);
             self.rows.push(row as u32);

@@ -101,6 +101,17 @@ pub(crate) struct Asked<'a> {
     pub(crate) doorbells: Arc<[Arc<Doorbell>]>,
 }
 
+impl Asked<'_> {
+    /// Bytes of the tables that it takes.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        let tables = match self.index.metric() {
+            Metric::Dot => 1,
+            Metric::L2 | Metric::Cosine => self.partitions.len(),
+        };
+        (tables * self.index.codes() * ENTRIES) as u64
+    }
+}
+
 impl Query {
     pub(crate) fn new(asked: Asked<'_>) -> Query {
         let (probes, tables) = tables(&asked.index, asked.along_axes, asked.partitions);
@@ -121,9 +132,10 @@ impl Query {
         }
     }
 
-    /// Bytes of its tables.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.tables.len() as u64
+    /// Rows with codes that the shards have handed in.
+    pub(crate) fn coded(&self) -> usize {
+        let found = self.slots.iter().filter_map(|slot| slot.candidates.get());
+        found.map(Vec::len).sum()
     }
 
     pub(crate) fn probes(&self) -> &[Probe] {

@@ -396,11 +396,11 @@ impl Kernels {
 }
 
 /// The step of tables of which the widest spans `widest` and all together `total`.
-fn step_of(tables: usize, widest: f32, total: f32) -> f32 {
+fn step_of(tables: usize, widest: f32, total: f64) -> f32 {
     // Each entry may be rounded up by half a step, for which room is left below `u16::MAX`.
-    let sums_max = f32::from(u16::MAX) - tables as f32;
-    let step = (widest / f32::from(u8::MAX)).max(total / sums_max);
-    if step > 0.0 && step.is_finite() {
+    let sums_max = f64::from(u16::MAX) - tables as f64;
+    let step = (widest / f32::from(u8::MAX)).max((total / sums_max) as f32);
+    if step.is_normal() && (1.0 / step).is_normal() {
         step
     } else {
         1.0

@@ -219,6 +219,13 @@ pub fn train(kernels: Kernels, dims: usize, range: Range<usize>, vectors: &[f32]
     if rows == 0 {
         return codebook;
     }
+    let largest = |dim: usize| {
+        let magnitudes = (0..rows).map(|row| piece(row)[dim].abs());
+        magnitudes.fold(0.0_f32, f32::max)
+    };
+    let nudges: Vec<f64> = (0..width)
+        .map(|dim| f64::from(largest(dim)) * NUDGE)
+        .collect();
     for entry in 0..ENTRIES {
         // Rows are in no order, so these are as good as any.
         for (dim, &x) in piece(entry * rows / ENTRIES).iter().enumerate() {
@@ -239,7 +246,7 @@ pub fn train(kernels: Kernels, dims: usize, range: Range<usize>, vectors: &[f32]
         }
         for entry in 0..ENTRIES {
             if counts[entry] == 0 {
-                split_largest(&mut codebook, &mut sums, &mut counts, width, entry);
+                split_largest(&mut codebook, &mut sums, &mut counts, &nudges, entry);
                 continue;
             }
             for dim in 0..width {
@@ -251,12 +258,16 @@ pub fn train(kernels: Kernels, dims: usize, range: Range<usize>, vectors: &[f32]
     codebook
 }
 
+/// How far apart the halves of an entry begin, as a share of the largest element: something even
+/// where their mean is zero.
+const NUDGE: f64 = 1e-6;
+
 /// Gives an entry that nothing is nearest to half of what the most used one has.
 fn split_largest(
     codebook: &mut [f32],
     sums: &mut [f64],
     counts: &mut [u32; ENTRIES],
-    width: usize,
+    nudges: &[f64],
     empty: usize,
 ) {
     let largest = (0..ENTRIES).max_by_key(|&entry| counts[entry]).unwrap_or(0);
@@ -264,13 +275,13 @@ fn split_largest(
         return;
     }
     let half = counts[largest] / 2;
-    for dim in 0..width {
+    for (dim, nudge) in nudges.iter().enumerate() {
         let sum = sums[dim * ENTRIES + largest];
         let mean = sum / f64::from(counts[largest]);
-        codebook[dim * ENTRIES + empty] = (mean * 1.001 + 1e-6) as f32;
+        codebook[dim * ENTRIES + empty] = (mean * 1.001 + nudge) as f32;
         sums[dim * ENTRIES + largest] = mean * f64::from(counts[largest] - half);
         sums[dim * ENTRIES + empty] = mean * f64::from(half);
-        codebook[dim * ENTRIES + largest] = (mean * 0.999 - 1e-6) as f32;
+        codebook[dim * ENTRIES + largest] = (mean * 0.999 - nudge) as f32;
     }
     counts[largest] -= half;
     counts[empty] = half;
@@ -280,9 +291,13 @@ fn split_largest(
 pub fn train_errors(kernels: Kernels, errors: &mut [f32]) -> [f32; ENTRIES] {
     // In order, so that the entries begin evenly spread over the rows.
     errors.sort_unstable_by(f32::total_cmp);
+    // Training squares them, so they must not be small themselves.
+    let unit = errors.last().copied().filter(|&largest| largest > 0.0);
+    let unit = unit.unwrap_or(1.0);
+    errors.iter_mut().for_each(|error| *error /= unit);
     let mut levels = [0.0; ENTRIES];
     levels.copy_from_slice(&train(kernels, 1, 0..1, errors));
-    levels
+    levels.map(|level| level * unit)
 }
 
 /// Tables of distances as a scan reads them: bytes.
@@ -301,11 +316,17 @@ impl Scale {
         self.bias + self.step * f32::from(sum)
     }
 
-    /// Sums below this are all that can stand for less than `distance`.
+    /// Sums below this are all that can stand for `distance` or less: of rows that are as far, the
+    /// least is to be found.
     #[inline]
     pub fn below(self, distance: f32) -> u16 {
         // The cast saturates, and makes zero of what is not a number.
-        ((distance - self.bias) / self.step).ceil() as u16
+        let last = ((distance - self.bias) / self.step).ceil();
+        if last < 0.0 {
+            0
+        } else {
+            (last as u16).saturating_add(1)
+        }
     }
 }
 

@@ -67,14 +67,20 @@ impl Rotation {
     }
 }
 
-/// The principal axes of `vectors` (row-major, about zero).
+/// The principal axes of `vectors` (row-major, about zero). Variances are in units of the square of
+/// the largest element.
 pub fn principal_axes(kernels: Kernels, dims: usize, vectors: &[f32]) -> PrincipalAxes {
     let rows = vectors.len() / dims;
+    // Axes do not depend on the unit; squares of very large or small elements would.
+    let largest = vectors
+        .iter()
+        .fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    let unit = if largest.is_normal() { largest } else { 1.0 };
     // One row for each element, so that products of rows are sums over vectors.
     let mut columns = vec![0.0; vectors.len()];
     for (row, vector) in vectors.chunks_exact(dims).enumerate() {
         for (dim, &x) in vector.iter().enumerate() {
-            columns[dim * rows + row] = x;
+            columns[dim * rows + row] = x / unit;
         }
     }
     let mut products = vec![0.0; dims * dims];

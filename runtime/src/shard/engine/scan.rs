@@ -150,14 +150,13 @@ fn is_pointless(part: &Part, query: &Query) -> bool {
 /// The rows of this shard that the index does not know.
 fn tail<'a>(context: &'a ShardContext, query: &'a Query) -> impl Iterator<Item = u64> + 'a {
     let rows = query.index.index.layout().rows..context.dataset.rows();
-    let valid = context.dataset.columns()[query.index.column.column].valid();
-    let is_valid =
-        move |row: u64| valid.is_none_or(|bits| bits[(row / 8) as usize] >> (row % 8) & 1 == 1);
+    let vectors = &query.index.column;
+    let column = &context.dataset.columns()[vectors.column];
     let filter = query.filter.as_ref();
     rows.filter(move |&row| {
         context.ownership.owner(row) == context.shard.0
-            && is_valid(row)
             && filter.is_none_or(|filter| filter.passes(row))
+            && vectors.has_vector(column, row)
     })
 }
 

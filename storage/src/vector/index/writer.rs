@@ -12,6 +12,7 @@ use crate::dataset::Dataset;
 use crate::manifest::{LOCK_NAME, MANIFEST_NAME, Manifest};
 use crate::vector::kmeans::Centroids;
 use crate::vector::quantiser::Quantiser;
+use crate::vector::rotation::Rotation;
 use crate::write::SMALL_FILE_BYTES_MAX;
 use crate::write::file_system::{AppendFile, FileLock, FileSystem};
 use crate::{Error, Result};
@@ -76,6 +77,16 @@ impl IndexWriter {
                 ..layout
             },
         };
+        let axes = quantiser.rotation().map(Rotation::axes).unwrap_or_default();
+        let parts = [
+            axes,
+            centroids.values(),
+            quantiser.codebooks(),
+            quantiser.errors(),
+        ];
+        if !parts.into_iter().flatten().all(|x| x.is_finite()) {
+            return Err(Error::BeyondNumbers);
+        }
         writer.append(&header(dataset))?;
         if let Some(rotation) = quantiser.rotation() {
             writer.layout.rotation = writer.section(&little_endian(rotation.axes()))?;

@@ -402,14 +402,14 @@ pub(super) unsafe fn l2_squared_tables(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 pub(super) unsafe fn round_tables(tables: &[f32], bytes: &mut [u8]) -> (f32, f32) {
     let tables = tables.as_chunks::<CODEBOOK_ENTRIES>().0;
-    let (mut bias, mut widest, mut total) = (0.0_f32, 0.0_f32, 0.0_f32);
+    let (mut bias, mut widest, mut total) = (0.0_f32, 0.0_f32, 0.0_f64);
     for table in tables {
         // SAFETY: a table is 16 floats.
         let entries = unsafe { _mm512_loadu_ps(table.as_ptr()) };
         let (least, most) = (_mm512_reduce_min_ps(entries), _mm512_reduce_max_ps(entries));
         bias += least;
         widest = widest.max(most - least);
-        total += most - least;
+        total += f64::from(most - least);
     }
     let step = step_of(tables.len(), widest, total);
     let (inverse, half) = (_mm512_set1_ps(1.0 / step), _mm512_set1_ps(0.5));

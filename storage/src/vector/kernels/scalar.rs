@@ -119,12 +119,12 @@ pub(super) fn round_tables(tables: &[f32], bytes: &mut [u8]) -> (f32, f32) {
         |table: &[f32; CODEBOOK_ENTRIES]| table.iter().copied().fold(f32::INFINITY, f32::min);
     let most_of =
         |table: &[f32; CODEBOOK_ENTRIES]| table.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let (mut bias, mut widest, mut total) = (0.0_f32, 0.0_f32, 0.0_f32);
+    let (mut bias, mut widest, mut total) = (0.0_f32, 0.0_f32, 0.0_f64);
     for table in tables {
         let (least, most) = (least_of(table), most_of(table));
         bias += least;
         widest = widest.max(most - least);
-        total += most - least;
+        total += f64::from(most - least);
     }
     let step = step_of(tables.len(), widest, total);
     let inverse = 1.0 / step;

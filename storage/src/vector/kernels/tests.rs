@@ -194,9 +194,10 @@ proptest! {
     #[test]
     fn rounded_tables_stand_for_what_they_were_made_from(
         tables in vec(prop_oneof![Just(7.0_f32), -1e6_f32..1e6, -1.0_f32..1.0], 1..300),
+        scale in prop_oneof![3 => Just(1.0_f32), 1 => Just(1e-30), 1 => Just(1e-38), 1 => Just(1e31)],
     ) {
         let whole = tables.len().next_multiple_of(CODEBOOK_ENTRIES);
-        let tables: Vec<f32> = tables.iter().copied().cycle().take(whole).collect();
+        let tables: Vec<f32> = tables.iter().map(|x| x * scale).cycle().take(whole).collect();
         let mut plain = vec![0; whole];
         let (bias, step) = Kernels::all_supported()[0].round_tables(&tables, &mut plain);
         let mut sum_max = 0;
@@ -324,8 +325,12 @@ impl Scan {
 }
 
 fn scans() -> impl Strategy<Value = Scan> {
-    (1_usize..130, 0_usize..70, 0_usize..64).prop_flat_map(|(m, rows, tables_start)| {
-        let tables = vec(any::<u8>(), tables_start + m * CODEBOOK_ENTRIES);
+    // Of many codes the entries are small, or all sums would be the largest there is.
+    let few = (1_usize..130, 0_usize..70, Just(u8::MAX));
+    let many = (250_usize..600, 0_usize..40, Just(64_u8));
+    let sizes = prop_oneof![3 => few, 1 => many];
+    (sizes, 0_usize..64).prop_flat_map(|((m, rows, entry_max), tables_start)| {
+        let tables = vec(0..=entry_max, tables_start + m * CODEBOOK_ENTRIES);
         (tables, vec(vec(0_u8..16, m), rows)).prop_map(move |(tables, rows)| Scan {
             m,
             tables_at: (tables_start, tables),
