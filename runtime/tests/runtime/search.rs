@@ -1011,7 +1011,7 @@ fn vectors_far_from_zero_are_found_in_few_partitions() {
         ..SearchParams::default()
     };
     let about_zero = recall(&clustered(4_000, 64, 0.0, 1.0), &options, &params);
-    let far = clustered(4_000, 64, 1_000.0, 1.0);
+    let far = clustered(4_000, 64, 10_000.0, 1.0);
     // A hundredth of that is a long way, so queries are the rows themselves here.
     let dir = tempfile::tempdir().unwrap();
     write_vectors(dir.path(), &far);
@@ -1100,7 +1100,10 @@ fn rows_without_codes_whose_vectors_have_nulls_are_nobodys_neighbours() {
     };
     build(dir.path(), &options);
     let store = Store::open(dir.path(), config(2)).unwrap();
-    let found = found(&store.search(&[499.0; 8], exhaustive(3)).unwrap());
+    // As near as can be to what is stored where the null is.
+    let mut query = [499.0; 8];
+    query[0] = 0.0;
+    let found = found(&store.search(&query, exhaustive(3)).unwrap());
     let rows: Vec<u64> = found.iter().map(|(row, _)| *row).collect();
     assert_eq!(rows, [498, 497, 496]);
 }
