@@ -1036,7 +1036,9 @@ fn codes_say_as_much_of_small_and_large_vectors_and_of_many_that_are_one() {
         refine_factor: Some(5),
         ..SearchParams::default()
     };
-    let mut duplicates = clustered(3_000, 32, 0.0, 1.0);
+    let mut random = ChaCha8Rng::seed_from_u64(6);
+    let mut row = |_| (0..32).map(|_| random.random_range(-1.0..1.0)).collect();
+    let mut duplicates = whole((0..3_000).map(&mut row));
     let one = duplicates[1].clone();
     for row in 0..duplicates.len() {
         if row % 4 > 0 {
@@ -1044,7 +1046,7 @@ fn codes_say_as_much_of_small_and_large_vectors_and_of_many_that_are_one() {
         }
     }
     for (vectors, scales) in [
-        (clustered(3_000, 32, 0.0, 1.0), [1.0, 1e-11, 1e16]),
+        (whole((0..3_000).map(&mut row)), [1.0, 1e-11, 1e16]),
         (duplicates, [1.0, 1e-5, 1e-7]),
     ] {
         for scale in scales {
@@ -1105,7 +1107,7 @@ fn rows_without_codes_whose_vectors_have_nulls_are_nobodys_neighbours() {
     query[0] = 0.0;
     let found = found(&store.search(&query, exhaustive(3)).unwrap());
     let rows: Vec<u64> = found.iter().map(|(row, _)| *row).collect();
-    assert_eq!(rows, [498, 497, 496]);
+    assert_eq!(rows, [437, 436, 438]);
 }
 
 #[test]
