@@ -112,6 +112,11 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed; open it again")]
     Closed,
+    /// The store was opened before this process was forked off, and its shards run in the parent.
+    #[error(
+        "the store was opened before this process was forked, and its shards stayed behind; open it again here"
+    )]
+    Forked,
     /// The thread of a shard ended after a failure of the runtime's own or of its ring. Its rows
     /// cannot be taken any more; those of other shards can.
     #[error(
@@ -137,6 +142,19 @@ pub enum Error {
         /// How many there are.
         shards: usize,
     },
+}
+
+/// Why the operating system gave no thread, descriptor or memory, and what would help.
+pub(crate) fn shortage(error: &std::io::Error) -> String {
+    let remedy = match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => "; raise the limit of open files (`ulimit -n`)",
+        Some(libc::EAGAIN) => {
+            "; raise the limit of threads (`ulimit -u`, or pids.max of the control group)"
+        }
+        Some(libc::ENOMEM) => "; free memory, or ask for less",
+        _ => "",
+    };
+    format!("{error}{remedy}")
 }
 
 /// A configuration that cannot work, and why.

@@ -48,6 +48,7 @@ mod decode;
 mod doorbell;
 mod error;
 mod files;
+mod fork;
 mod inbox;
 mod local;
 mod lock;

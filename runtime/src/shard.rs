@@ -8,6 +8,7 @@
 pub(crate) mod engine;
 
 use std::future::Future;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -25,6 +26,7 @@ use crate::arena::Arena;
 use crate::cache::pinned::PinnedPages;
 use crate::config::{CacheChoice, Checksums, DepthControl, ReadPathChoice, Scheduler};
 use crate::doorbell::Doorbell;
+use crate::error::shortage;
 use crate::files::Files;
 use crate::inbox::{LocalFuture, Message, Messages};
 use crate::local::{LocalQueue, LocalShard};
@@ -143,6 +145,8 @@ impl Host {
     }
 }
 
+/// What glommio reads of each CPU that it pins a thread to; without it it panics.
+const CPU_TOPOLOGY: &str = "/sys/devices/system/cpu/online";
 /// How often glommio's timers may be late while a shard is busy.
 const PREEMPT_TIMER: Duration = Duration::from_millis(5);
 /// The longest sleep while code of callers may wait for something other than rows.
@@ -175,7 +179,7 @@ pub(crate) fn spawn(
         return std::thread::Builder::new()
             .name(name)
             .spawn(|| ())
-            .map_err(|error| failed(error.to_string()));
+            .map_err(|error| failed(shortage(&error)));
     }
     if !under_glommio {
         let body = move || {
@@ -189,7 +193,7 @@ pub(crate) fn spawn(
         return std::thread::Builder::new()
             .name(name)
             .spawn(body)
-            .map_err(|error| failed(error.to_string()));
+            .map_err(|error| failed(shortage(&error)));
     }
     // Glommio's handle cannot tell whether its thread has ended, so the thread is ours and the
     // executor is made on it.
@@ -202,7 +206,7 @@ pub(crate) fn spawn(
     std::thread::Builder::new()
         .name(name)
         .spawn(body)
-        .map_err(|error| failed(error.to_string()))
+        .map_err(|error| failed(shortage(&error)))
 }
 
 /// An executor with rings and memory for its own files, where those are the read path.
@@ -218,7 +222,15 @@ fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>
         }
         _ => (GLOMMIO_RING_DEPTH, 0),
     };
-    LocalExecutorBuilder::new(context.cpu.map_or(Placement::Unbound, Placement::Fixed))
+    let placement = match context.cpu {
+        Some(cpu) if Path::new(CPU_TOPOLOGY).exists() => Placement::Fixed(cpu),
+        Some(cpu) => {
+            core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
+            Placement::Unbound
+        }
+        None => Placement::Unbound,
+    };
+    LocalExecutorBuilder::new(placement)
         .name(&format!("rt-shard-{}", context.shard.0))
         .io_memory(io_memory)
         .ring_depth(ring_depth)
@@ -280,7 +292,7 @@ async fn run(
     let arena = match Arena::new(engine::slots(&parts)) {
         Ok(arena) => arena,
         Err(error) => {
-            let _ = started.send(Err(error.to_string()));
+            let _ = started.send(Err(shortage(&error)));
             return;
         }
     };
@@ -308,7 +320,7 @@ async fn run(
             // SAFETY: `arena`, and the results and files that `parts` keeps, outlive the engine,
             // which owns the path.
             unsafe { made_from.scheduled(parts.scheduler, &mut ring) }
-                .map_err(|error| error.to_string())
+                .map_err(|error| shortage(&error))
         }
     };
     let engine = made.and_then(|(path, features)| {

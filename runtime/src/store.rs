@@ -25,7 +25,9 @@ use crate::cache::pinned::PinnedPages;
 use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::cpus::allowed_cpus;
 use crate::doorbell::Doorbell;
+use crate::error::shortage;
 use crate::files::{self, Files};
+use crate::fork::Origin;
 use crate::inbox::{Inbox, LocalFuture, Message, inbox};
 use crate::local::LocalShard;
 use crate::lock::lock;
@@ -72,6 +74,7 @@ struct Core {
     pinned: Vec<Arc<OnceLock<PinnedPages>>>,
     threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
+    origin: Origin,
     config: ResolvedConfig,
     info: StoreInfo,
     indexes: Indexes,
@@ -629,6 +632,9 @@ impl Drop for Drained {
 
 impl Core {
     fn check_open(&self) -> Result<()> {
+        if self.origin.is_elsewhere() {
+            return Err(Error::Forked);
+        }
         if self.closed.load(Ordering::Acquire) {
             Err(Error::Closed)
         } else {
@@ -697,7 +703,8 @@ impl Core {
     }
 
     fn close(&self) {
-        if self.closed.swap(true, Ordering::AcqRel) {
+        // In a fork there is nobody to end, or to wait for.
+        if self.closed.swap(true, Ordering::AcqRel) || self.origin.is_elsewhere() {
             return;
         }
         for inbox in &self.inboxes {
@@ -804,7 +811,7 @@ impl Plan {
         let config = &self.config;
         let failed = |error: std::io::Error| Error::ShardStart {
             shard,
-            reason: error.to_string(),
+            reason: shortage(&error),
         };
         let (inbox, messages, doorbell) =
             inbox(config.takes_in_flight_max, config.metrics).map_err(failed)?;
@@ -885,6 +892,7 @@ impl Plan {
             pinned: started.pinned,
             threads: std::sync::Mutex::new(started.threads),
             closed: AtomicBool::new(false),
+            origin: Origin::here(),
             config: self.config,
             info,
         }

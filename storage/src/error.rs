@@ -213,6 +213,11 @@ impl Error {
 
 fn remedy(source: &std::io::Error) -> &'static str {
     use std::io::ErrorKind;
+    // The kind of these has no name.
+    const EMFILE: i32 = 24;
+    if source.raw_os_error() == Some(EMFILE) {
+        return "; raise the limit of open files (`ulimit -n`)";
+    }
     match source.kind() {
         ErrorKind::StorageFull => "; free some space or choose another drive",
         ErrorKind::QuotaExceeded => "; raise the quota or choose another drive",

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::fork::Origin;
 use crate::lock::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -31,7 +32,7 @@ struct Shared {
 #[derive(Default)]
 pub(super) struct Timer {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<(Origin, JoinHandle<()>)>>,
 }
 
 impl Shared {
@@ -86,7 +87,7 @@ impl Timer {
                 let spawned = std::thread::Builder::new()
                     .name("rt-deadlines".to_owned())
                     .spawn(move || shared.run())?;
-                *thread = Some(spawned);
+                *thread = Some((Origin::here(), spawned));
             }
         }
         let mut alarms = self.shared.lock();
@@ -120,7 +121,8 @@ impl Drop for Timer {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         // The last handle of a store may be dropped by a task that the timer woke.
-        if let Some(thread) = thread
+        if let Some((origin, thread)) = thread
+            && !origin.is_elsewhere()
             && thread.thread().id() != std::thread::current().id()
         {
             let _ = thread.join();

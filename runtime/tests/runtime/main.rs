@@ -12,6 +12,7 @@ mod damage;
 mod dataset;
 mod every_type;
 mod futures;
+mod hard_places;
 mod local;
 mod metrics;
 mod no_ring;
