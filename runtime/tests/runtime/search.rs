@@ -1040,9 +1040,9 @@ fn codes_say_as_much_of_small_and_large_vectors_and_of_many_that_are_one() {
     let mut row = |_| (0..32).map(|_| random.random_range(-1.0..1.0)).collect();
     let mut duplicates = whole((0..3_000).map(&mut row));
     let one = duplicates[1].clone();
-    for row in 0..duplicates.len() {
+    for (row, vector) in duplicates.iter_mut().enumerate() {
         if row % 4 > 0 {
-            duplicates[row] = one.clone();
+            vector.clone_from(&one);
         }
     }
     for (vectors, scales) in [
