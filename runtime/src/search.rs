@@ -23,7 +23,7 @@ use arrow::array::{ArrayRef, Float32Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
-use ringtake_storage::vector::{Element, Metric, is_measurable, normalise};
+use ringtake_storage::vector::{Metric, is_measurable, normalise};
 
 use crate::Result;
 use crate::admission::{Admission, LatencyClass, Need, WhenFull};
@@ -117,7 +117,10 @@ impl Searcher<'_> {
     ) -> Result<Vec<Neighbour>> {
         let index = self.index(params)?;
         let vector = check(index, vector, params)?;
-        let along_axes = index.index.quantiser().rotate(index.kernels, &vector);
+        let mut along_axes = index.index.quantiser().rotate(index.kernels, &vector);
+        if let Some(origin) = &index.origin {
+            along_axes.iter_mut().zip(origin).for_each(|(x, o)| *x -= o);
+        }
         let ranked = rank(index, &along_axes);
         watch.mark(CallerStage::Rank);
         let mut probes = params.nprobes.min(ranked.len());
@@ -337,16 +340,14 @@ fn rank(index: &OpenIndex, vector: &[f32]) -> Vec<u32> {
     let centroids = index.index.centroids();
     let mut distances = vec![0.0; centroids.len()];
     let kernels = index.kernels;
+    kernels.dots(centroids.dims(), vector, centroids.values(), &mut distances);
     if index.metric() == Metric::Dot {
-        kernels.dots(centroids.dims(), vector, centroids.values(), &mut distances);
         distances
             .iter_mut()
             .for_each(|product| *product = -*product);
     } else {
-        // Not from products and norms, which lose the distance where both are large.
-        let rows = centroids.values().chunks_exact(centroids.dims());
-        for (distance, row) in distances.iter_mut().zip(rows) {
-            *distance = kernels.l2_squared(Element::F32, vector, bytemuck::cast_slice(row));
+        for (product, norm) in distances.iter_mut().zip(centroids.squared_norms()) {
+            *product = norm - 2.0 * *product;
         }
     }
     let mut ranked: Vec<u32> = (0..centroids.len() as u32).collect();

@@ -21,7 +21,7 @@ use ringtake_storage::vector::index::{
     CODES_MAX, INDEXED_ROWS_MAX, IndexLayout, PARTITIONS_MAX, Section,
 };
 use ringtake_storage::vector::kernels::Kernels;
-use ringtake_storage::vector::kmeans::{Assigned, Centroids, Sums};
+use ringtake_storage::vector::kmeans::{Assigned, Centroids, Sums, mean};
 use ringtake_storage::vector::quantiser::{ENTRIES, Quantiser, even_ends, train, train_errors};
 use ringtake_storage::vector::rotation::{Rotation, ends_by_variance, principal_axes};
 use ringtake_storage::vector::{Metric, VectorColumn, is_measurable, normalise};
@@ -299,14 +299,7 @@ impl<'a> Plan<'a> {
         if self.options.metric != Metric::L2 || sample.is_empty() {
             return None;
         }
-        let mut sums = vec![0.0_f64; dims];
-        for row in sample.chunks_exact(dims) {
-            sums.iter_mut()
-                .zip(row)
-                .for_each(|(sum, &x)| *sum += f64::from(x));
-        }
-        let rows = (sample.len() / dims) as f64;
-        Some(sums.into_iter().map(|sum| (sum / rows) as f32).collect())
+        Some(mean(dims, sample))
     }
 
     /// Centres of the partitions.

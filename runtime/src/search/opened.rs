@@ -21,7 +21,10 @@ use crate::lock::lock;
 
 /// An index and what it takes to use it.
 pub(crate) struct OpenIndex {
+    /// With centroids about zero, where the metric lets them be moved.
     pub(crate) index: Index,
+    /// What is subtracted from a query along the index's axes, to be where its centroids are.
+    pub(crate) origin: Option<Vec<f32>>,
     /// Its file, until every shard has copied the codes of its rows.
     file: Mutex<TableOwner>,
     /// Its place among the indexes of the store.
@@ -147,15 +150,17 @@ fn open(
 ) -> Result<Option<OpenIndex>> {
     let path = dataset.path().join(index_name(column));
     let opened = open_file(&path, &IndexedColumn::of(dataset, column), check)?;
-    let Some((index, file)) = opened else {
+    let Some((mut index, file)) = opened else {
         return Ok(None);
     };
     let Some(vectors) = VectorColumn::at(dataset.schema(), column) else {
         unreachable!("the index of a column without vectors is refused");
     };
     let name = dataset.schema().field(column).name().clone();
+    let origin = index.centre();
     Ok(Some(OpenIndex {
         index,
+        origin,
         file: Mutex::new(file),
         place,
         projection: Projection::named(dataset, &[&name])?,

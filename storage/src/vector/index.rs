@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
-use super::kmeans::Centroids;
+use super::kmeans::{Centroids, mean};
 use super::quantiser::{ENTRIES, Quantiser, are_ends};
 use super::rotation::Rotation;
 use super::{Element, Metric, VectorColumn};
@@ -323,6 +323,18 @@ impl Index {
     /// The centres of its partitions, along the quantiser's axes.
     pub fn centroids(&self) -> &Centroids {
         &self.centroids
+    }
+
+    /// Moves the centroids of an index for [`Metric::L2`] so that they lie about zero, and gives what
+    /// must be subtracted from a query to be where they are: distances are the same there, and are
+    /// not lost in products of large numbers. Nothing for other metrics.
+    pub fn centre(&mut self) -> Option<Vec<f32>> {
+        if self.layout.metric != Metric::L2 {
+            return None;
+        }
+        let origin = mean(self.centroids.dims(), self.centroids.values());
+        self.centroids.subtract(&origin);
+        Some(origin)
     }
 
     /// What its codes mean.

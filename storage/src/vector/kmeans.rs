@@ -78,6 +78,14 @@ impl Centroids {
         &self.squared_norms
     }
 
+    /// Moves each by as much.
+    pub fn subtract(&mut self, origin: &[f32]) {
+        for row in self.values.chunks_exact_mut(self.dims) {
+            row.iter_mut().zip(origin).for_each(|(x, o)| *x -= o);
+        }
+        self.weigh();
+    }
+
     /// Finds the nearest centroid, by squared distance, of each row of `rows` (row-major).
     pub fn assign(&self, kernels: Kernels, rows: &[f32], assigned: &mut Assigned) {
         assigned.nearest.clear();
@@ -102,6 +110,17 @@ impl Centroids {
         }
         nearest.1
     }
+}
+
+/// The mean of `rows` (row-major, `dims` elements each); zeros if there are none.
+pub fn mean(dims: usize, rows: &[f32]) -> Vec<f32> {
+    let mut sums = vec![0.0_f64; dims];
+    for row in rows.chunks_exact(dims) {
+        let terms = sums.iter_mut().zip(row);
+        terms.for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    let rows = (rows.len() / dims).max(1) as f64;
+    sums.into_iter().map(|sum| (sum / rows) as f32).collect()
 }
 
 /// Sums of the rows assigned to each centroid.
