@@ -1,24 +1,5 @@
-//! The `ringtake` command: imports files into datasets, and inspects, indexes, searches,
-//! takes, exports, verifies, generates and diagnoses. Everything that waits for a drive is `ringtake-runtime`'s; what the
-//! bytes mean is `ringtake-storage`'s.
-
-#![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used))]
-
-mod cli;
-mod command;
-mod description;
-mod device;
-mod failure;
-mod grid;
-mod ingest;
-mod interrupt;
-mod output;
-mod progress;
-mod row_ids;
-mod sink;
-mod source;
+//! The `ringtake` command. Everything is in the library, where fuzzers find it too.
 
 fn main() -> std::process::ExitCode {
-    cli::run()
+    ringtake_tools::main()
 }

@@ -146,6 +146,22 @@ impl RowIds {
         })
     }
 
+    /// The ids in some lines.
+    #[cfg(fuzzing)]
+    pub(crate) fn of_lines(
+        lines: impl BufRead,
+        rows: u64,
+        past_the_end: PastTheEnd,
+    ) -> Result<RowIds, RowIdError> {
+        let mut ids = RowIds {
+            ranges: Vec::new(),
+            rows,
+            past_the_end,
+        };
+        ids.push_lines("lines", lines)?;
+        Ok(ids)
+    }
+
     fn push_lines(&mut self, origin: &str, mut reader: impl BufRead) -> Result<(), RowIdError> {
         let unreadable = |reason: String| RowIdError::Unreadable {
             origin: origin.to_owned(),

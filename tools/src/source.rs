@@ -145,3 +145,38 @@ fn batch(
             reason: cause.to_string(),
         })
 }
+
+/// Which reader a fuzzer asks for.
+#[cfg(fuzzing)]
+pub(crate) enum FuzzedFormat {
+    Npy,
+    Fvecs,
+    Fbin,
+}
+
+/// Reads all that is in `bytes`, as far as they make sense.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(format: FuzzedFormat, bytes: &[u8], length_known: bool) {
+    let reader = Box::new(std::io::Cursor::new(bytes.to_vec()));
+    let total = length_known.then_some(bytes.len() as u64);
+    let input = input::Input::from_reader("bytes".to_owned(), reader, total);
+    let element = element::Element::Float32;
+    let opened: Result<Box<dyn Source>, SourceError> = match format {
+        FuzzedFormat::Npy => npy::Npy::open(input, None).map(|source| Box::new(source) as _),
+        FuzzedFormat::Fvecs => {
+            vecs::Vecs::open(input, element, "vector").map(|source| Box::new(source) as _)
+        }
+        FuzzedFormat::Fbin => {
+            fbin::Fbin::open(input, element, "vector").map(|source| Box::new(source) as _)
+        }
+    };
+    let Ok(mut source) = opened else {
+        return;
+    };
+    let mut rows = 0;
+    while let Ok(Some(batch)) = source.next_batch() {
+        assert!(batch.num_rows() > 0, "an empty batch would never end");
+        rows += batch.num_rows() as u64;
+        assert!(rows <= bytes.len() as u64, "more rows than bytes");
+    }
+}

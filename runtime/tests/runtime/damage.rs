@@ -522,7 +522,7 @@ fn files_cut_short_under_an_open_store_cost_the_rows_that_are_gone_and_nothing_e
     }
 }
 
-fn files_below(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap().path());
@@ -533,7 +533,7 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
     entries.flat_map(below).collect()
 }
 
-fn copy_all(from: &Path, to: &Path) {
+pub(crate) fn copy_all(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for file in files_below(from) {
         let copy = to.join(file.strip_prefix(from).unwrap());

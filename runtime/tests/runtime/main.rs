@@ -8,6 +8,7 @@ mod buffers;
 mod cache;
 mod clients;
 mod configuration;
+mod corruption;
 mod damage;
 mod dataset;
 mod every_type;

@@ -160,3 +160,52 @@ fn a_dataset_can_be_read_while_imports_replace_it() {
         replacing.join().unwrap();
     });
 }
+
+/// The real import, killed at moments that nobody has chosen: each time the dataset is the one
+/// before or the one after, and what `verify` has to say of it is nothing.
+#[test]
+fn an_import_killed_a_hundred_times_loses_nothing() {
+    const KILLS: u32 = 100;
+    let place = Place::new();
+    // What each import brings can be told by its rows.
+    let rows = |version: u32| 2_000 + 100 * (version as usize % 3);
+    for version in 0..3 {
+        write_parquet(
+            &place.path(&format!("{version}.parquet")),
+            &wide(rows(version)),
+        );
+    }
+    let import = |version: u32| {
+        let file = format!("{}.parquet", version % 3);
+        place.ringtake(&["import", &file, "d", "--force", "--quiet"])
+    };
+    let started = Instant::now();
+    assert!(import(0).status().unwrap().success());
+    let takes = started.elapsed();
+    let mut now = 0;
+    let (mut old, mut new) = (0, 0);
+    for kill in 1..=KILLS {
+        let mut child = import(kill).stderr(Stdio::null()).spawn().unwrap();
+        // Evenly over the time that an import takes, and somewhat beyond.
+        std::thread::sleep(takes * kill / KILLS * 6 / 5);
+        // One that has ended cannot be killed.
+        let _ = kill_process(Pid::from_child(&child), Signal::KILL);
+        child.wait().unwrap();
+        let info = place.run(&["info", "d", "--json"]).succeeds().json();
+        let found = info["rows"].as_u64().unwrap() as usize;
+        if found == rows(kill) {
+            (now, new) = (kill, new + 1);
+        } else {
+            assert_eq!(found, rows(now), "kill {kill}");
+            old += 1;
+        }
+        place.run(&["verify", "d", "--quiet"]).succeeds();
+    }
+    println!("{KILLS} kills: {old} times the dataset before, {new} times the one after");
+    assert!(old > 0 && new > 0, "{old} {new}");
+    // Whatever they left behind, the next one clears up.
+    assert!(import(1).status().unwrap().success());
+    let generations = std::fs::read_dir(place.path("d")).unwrap().flatten();
+    let generations = generations.filter(|entry| entry.path().is_dir()).count();
+    assert_eq!(generations, 1);
+}
