@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Builds faults into a copy of the code, one at a time, and runs the test that is there to catch each.
+#
+# usage: tools/scripts/mutants.sh
+#
+# Ends with 1 if a fault is not caught, or cannot be built in any more. CARGO_TARGET_DIR may name a
+# place for what is built (some gigabytes); by default it goes with the copy.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/../.." && pwd)
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+copy=$place/code
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$place/target}
+mkdir "$copy"
+tar -C "$root" --exclude=./target --exclude=./.git --exclude='*/fuzz/target' -cf - . | tar -C "$copy" -xf -
+cd "$copy"
+
+caught=0
+escaped=0
+
+# mutant NAME FILE FROM TO TEST...: FROM must be in FILE once.
+mutant() {
+    local name=$1 file=$2 from=$3 to=$4
+    shift 4
+    cp "$file" "$place/before"
+    FROM=$from TO=$to perl -0pi -e '
+        my ($from, $to) = @ENV{qw(FROM TO)};
+        my $places = () = /\Q$from\E/g;
+        die "$ARGV: the code to change is there $places times\n" if $places != 1;
+        s/\Q$from\E/$to/;
+    ' "$file"
+    if timeout 900 cargo test --quiet --locked "$@" >"$place/log" 2>&1; then
+        echo "ESCAPED  $name: cargo test $*"
+        escaped=$((escaped + 1))
+    elif grep -q 'error: could not compile' "$place/log"; then
+        echo "BROKEN   $name does not compile"
+        grep -m3 '^error' "$place/log"
+        escaped=$((escaped + 1))
+    else
+        echo "caught   $name: cargo test $*"
+        caught=$((caught + 1))
+    fi
+    cp "$place/before" "$file"
+    # Cargo goes by times of the last change.
+    touch "$file"
+}
+
+mutant "a checksum that is not compared" runtime/src/shard/engine.rs \
+    'let right = locator.matches(row, stored);' \
+    'let right = locator.matches(row, stored) || true;' \
+    -p ringtake-runtime --lib simulation::tests::every_answer
+mutant "the doorbell without its fence" runtime/src/doorbell/protocol.rs \
+    'self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);' \
+    'self.asleep.store(true, Ordering::Relaxed);' \
+    -p ringtake-runtime --test doorbell_model
+mutant "a slot that is free while a read is writing it" runtime/src/shard/engine.rs \
+    'let popped = self.large_free.pop();' \
+    'let popped = self.large_free.last().copied();' \
+    -p ringtake-runtime --lib simulation::tests::every_answer
+mutant "a manifest renamed before it is on disk" storage/src/write/directory.rs \
+    'file.append(bytes).map_err(Error::io("write", path))?;
+        file.sync().map_err(Error::io("sync", path))' \
+    'file.append(bytes).map_err(Error::io("write", path))' \
+    -p ringtake-storage --test storage crash
+mutant "a take that waits for a silent drive beyond its deadline" runtime/src/shard/engine.rs \
+    'self.tell_overdue();' '' \
+    -p ringtake-runtime --lib simulation::tests::every_answer
+mutant "a search that is not told of a shard that scans no more" runtime/src/search/nearest.rs \
+    'if !self.scanned {
+            self.query.scanned(self.shard, Vec::new());
+        }' '' \
+    -p ringtake-runtime --lib simulation::tests::every_answer
+mutant "an index whose numbers are believed" storage/src/vector/index.rs \
+    '!numbers.into_iter().all(|x| x.is_finite())' \
+    'false && !numbers.into_iter().all(|x| x.is_finite())' \
+    -p ringtake-storage --test storage index
+echo "$caught caught, $escaped escaped"
+[ "$escaped" -eq 0 ]
