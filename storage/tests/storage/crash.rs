@@ -182,6 +182,8 @@ fn stopped_at_each_operation(
         assert_holds(&place.path(), &place.schema, &place.new);
         place.assert_no_leftovers();
     }
+    let [old, new] = outcomes;
+    println!("crashes survived: {} ({fault:?})", old + new);
     outcomes
 }
 
