@@ -25,7 +25,7 @@ counts() {
 }
 
 counts "simulated stores" '^[0-9]+ seeds|^faults injected' -p ringtake-runtime --lib simulation
-counts "imports stopped at each operation" '^crashes survived' -p ringtake-storage --test storage crash
+counts "imports stopped at each operation" 'crashes survived' -p ringtake-storage --test storage crash
 counts "imports killed" 'kills:' -p ringtake-tools --test cli an_import_killed
 counts "corruptions" 'corruptions made' -p ringtake-runtime --test runtime corruption
 counts "hard places" '^not tested here|^test result' -p ringtake-runtime --test runtime hard_places
