@@ -291,7 +291,7 @@ impl<'a> Plan<'a> {
         Ok(vectors)
     }
 
-    /// The mean of the sample. Squared distances are computed from products, which lose them where
+    /// About the mean of the sample. Squared distances are computed from products, which lose them where
     /// vectors lie far from zero; about their mean they do not. Products themselves have no mean to
     /// be about.
     fn origin(&self, sample: &[f32]) -> Option<Vec<f32>> {
@@ -299,7 +299,10 @@ impl<'a> Plan<'a> {
         if self.options.metric != Metric::L2 || sample.is_empty() {
             return None;
         }
-        Some(mean(dims, sample))
+        // Of eight significant bits, so that whole numbers stay such numbers, whose sums are the
+        // same in any order: an index of bytes does not depend on the number of threads.
+        let round = |x: f32| f32::from_bits(x.to_bits().wrapping_add(0x8000) & 0xffff_0000);
+        Some(mean(dims, sample).into_iter().map(round).collect())
     }
 
     /// Centres of the partitions.
