@@ -3,7 +3,7 @@
 //! This crate turns row ids into byte ranges to read ([`plan`]) and bytes into Arrow
 //! ([`assemble`]), and holds the writer ([`mod@write`]). Reading rows never waits here: that
 //! part has no thread, no clock, no file handle and no ring; `ringtake-runtime` brings those.
-//! [`file`] opens what a dataset is made of.
+//! [`mod@file`] opens what a dataset is made of.
 //! `FORMAT.md` beside this crate says where each byte is.
 
 #![deny(unsafe_code)]
