@@ -317,7 +317,7 @@ mod tests {
             }
             lived.told.iter().for_each(|told| tally.count(told));
         }
-        println!("{count} seeds, {tally}");
+        println!("{count} seeds: {tally}; no answer wrong or missing, nothing left behind");
         let kinds = Kind::ALL.iter().zip(injected);
         let kinds: Vec<String> = kinds.map(|(kind, n)| format!("{kind:?} {n}")).collect();
         println!("faults injected: {}", kinds.join(", "));

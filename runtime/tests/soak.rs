@@ -296,7 +296,7 @@ fn nothing_grows_and_no_answer_is_wrong() {
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     println!(
         "{} s: {} takes and {} searches right, {} dropped, {} late, {} overloaded, {} with the \
-         damaged rows named; wrong 0; memory {first} to {most} bytes, descriptors {}; p99 of ten \
+         damaged rows named, none wrong; memory {first} to {most} bytes, descriptors {}; p99 of ten \
          rows {before:?} and then {after:?}; longest stall {longest:?}",
         lasts.as_secs(),
         count(&seen.answers),

@@ -15,18 +15,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Io`]: the operating system's, and a file of another kind.
 pub fn open_regular(path: &Path) -> Result<File> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits() as i32)
-        .open(path)
-        .map_err(Error::io("open", path))?;
-    let metadata = file.metadata().map_err(Error::io("inspect", path))?;
-    match metadata.is_file() {
-        true => Ok(file),
-        false => Err(Error::io("read", path)(io::Error::other(
-            "it is not a regular file; put the dataset's own file in its place",
-        ))),
-    }
+    open(path).map_err(Error::io("open", path))
 }
 
 /// All bytes of the regular file at `path`, which has `bytes_max` at most.
@@ -34,15 +23,32 @@ pub fn open_regular(path: &Path) -> Result<File> {
 /// # Errors
 /// As [`open_regular`]; a file that is longer.
 pub fn read_regular(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    read(path, bytes_max).map_err(Error::io("read", path))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other(
+            "it is not a regular file; put the dataset's own file in its place",
+        )),
+    }
+}
+
+/// [`read_regular`] with the operating system's kind of error.
+pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    open_regular(path)?
+    open(path)?
         .take(bytes_max.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(Error::io("read", path))?;
+        .read_to_end(&mut bytes)?;
     match bytes.len() as u64 > bytes_max {
         false => Ok(bytes),
-        true => Err(Error::damaged(
-            path,
+        true => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
             format!("it has more than {bytes_max} bytes"),
         )),
     }

@@ -28,8 +28,8 @@ const MAGIC: &[u8; 8] = b"RINGTAKE";
 const HEADER_BYTES: usize = 64;
 /// A manifest is small; a length beyond this is damage, not a dataset.
 const BODY_BYTES_MAX: u64 = 256 << 20;
-/// Of layout and schema together.
-const FILE_BYTES_MAX: u64 = HEADER_BYTES as u64 + 2 * BODY_BYTES_MAX;
+/// Of the whole file.
+pub(crate) const FILE_BYTES_MAX: u64 = HEADER_BYTES as u64 + 2 * BODY_BYTES_MAX;
 
 /// A checked manifest.
 #[derive(Debug, Clone, PartialEq)]

@@ -64,7 +64,7 @@ mutant "a manifest renamed before it is on disk" storage/src/write/directory.rs 
     'file.append(bytes).map_err(Error::io("write", path))' \
     -p ringtake-storage --test storage crash
 mutant "a take that waits for a silent drive beyond its deadline" runtime/src/shard/engine.rs \
-    'self.tell_overdue();' '' \
+    'self.tell_overdue(now);' '' \
     -p ringtake-runtime --lib simulation::tests::every_answer
 mutant "a search that is not told of a shard that scans no more" runtime/src/search/nearest.rs \
     'if !self.scanned {

@@ -24,7 +24,7 @@ counts() {
     fi
 }
 
-counts "simulated stores" '^[0-9]+ seeds|^faults injected' -p ringtake-runtime --lib simulation
+counts "simulated stores" '[0-9]+ seeds:|faults injected' -p ringtake-runtime --lib simulation
 counts "imports stopped at each operation" 'crashes survived' -p ringtake-storage --test storage crash
 counts "imports killed" 'kills:' -p ringtake-tools --test cli an_import_killed
 counts "corruptions" 'corruptions made' -p ringtake-runtime --test runtime corruption

@@ -515,8 +515,13 @@ impl<'a> Engine<'a> {
     /// than `patience`. Returns whether anything moved.
     pub(super) fn round(&mut self, patience: Duration) -> bool {
         self.meter.round();
-        let mut moved = self.expire();
-        self.tell_overdue();
+        let mut moved = false;
+        // The clock is read once per round, and only while a part has a deadline.
+        if self.next_deadline.is_some() || self.next_overdue.is_some() {
+            let now = clock::now();
+            moved = self.expire(now);
+            self.tell_overdue(now);
+        }
         if !self.scans.is_empty() {
             self.meter.enter(Phase::Scan);
         }
@@ -692,9 +697,8 @@ impl<'a> Engine<'a> {
         });
     }
 
-    /// Gives up what has expired before it was read. The clock is read once per round, and only
-    /// while a part has a deadline.
-    fn expire(&mut self) -> bool {
+    /// Gives up what has expired before it was read.
+    fn expire(&mut self, now: Instant) -> bool {
         let Some(next) = self.next_deadline else {
             return false;
         };
@@ -702,7 +706,6 @@ impl<'a> Engine<'a> {
             self.next_deadline = None;
             return false;
         }
-        let now = clock::now();
         if now < next {
             return false;
         }
@@ -735,7 +738,7 @@ impl<'a> Engine<'a> {
 
     /// Tells the callers of parts whose deadline has passed that their reads have not come: a drive
     /// may keep one for seconds, or for ever.
-    fn tell_overdue(&mut self) {
+    fn tell_overdue(&mut self, now: Instant) {
         let Some(next) = self.next_overdue else {
             return;
         };
@@ -743,7 +746,6 @@ impl<'a> Engine<'a> {
             self.next_overdue = None;
             return;
         }
-        let now = clock::now();
         if now < next {
             return;
         }

@@ -123,46 +123,17 @@ fn changed(bytes: &[u8], (at, length): Field, neighbour: Field) -> Vec<Vec<u8>> 
     all.into_iter().filter(|value| value != field).collect()
 }
 
-/// Fields of the header that all files but tables begin with, up to its own checksum at 56.
+/// Fields of the headers that all files but tables begin with, as far as there are any, up to the
+/// header's own checksum at 56; of data files also what follows it.
 fn fields(name: &str) -> Vec<Field> {
-    match name {
-        "MANIFEST" => vec![
-            (0, 8),
-            (8, 4),
-            (12, 4),
-            (16, 8),
-            (24, 8),
-            (32, 8),
-            (40, 8),
-            (56, 8),
-        ],
-        _ if name.ends_with(".index") => {
-            vec![
-                (0, 8),
-                (8, 4),
-                (12, 4),
-                (16, 16),
-                (32, 8),
-                (40, 8),
-                (48, 8),
-                (56, 8),
-            ]
-        }
-        _ if name.ends_with(".rows") || name.ends_with(".values") => {
-            vec![
-                (0, 8),
-                (8, 4),
-                (12, 4),
-                (16, 16),
-                (32, 8),
-                (40, 8),
-                (48, 8),
-                (56, 8),
-                (64, 8),
-            ]
-        }
-        _ => Vec::new(),
+    let is_data = name.ends_with(".rows") || name.ends_with(".values");
+    if !(is_data || name == "MANIFEST" || name.ends_with(".index")) {
+        return Vec::new();
     }
+    let mut fields = vec![(0, 8), (8, 4), (12, 4)];
+    fields.extend((16..64).step_by(8).map(|at| (at, 8)));
+    fields.extend(is_data.then_some((64, 8)));
+    fields
 }
 
 fn name_of(file: &Path) -> String {

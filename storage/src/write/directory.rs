@@ -15,14 +15,14 @@ use std::sync::Arc;
 use super::Overwrite;
 use super::file_system::{FileLock, FileSystem};
 use crate::layout::DIRS_MAX;
-use crate::manifest::{LOCK_NAME, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest};
+use crate::manifest::{FILE_BYTES_MAX, LOCK_NAME, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest};
 use crate::vector::index::indexed_column;
 use crate::{Error, Result};
 
 /// Name of the file in `data-<generation>` that lists the generation's directories elsewhere.
 const DIRS_NAME: &str = "dirs";
 /// Bytes of a manifest or list of directories, at most.
-pub(crate) const SMALL_FILE_BYTES_MAX: u64 = 512 << 20;
+pub(crate) const SMALL_FILE_BYTES_MAX: u64 = FILE_BYTES_MAX;
 const MANIFEST_MAGIC: &[u8] = b"RINGTAKE";
 
 /// A locked dataset directory with the empty directories of a new generation.

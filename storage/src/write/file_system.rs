@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -82,17 +82,7 @@ impl FileSystem for RealFileSystem {
     }
 
     fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        File::open(path)?
-            .take(bytes_max.saturating_add(1))
-            .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > bytes_max {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("it has more than {bytes_max} bytes"),
-            ));
-        }
-        Ok(bytes)
+        crate::file::read(path, bytes_max)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
