@@ -5,6 +5,10 @@
 //! taken twice per window, and makes waiting a future; `admission/timer.rs` wakes that future at
 //! its deadline.
 //!
+//! Where more is asked for than can be served, whoever has waited so long that the deadline would
+//! pass before the work is done gives its permit to the next: served in turn, all would come too
+//! late. How long work takes is told from what has just been done.
+//!
 //! Invariant: nobody waits for a permit while the work that would free it waits for them: a
 //! permit belongs to work that shards finish without its caller.
 
@@ -21,12 +25,16 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::clock;
+use crate::estimate::Estimate;
 use crate::lock::lock;
 
 pub use ledger::ClassStats;
 pub(crate) use ledger::Need;
 use ledger::{Ledger, Ticket};
 use timer::Timer;
+
+/// Work that ended late would have taken longer: not all of it was done.
+const LATE_COUNTS: f64 = 2.0;
 
 /// Whose reads go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
@@ -134,7 +142,19 @@ pub(crate) enum NotAdmitted {
 pub(crate) struct Admission {
     ledger: Mutex<Ledger<Waker>>,
     limits: [Need; LatencyClass::COUNT],
+    /// By class, seconds from the permit to the end of work that has a deadline.
+    service: Mutex<[Estimate; LatencyClass::COUNT]>,
     timer: Timer,
+}
+
+/// What became of the work that a permit was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    Done,
+    /// Not all of it could be done by its deadline.
+    Late,
+    /// Nobody wants it any more.
+    Cancelled,
 }
 
 impl NotAdmitted {
@@ -169,6 +189,7 @@ impl Admission {
                 ledger.limits(LatencyClass::Bulk),
             ],
             ledger: Mutex::new(ledger),
+            service: Mutex::new([Estimate::of(0.0); LatencyClass::COUNT]),
             timer: Timer::default(),
         }
     }
@@ -197,14 +218,19 @@ impl Admission {
     }
 
     /// A permit, if there is one now and nobody is passed; otherwise the refusal is counted.
-    pub(crate) fn try_acquire(self: &Arc<Self>, class: LatencyClass, need: Need) -> Option<Permit> {
+    pub(crate) fn try_acquire(
+        self: &Arc<Self>,
+        class: LatencyClass,
+        need: Need,
+        deadline: Option<Instant>,
+    ) -> Option<Permit> {
         let mut ledger = self.lock();
         let given = ledger.try_admit(class, need);
         if given.is_none() {
             ledger.stats[class.index()].refused += 1;
         }
         drop(ledger);
-        given.map(|given| Permit::new(self, class, given))
+        given.map(|given| Permit::new(self, class, given, deadline))
     }
 
     /// Waits for a permit. Dropping the future gives the place up.
@@ -267,7 +293,8 @@ impl Place<'_> {
             None => {
                 if let Some(given) = ledger.try_admit(self.class, self.need) {
                     drop(ledger);
-                    return Poll::Ready(Ok(Permit::new(admission, self.class, given)));
+                    let permit = Permit::new(admission, self.class, given, self.deadline);
+                    return Poll::Ready(Ok(permit));
                 }
                 let ticket = ledger.wait(self.class, self.need, context.waker().clone());
                 self.ticket = Some(ticket);
@@ -278,8 +305,7 @@ impl Place<'_> {
                     drop(ledger);
                     self.unset(ticket);
                     self.ticket = None;
-                    let permit = Permit::new(admission, self.class, self.given());
-                    return Poll::Ready(Ok(permit));
+                    return Poll::Ready(self.let_in());
                 };
                 before = Some(std::mem::replace(waker, context.waker().clone()));
                 ticket
@@ -318,8 +344,22 @@ impl Place<'_> {
         Poll::Ready(if left.is_some() {
             Err(NotAdmitted::Expired)
         } else {
-            Ok(Permit::new(self.admission, class, self.given()))
+            Ok(self.permit())
         })
+    }
+
+    fn permit(&self) -> Permit {
+        Permit::new(self.admission, self.class, self.given(), self.deadline)
+    }
+
+    /// The permit that came after a wait, unless it came too late to be of use.
+    fn let_in(&self) -> Result<Permit, NotAdmitted> {
+        let permit = self.permit();
+        if permit.is_hopeless() {
+            permit.give_back(|stats| stats.expired += 1);
+            return Err(NotAdmitted::Expired);
+        }
+        Ok(permit)
     }
 
     fn unset(&self, ticket: Ticket) {
@@ -356,29 +396,150 @@ pub(crate) struct Permit {
     admission: Arc<Admission>,
     class: LatencyClass,
     given: Need,
+    /// Of work that has a deadline.
+    time: Option<Time>,
     released: AtomicBool,
 }
 
+/// Since when there is a permit, and until when the work shall be done.
+#[derive(Debug, Clone, Copy)]
+struct Time {
+    since: Instant,
+    deadline: Instant,
+}
+
 impl Permit {
-    fn new(admission: &Arc<Admission>, class: LatencyClass, given: Need) -> Permit {
+    fn new(
+        admission: &Arc<Admission>,
+        class: LatencyClass,
+        given: Need,
+        deadline: Option<Instant>,
+    ) -> Permit {
+        let since = |deadline| Time {
+            since: clock::now(),
+            deadline,
+        };
         Permit {
             admission: admission.clone(),
             class,
             given,
+            time: deadline.map(since),
             released: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn release(&self) {
+    /// Whether work probably takes longer than there is time.
+    fn is_hopeless(&self) -> bool {
+        self.time.is_some_and(|Time { since, deadline }| {
+            let service = lock(&self.admission.service)[self.class.index()];
+            deadline.saturating_duration_since(since).as_secs_f64() < service.bound()
+        })
+    }
+
+    /// Gives it back after work.
+    pub(crate) fn release(&self, work: Work) {
+        let took = match (self.time, work) {
+            (Some(time), Work::Done) => Some((clock::now() - time.since).as_secs_f64()),
+            (Some(time), Work::Late) => {
+                let had = time.deadline.saturating_duration_since(time.since);
+                Some(had.as_secs_f64() * LATE_COUNTS)
+            }
+            _ => None,
+        };
+        if let Some(took) = took {
+            lock(&self.admission.service)[self.class.index()].learn(took);
+        }
+        self.give_back(|_| {});
+    }
+
+    fn give_back(&self, count: impl FnOnce(&mut ClassStats)) {
         if !self.released.swap(true, Ordering::Relaxed) {
             let (class, given) = (self.class, self.given);
-            self.admission.settle(|ledger| ledger.release(class, given));
+            self.admission.settle(|ledger| {
+                ledger.release(class, given);
+                count(&mut ledger.stats[class.index()]);
+            });
         }
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.release();
+        self.give_back(|_| {});
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_lite::future::{block_on, poll_once};
+
+    use super::*;
+    use crate::clock::virtual_time::Stopped;
+
+    const ONE: Need = Need {
+        windows: 1,
+        reads: 1,
+        bytes: 1,
+    };
+    const SERVICE: Duration = Duration::from_millis(10);
+    const URGENT: LatencyClass = LatencyClass::Urgent;
+
+    /// Room for one, and what it takes to serve one is known.
+    fn admission(time: &Stopped, work: Work) -> Arc<Admission> {
+        let admission = Arc::new(Admission::new(ONE));
+        for _ in 0..50 {
+            let deadline = clock::now() + SERVICE;
+            let permit = admission.try_acquire(URGENT, ONE, Some(deadline)).unwrap();
+            time.advance(SERVICE);
+            permit.release(work);
+        }
+        admission
+    }
+
+    /// Whether a window that is let in after a wait, with so much time left, is served.
+    fn serves(admission: &Arc<Admission>, time: &Stopped, left: Duration) -> bool {
+        let waits = Duration::from_millis(100);
+        let before = admission.try_acquire(URGENT, ONE, None).unwrap();
+        let deadline = Some(clock::now() + waits + left);
+        let mut asked = Box::pin(admission.acquire(URGENT, ONE, deadline));
+        assert!(block_on(poll_once(&mut asked)).is_none());
+        time.advance(waits);
+        before.release(Work::Done);
+        let let_in = block_on(asked).is_ok();
+        assert_eq!(admission.held(), PermitsHeld::default());
+        let_in
+    }
+
+    #[test]
+    fn who_is_let_in_with_too_little_time_left_gives_its_permit_to_the_next() {
+        let time = Stopped::new();
+        let done = admission(&time, Work::Done);
+        assert!(serves(&done, &time, SERVICE + Duration::from_millis(1)));
+        assert!(!serves(&done, &time, SERVICE - Duration::from_millis(1)));
+        assert_eq!(done.stats().urgent.expired, 1);
+    }
+
+    #[test]
+    fn work_that_was_late_counts_as_longer_and_cancelled_work_not_at_all() {
+        let time = Stopped::new();
+        let late = admission(&time, Work::Late);
+        assert!(!serves(&late, &time, SERVICE + Duration::from_millis(9)));
+        assert!(serves(&late, &time, SERVICE + Duration::from_millis(11)));
+        let cancelled = admission(&time, Work::Cancelled);
+        assert!(serves(&cancelled, &time, Duration::from_nanos(1)));
+    }
+
+    #[test]
+    fn windows_without_a_deadline_wait_as_long_as_it_takes() {
+        let time = Stopped::new();
+        let admission = admission(&time, Work::Done);
+        let before = admission.try_acquire(URGENT, ONE, None).unwrap();
+        let mut asked = Box::pin(admission.acquire(URGENT, ONE, None));
+        assert!(block_on(poll_once(&mut asked)).is_none());
+        time.advance(Duration::from_secs(100));
+        before.release(Work::Done);
+        assert!(block_on(asked).is_ok());
     }
 }

@@ -47,6 +47,7 @@ mod cpus;
 mod decode;
 mod doorbell;
 mod error;
+mod estimate;
 mod files;
 mod fork;
 mod inbox;

@@ -1,29 +1,34 @@
 //! What crosses threads: the rows one shard has to bring for one window of a take, or to find for
 //! a search, and the news that it has.
 
+mod finish;
+
+/// The primitives of the finish; the model checker's twin of this module brings its own.
+mod sync {
+    pub(super) use atomic_waker::AtomicWaker;
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+}
+
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Instant;
 
-use atomic_waker::AtomicWaker;
 use ringtake_storage::plan::Entry;
 use ringtake_storage::projection::Projection;
 
 use crate::Error;
-use crate::admission::{LatencyClass, Permit};
+use crate::admission::{LatencyClass, Permit, Work};
 use crate::error::{FAULTS_MAX, RowFault};
 use crate::lock::lock;
 use crate::outputs::Outputs;
 use crate::search::nearest::Nearest;
+use finish::{Countdown, Finish};
 
 /// The state of a take that its shards and its caller share.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
-    /// Windows whose parts have all been finished. Written by shards, read by the caller.
-    windows_done: AtomicUsize,
-    waker: AtomicWaker,
+    finish: Finish,
     /// Set by the caller when it no longer wants the rows.
     cancelled: AtomicBool,
     /// The shard whose part was dropped unfinished, counted from 1; 0 if none was.
@@ -34,8 +39,6 @@ pub(crate) struct Progress {
     deadline: Option<Instant>,
     /// Rows not read because of that, or not come by then. Written by shards and the caller.
     rows_expired: AtomicU64,
-    /// Set once the deadline has passed with reads in flight, for which the caller shall not wait.
-    overdue: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -75,37 +78,17 @@ impl Progress {
     /// them.
     pub(crate) fn overdue(&self, rows: u64) {
         self.expire(rows);
-        self.overdue.store(true, Ordering::Release);
-        self.waker.wake();
+        self.finish.overdue();
     }
 
     /// Waits until `windows` windows are done, or it is no use to wait.
     pub(crate) async fn finished(&self, windows: usize) {
-        self.wait(|| self.is_done(windows) || self.overdue.load(Ordering::Acquire))
-            .await;
+        poll_fn(|context| self.finish.poll_finished(windows, context)).await;
     }
 
     /// Waits until no shard holds anything of `windows` windows.
     pub(crate) async fn let_go(&self, windows: usize) {
-        self.wait(|| self.is_done(windows)).await;
-    }
-
-    fn is_done(&self, windows: usize) -> bool {
-        self.windows_done.load(Ordering::Acquire) >= windows
-    }
-
-    async fn wait(&self, done: impl Fn() -> bool) {
-        poll_fn(|context| {
-            if done() {
-                return Poll::Ready(());
-            }
-            self.waker.register(context.waker());
-            if done() {
-                return Poll::Ready(());
-            }
-            Poll::Pending
-        })
-        .await;
+        poll_fn(|context| self.finish.poll_let_go(windows, context)).await;
     }
 
     pub(crate) fn cancel(&self) {
@@ -155,7 +138,7 @@ impl Progress {
 #[derive(Debug)]
 pub(crate) struct Window {
     /// Parts not finished yet. The shard that brings it to zero wakes the caller.
-    parts_left: AtomicU32,
+    parts_left: Countdown,
     progress: Arc<Progress>,
     permit: Permit,
 }
@@ -163,7 +146,7 @@ pub(crate) struct Window {
 impl Window {
     pub(crate) fn new(parts: u32, progress: Arc<Progress>, permit: Permit) -> Arc<Window> {
         Arc::new(Window {
-            parts_left: AtomicU32::new(parts),
+            parts_left: Countdown::new(parts),
             progress,
             permit,
         })
@@ -275,15 +258,18 @@ impl Part {
         let Some(window) = self.window.take() else {
             return;
         };
-        // The caller takes the outputs apart once it has heard of all windows, so they are let
-        // go first.
-        drop(self.sink.take());
-        if window.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Before the caller hears of it, so that its next take finds the permit free.
-            window.permit.release();
-            window.progress.windows_done.fetch_add(1, Ordering::Release);
-            window.progress.waker.wake();
-        }
+        let progress = &window.progress;
+        let release = || {
+            window.permit.release(match progress {
+                _ if progress.is_cancelled() => Work::Cancelled,
+                _ if progress.is_late() => Work::Late,
+                _ => Work::Done,
+            });
+        };
+        let finish = &progress.finish;
+        window
+            .parts_left
+            .end_part(self.sink.take(), release, finish);
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub(crate) mod engine;
 
+use std::cell::Cell;
 use std::future::Future;
 use std::path::Path;
 use std::rc::Rc;
@@ -242,10 +243,13 @@ fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>
 /// between being set and being looked at, as it does on a thread that loses its CPU just then;
 /// without a timer of a task's nothing would end that sleep. The later ones are for a thread
 /// that loses its CPU there again when it has just been woken.
-fn keep_awake() -> glommio::Task<()> {
+///
+/// The task ends once `ended` is set. It is not cancelled, since glommio never frees a task that
+/// is cancelled while it waits: cancelling counts one reference more than running it takes back.
+fn keep_awake(ended: Rc<Cell<bool>>) -> glommio::Task<()> {
     use glommio::timer::sleep;
-    glommio::spawn_local(async {
-        loop {
+    glommio::spawn_local(async move {
+        while !ended.get() {
             let later = sleep(PREEMPT_TIMER * 200).or(sleep(PREEMPT_TIMER * 2000));
             let soon = sleep(PREEMPT_TIMER).or(sleep(PREEMPT_TIMER * 20));
             soon.or(later).await;
@@ -261,12 +265,14 @@ fn run_under(
     started: Sender<Result<ShardInfo, String>>,
 ) {
     let (ended, settled) = executor.run(async {
-        let awake = keep_awake();
+        let is_over = Rc::new(Cell::new(false));
+        let awake = keep_awake(is_over.clone());
         let reads = Rc::new(Reads::default());
         let life = run(context, messages, Host::Glommio(reads.clone()), started);
         let ended = std::panic::AssertUnwindSafe(life).catch_unwind().await;
         let settled = reads.settle().await;
-        awake.cancel().await;
+        is_over.set(true);
+        awake.await;
         (ended, settled)
     });
     if !settled {

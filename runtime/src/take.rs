@@ -180,7 +180,7 @@ impl TakeOptions {
                 Err(NotAdmitted::Expired.into_error(rows))
             }
             WhenFull::Refuse => admission
-                .try_acquire(class, need)
+                .try_acquire(class, need, self.deadline)
                 .ok_or(Error::Overloaded { ids: Vec::new() }),
         }
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt16Array};
 use arrow::datatypes::UInt16Type;
 use ringtake_runtime::{
-    CacheChoice, ColumnBuffer, Config, CpuChoice, ReadPathChoice, ShardStats, Store,
+    CacheChoice, ColumnBuffer, Config, CpuChoice, ReadPathChoice, Scheduler, ShardStats, Store,
 };
 use ringtake_storage::write::{WriteOptions, Writer};
 
@@ -198,6 +198,31 @@ fn locks_and_system_calls_are_of_takes_and_batches_and_not_of_rows(path: &Path) 
     assert_eq!(few.locks, if cfg!(debug_assertions) { 2 } else { 0 });
 }
 
+/// What is opened once more each day must not grow.
+fn a_store_that_is_closed_leaves_nothing(path: &Path) {
+    const TURNS: i64 = 40;
+    for scheduler in [Scheduler::Batched, Scheduler::PerRead] {
+        let turn = || {
+            let config = Config {
+                shards: Some(2),
+                cpus: CpuChoice::Unpinned,
+                scheduler,
+                ..Config::default()
+            };
+            let store = Store::open(path, config).unwrap();
+            store.take(&ids(100), &store.all_columns()).unwrap();
+        };
+        // What is kept for the whole process is there after the first.
+        turn();
+        let since = Since::now();
+        (0..TURNS).for_each(|_| turn());
+        let left = since.live_bytes();
+        println!("{scheduler}: {left} bytes left by {TURNS} stores");
+        // A task of each shard that is not freed would be 300 bytes each turn.
+        assert!(left < TURNS * 150, "{scheduler}: {left} bytes");
+    }
+}
+
 #[test]
 fn a_take_allocates_locks_and_calls_neither_per_row_nor_beyond_a_window() {
     let dir = tempfile::tempdir().unwrap();
@@ -205,6 +230,7 @@ fn a_take_allocates_locks_and_calls_neither_per_row_nor_beyond_a_window() {
     write(&path);
     a_take_of_millions_needs_a_window_beside_its_result(&path);
     locks_and_system_calls_are_of_takes_and_batches_and_not_of_rows(&path);
+    a_store_that_is_closed_leaves_nothing(&path);
     for (read_path, cache_bytes) in [
         (ReadPathChoice::Auto, 0),
         (ReadPathChoice::Auto, 1 << 20),

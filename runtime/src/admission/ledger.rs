@@ -71,7 +71,8 @@ pub struct ClassStats {
     pub completed: u64,
     /// Windows whose take was dropped while they waited.
     pub cancelled: u64,
-    /// Windows whose deadline had passed before they were let in.
+    /// Windows whose deadline had passed before they were let in, and windows that were let in with
+    /// too little time left, which count as dispatched and completed too.
     pub expired: u64,
     /// Takes refused since there was no permit.
     pub refused: u64,

@@ -87,7 +87,10 @@ pub(crate) struct Reads {
     /// Whether the task that waits for the doorbell has failed.
     deaf: Cell<bool>,
     waker: RefCell<Option<Waker>>,
-    bell: RefCell<Option<glommio::Task<()>>>,
+    /// The task that waits for the doorbell, and the doorbell.
+    bell: RefCell<Option<(glommio::Task<()>, Arc<Doorbell>)>>,
+    /// That task shall end. Glommio never frees one that is cancelled while it waits.
+    is_over: Cell<bool>,
 }
 
 /// The doorbell as something glommio can wait for.
@@ -115,6 +118,9 @@ impl Reads {
         let reads = self.clone();
         let listens = glommio::spawn_local(async move {
             while bell.readable().await.is_ok() {
+                if reads.is_over.get() {
+                    return;
+                }
                 bell.get_ref().0.silence();
                 reads.rung.set(true);
                 reads.wake();
@@ -122,7 +128,7 @@ impl Reads {
             reads.deaf.set(true);
             reads.wake();
         });
-        *self.bell.borrow_mut() = Some(listens);
+        *self.bell.borrow_mut() = Some((listens, doorbell.clone()));
         Ok(DmaPath {
             reads: self.clone(),
             files: self.files.borrow().clone(),
@@ -181,8 +187,12 @@ impl Reads {
     /// Waits for what is in flight, whose buffers are glommio's, and closes the files. Returns
     /// whether all has ended; if not, the executor must not be dropped.
     pub(crate) async fn settle(&self) -> bool {
-        if let Some(bell) = self.bell.take() {
-            bell.cancel().await;
+        if let Some((listens, doorbell)) = self.bell.take() {
+            self.is_over.set(true);
+            // It sleeps like a shard, so that this ring is none that is spared.
+            doorbell.lie_down();
+            doorbell.ring();
+            listens.await;
         }
         let all = poll_fn(|context| {
             if self.in_flight.get() == 0 {

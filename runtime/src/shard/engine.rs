@@ -5,6 +5,7 @@
 //! exception is a row larger than a slot, which gets a buffer of its own for one read.
 
 mod depth;
+mod forecast;
 mod hits;
 mod scan;
 mod sharing;
@@ -36,6 +37,7 @@ use crate::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use crate::search::codes::ShardCodes;
 use crate::stats::ShardCounters;
 use depth::Depth;
+use forecast::{Forecast, Margin, Waits};
 use hits::{HITS_IN_TURN_MAX, deliver_hits};
 use scan::Scans;
 use sharing::{InFlightPages, Waiter};
@@ -75,11 +77,6 @@ const BULK_READS_SINCE_URGENT: u32 = 4096;
 /// Urgent reads planned while bulk ones wait, before one of those has its turn: bulk work keeps
 /// its share of the reads however much urgent work there is.
 const URGENT_READS_IN_TURN_MAX: u32 = 16;
-/// How many times as long as others took a part is given, before it is found to come too late: a
-/// part that is begun in vain costs the reads of another.
-const SERVICE_MARGIN: f64 = 2.0;
-/// So many rows at least must have been served for that: drives serve in bursts.
-const SERVED_MIN: u64 = 256;
 /// The shortest time between two looks for takes that are overdue.
 const OVERDUE_LOOK: Duration = Duration::from_millis(1);
 /// The longest wait with reads in flight, so that a broken device does not silence the loop.
@@ -119,17 +116,10 @@ struct Active {
     asks: Use,
     /// Whether its caller has been told not to wait for it.
     overdue: bool,
-    /// Where it has a deadline and no read of it has been planned yet: since when it waits, and
-    /// what the shard had delivered by then.
+    /// Where it has a deadline and no read of it has been planned yet.
     waits: Option<Waits>,
-}
-
-/// What a part saw when it began to wait.
-#[derive(Clone, Copy)]
-struct Waits {
-    since: Instant,
-    rows: u64,
-    cache_hits: u64,
+    /// Where it was begun after a wait.
+    forecast: Option<Forecast>,
 }
 
 impl Active {
@@ -142,40 +132,46 @@ impl Active {
             _ => self.part.entries.len(),
         };
         self.group = groups;
+        // How long it would have taken is not known.
+        self.forecast = None;
         rows as u64
     }
 
-    /// Whether its first read is about to be planned in vain: at the rate at which the shard has
-    /// served others while it waited, it could not end before its deadline. Reading what cannot be
-    /// in time would make what comes after it late too, and so on for as long as more is asked
-    /// for than the drive can give.
-    fn is_hopeless(&mut self, reads_before: u32, counters: &ShardCounters) -> bool {
-        let waits = self.waits.take();
-        waits.is_some_and(|waits| self.comes_too_late(waits, reads_before, counters))
+    /// Whether its first read is about to be planned in vain, since the part would come too late.
+    fn is_hopeless(&mut self, reads_before: u32, counters: &ShardCounters, margin: Margin) -> bool {
+        let (Some(waits), Some(deadline)) = (self.waits.take(), self.part.deadline()) else {
+            return false;
+        };
+        let now = clock::now();
+        let Some(takes) = waits
+            .seen(now, counters)
+            .takes(self.rows_left(), reads_before)
+        else {
+            return false;
+        };
+        self.forecast = Some(Forecast::of(now, takes));
+        margin.forbids(takes, deadline.saturating_duration_since(now))
     }
 
     /// The same before the cache is asked, where all that was served meanwhile came from there:
     /// the rate is the memory's then.
     fn is_hopeless_in_memory(&self, counters: &ShardCounters) -> bool {
-        self.waits.is_some_and(|waits| {
-            counters.rows.get() - waits.rows == counters.cache_hits.get() - waits.cache_hits
-                && self.comes_too_late(waits, 0, counters)
-        })
-    }
-
-    fn comes_too_late(&self, waits: Waits, reads_before: u32, counters: &ShardCounters) -> bool {
-        let Some(deadline) = self.part.deadline() else {
+        let (Some(waits), Some(deadline)) = (self.waits, self.part.deadline()) else {
             return false;
         };
-        let groups_left = self.part.projection.groups().len() - self.group;
-        let rows = self.part.entries.len() * groups_left - self.next;
         let now = clock::now();
-        let queued = Queued {
-            waited: now - waits.since,
-            served: counters.rows.get() - waits.rows,
-        };
+        let seen = waits.seen(now, counters);
         let left = deadline.saturating_duration_since(now);
-        queued.cannot_end_in(left, rows as u64, reads_before)
+        seen.is_all_from_memory()
+            && seen
+                .takes(self.rows_left(), 0)
+                .is_some_and(|takes| Margin::default().forbids(takes, left))
+    }
+
+    /// Of all groups that are not planned.
+    fn rows_left(&self) -> u64 {
+        let groups_left = self.part.projection.groups().len() - self.group;
+        (self.part.entries.len() * groups_left - self.next) as u64
     }
 }
 
@@ -184,28 +180,6 @@ fn note_late(context: &ShardContext, active: &Active, rows: u64) {
     context.counters.rows_expired.add(rows);
     if let Some(progress) = active.part.progress() {
         progress.expire(rows);
-    }
-}
-
-/// What a part has seen of the shard before its first read.
-#[derive(Clone, Copy)]
-struct Queued {
-    waited: Duration,
-    /// Rows that the shard has delivered meanwhile.
-    served: u64,
-}
-
-impl Queued {
-    /// Whether `rows` rows, behind `reads_before` reads in flight, would probably take longer than
-    /// `left`.
-    fn cannot_end_in(self, left: Duration, rows: u64, reads_before: u32) -> bool {
-        let ahead = rows + u64::from(reads_before);
-        // Who has waited for few others knows nothing of the rate.
-        if self.served < ahead.max(SERVED_MIN) {
-            return false;
-        }
-        let ahead = ahead as f64 / self.served as f64;
-        self.waited.mul_f64(ahead * SERVICE_MARGIN) > left
     }
 }
 
@@ -280,6 +254,8 @@ pub(super) struct Engine<'a> {
     next_deadline: Option<Instant>,
     /// The same of parts with reads in flight whose callers still wait.
     next_overdue: Option<Instant>,
+    /// What forecasts are worth.
+    margin: Margin,
     /// Rows of reads that failed, to be read again each by itself. Their parts count them as in
     /// flight.
     alone: Vec<Waiter>,
@@ -349,6 +325,7 @@ impl<'a> Engine<'a> {
             urgent_in_turn: 0,
             next_deadline: None,
             next_overdue: None,
+            margin: Margin::default(),
             alone: Vec::new(),
             depth: Depth::new(context.depth_control, depth),
             saturated: false,
@@ -421,13 +398,13 @@ impl<'a> Engine<'a> {
             _ => Use::Bulk,
         };
         // Of a take's later windows something has been read already.
-        let waits = part.deadline().filter(|_| part.base == 0).map(|_| Waits {
-            since: clock::now(),
-            rows: self.context.counters.rows.get(),
-            cache_hits: self.context.counters.cache_hits.get(),
-        });
+        let waits = part
+            .deadline()
+            .filter(|_| part.base == 0)
+            .map(|_| Waits::begin(&self.context.counters));
         let active = Active {
             waits,
+            forecast: None,
             part,
             group: 0,
             next: 0,
@@ -718,6 +695,9 @@ impl<'a> Engine<'a> {
                 };
                 match active.part.deadline() {
                     Some(deadline) if deadline <= now => {
+                        if let Some(forecast) = active.forecast {
+                            self.margin.learn(forecast, now, deadline);
+                        }
                         self.give_up_late(id);
                         self.finish_if_done(id);
                         false
@@ -831,7 +811,7 @@ impl<'a> Engine<'a> {
                 active.next = 0;
                 continue;
             }
-            if active.is_hopeless(reads_before, &self.context.counters) {
+            if active.is_hopeless(reads_before, &self.context.counters, self.margin) {
                 let rows = active.give_up();
                 note_late(self.context, active, rows);
                 continue;
@@ -1260,6 +1240,9 @@ impl<'a> Engine<'a> {
         });
         if done && let Some(active) = self.actives[id as usize].take() {
             self.active_free.push(id);
+            if let (Some(forecast), Some(deadline)) = (active.forecast, active.part.deadline()) {
+                self.margin.learn(forecast, clock::now(), deadline);
+            }
             active.part.finish();
         }
     }
@@ -1560,41 +1543,5 @@ impl Drop for Engine<'_> {
             }
             std::mem::forget(results);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_is_begun_if_at_the_rate_of_those_before_it_it_ends_in_time() {
-        // A thousand rows each ten milliseconds.
-        let queued = Queued {
-            waited: Duration::from_millis(50),
-            served: 5_000,
-        };
-        let milliseconds = Duration::from_millis;
-        assert!(!queued.cannot_end_in(milliseconds(10), 400, 100));
-        assert!(queued.cannot_end_in(milliseconds(9), 400, 100));
-        // The reads in flight come first.
-        assert!(queued.cannot_end_in(milliseconds(10), 400, 101));
-        assert!(!queued.cannot_end_in(milliseconds(1), 0, 0));
-    }
-
-    #[test]
-    fn a_part_that_has_seen_few_others_is_begun() {
-        for (served, rows) in [(1_009, 1_000), (255, 1)] {
-            let queued = Queued {
-                waited: Duration::from_secs(1),
-                served,
-            };
-            assert!(!queued.cannot_end_in(Duration::ZERO, rows, 10));
-        }
-        let idle = Queued {
-            waited: Duration::from_secs(1),
-            served: 0,
-        };
-        assert!(!idle.cannot_end_in(Duration::ZERO, 0, 0));
     }
 }

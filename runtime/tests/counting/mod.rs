@@ -56,6 +56,12 @@ impl Since {
         ALLOCATIONS.load(Ordering::Relaxed) - self.allocations
     }
 
+    /// Bytes held now beyond those at the first moment.
+    #[allow(dead_code, reason = "each binary asks for what it tests")]
+    pub(crate) fn live_bytes(&self) -> i64 {
+        LIVE_BYTES.load(Ordering::Relaxed) - self.live_bytes
+    }
+
     /// Bytes held at the worst moment beyond those at the first.
     pub(crate) fn peak_bytes(&self) -> i64 {
         PEAK_BYTES.load(Ordering::Relaxed) - self.live_bytes
