@@ -40,6 +40,16 @@ struct Plan {
     queries: usize,
     /// Whether every take has a deadline: reads may never come.
     deadlines: bool,
+    /// Whether the clock leaps, as it does for a process that was stopped or a machine that was
+    /// suspended, and stands while reads are completed, as a coarse or virtual one may.
+    odd_clock: bool,
+}
+
+/// What the clock has done.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Oddities {
+    leaps: u64,
+    stands: u64,
 }
 
 /// What the parts of a simulation share with code that does not know of it.
@@ -49,6 +59,10 @@ struct World {
     injected: Vec<Injected>,
     /// Reads that were to come never come now.
     released: bool,
+    /// Until when the clock has leapt last.
+    leapt_to: Instant,
+    /// The clock stands.
+    stands: bool,
 }
 
 thread_local! {
@@ -119,6 +133,11 @@ struct Simulation {
     random: ChaCha8Rng,
     tasks: Vec<Task>,
     began: Instant,
+    odd: Oddities,
+    /// By how much the clock has leapt in all.
+    leapt: Duration,
+    /// Steps for which the clock stands still.
+    stands_for: u32,
 }
 
 impl Drop for Simulation {
@@ -139,6 +158,8 @@ impl Simulation {
                 tasks: Vec::new(),
                 injected: Vec::new(),
                 released: false,
+                leapt_to: clock::now(),
+                stands: false,
             });
         });
         Simulation {
@@ -146,6 +167,9 @@ impl Simulation {
             clock,
             tasks: Vec::new(),
             began: clock::now(),
+            odd: Oddities::default(),
+            leapt: Duration::ZERO,
+            stands_for: 0,
         }
     }
 
@@ -163,7 +187,31 @@ impl Simulation {
             }
         }
         let passes = self.random.random_range(1..20);
-        self.clock.advance(Duration::from_micros(passes));
+        match self.stands_for.checked_sub(1) {
+            Some(left) => self.stands_for = left,
+            None => self.clock.advance(Duration::from_micros(passes)),
+        }
+        if world(|world| world.plan.odd_clock) {
+            self.disturb_clock();
+        }
+    }
+
+    fn disturb_clock(&mut self) {
+        match self.random.random_range(0..200) {
+            0 => {
+                let leap = Duration::from_millis(self.random.random_range(1..5_000));
+                self.clock.advance(leap);
+                self.leapt += leap;
+                self.odd.leaps += 1;
+                world(|world| world.leapt_to = clock::now());
+            }
+            1 => {
+                self.stands_for = self.random.random_range(10..500);
+                self.odd.stands += 1;
+            }
+            _ => {}
+        }
+        world(|world| world.stands = self.stands_for > 0);
     }
 }
 
@@ -172,6 +220,7 @@ impl Simulation {
 struct Outcome {
     told: Vec<Told>,
     injected: [u64; Kind::COUNT],
+    odd: Oddities,
 }
 
 /// Lives through one seed.
@@ -211,7 +260,7 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
     while told.lock().expect("no client has panicked").len() < all {
         simulation.step();
         assert!(
-            clock::now() - simulation.began < HANGS,
+            clock::now() - simulation.began - simulation.leapt < HANGS,
             "seed {seed}: {} of {all} queries have no answer",
             all - told.lock().expect("no client has panicked").len(),
         );
@@ -252,7 +301,11 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
         }
     });
     let told = std::mem::take(&mut *told.lock().expect("no client has panicked"));
-    Outcome { told, injected }
+    Outcome {
+        told,
+        injected,
+        odd: simulation.odd,
+    }
 }
 
 /// What goes wrong for this seed: each kind of world in turn.
@@ -282,6 +335,7 @@ fn plan(seed: u64, shards: usize, random: &mut ChaCha8Rng) -> Plan {
         clients: random.random_range(1..=16),
         queries: random.random_range(1..=8),
         deadlines,
+        odd_clock: seed % 5 == 4,
     }
 }
 
@@ -304,6 +358,7 @@ mod tests {
             None => 0..number("RINGTAKE_SEEDS").unwrap_or(2_000),
         };
         let (mut injected, mut tally) = ([0; Kind::COUNT], client::Tally::default());
+        let mut odd = Oddities::default();
         let count = seeds.end - seeds.start;
         for seed in seeds {
             // What the seed is comes first where a test says nothing more.
@@ -316,16 +371,23 @@ mod tests {
                 *sum += of_seed;
             }
             lived.told.iter().for_each(|told| tally.count(told));
+            odd.leaps += lived.odd.leaps;
+            odd.stands += lived.odd.stands;
         }
         println!("{count} seeds: {tally}; no answer wrong or missing, nothing left behind");
         let kinds = Kind::ALL.iter().zip(injected);
         let kinds: Vec<String> = kinds.map(|(kind, n)| format!("{kind:?} {n}")).collect();
-        println!("faults injected: {}", kinds.join(", "));
+        let Oddities { leaps, stands } = odd;
+        let kinds = kinds.join(", ");
+        println!(
+            "faults injected: {kinds}; the clock leapt {leaps} times and stood {stands} times"
+        );
         if count >= 100 {
             assert!(
                 injected.iter().all(|&n| n > 0),
                 "a kind of fault is missing"
             );
+            assert!(leaps > 0 && stands > 0, "the clock was always right");
             tally.assert_covers_all();
         }
     }

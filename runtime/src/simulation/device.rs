@@ -168,9 +168,9 @@ impl ReadPath for Device {
             return Err(io::Error::other("made up"));
         }
         let (now, released) = (clock::now(), world(|world| world.released));
-        let cancelled = self.cancelled;
+        let (cancelled, stands) = (self.cancelled, world(|world| world.stands));
         let is_due = move |flight: &mut Flight| match flight.due {
-            Some(due) => due <= now || cancelled,
+            Some(due) => due <= now || stands || cancelled,
             None => released || cancelled,
         };
         let mut due: Vec<Flight> = self.flights.extract_if(.., is_due).collect();

@@ -12,8 +12,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::Overwrite;
-use super::file_system::{FileLock, FileSystem};
+use super::file_system::{DirectoryId, FileLock, FileSystem};
 use crate::layout::DIRS_MAX;
 use crate::manifest::{FILE_BYTES_MAX, LOCK_NAME, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest};
 use crate::vector::index::indexed_column;
@@ -46,6 +48,24 @@ pub(super) struct DatasetDirectory {
 struct Generation {
     home: PathBuf,
     elsewhere: Vec<PathBuf>,
+}
+
+/// What `dirs` holds: the directories elsewhere and whose they are. A copy of the dataset has the
+/// list too, and may not remove what it names.
+#[derive(Debug, Serialize, Deserialize)]
+struct Elsewhere {
+    home: PathBuf,
+    id: DirectoryId,
+    dirs: Vec<PathBuf>,
+}
+
+impl Elsewhere {
+    /// Whether the directory at `home` is the one that the list was written in: it has not been
+    /// copied, though it may have been moved, or the devices counted anew.
+    fn belongs_to(&self, home: &Path, id: DirectoryId) -> bool {
+        let same_device = self.id.device == id.device;
+        self.id.inode == id.inode && (same_device || self.home == home)
+    }
 }
 
 impl DatasetDirectory {
@@ -113,7 +133,12 @@ impl DatasetDirectory {
         self.make_dir(home)?;
         if !elsewhere.is_empty() {
             // On disk before the directories it names, so that none is ever without an owner.
-            let list = serde_json::to_vec(&elsewhere).map_err(|error| Error::Option {
+            let list = Elsewhere {
+                home: home.to_owned(),
+                id: own_directory(&*self.file_system, home)?,
+                dirs: elsewhere.clone(),
+            };
+            let list = serde_json::to_vec(&list).map_err(|error| Error::Option {
                 option: "a data directory",
                 value: error.to_string(),
                 allowed: "a path in UTF-8".to_owned(),
@@ -354,7 +379,16 @@ fn remove_leftovers(
         let Some(generation) = generation_of(name, "data-") else {
             continue;
         };
-        let found = find_generation(file_system, path.join(name), generation)?;
+        let home = path.join(name);
+        let is_ours = file_system.directory(&home);
+        if is_ours.map_err(Error::io("look at", &home))?.is_none() {
+            // A link, or a file. Beside a dataset it does no harm.
+            match current {
+                Current::Nothing => return Err(Error::NotEmpty { path: home }),
+                _ => continue,
+            }
+        }
+        let found = find_generation(file_system, home, generation)?;
         let stays = match current {
             Current::Nothing => false,
             Current::Generation(named) => named == generation,
@@ -385,10 +419,13 @@ fn find_generation(
         Err(error) => return Err(Error::io("read", &list_path)(error)),
     };
     // A list cut short is one that was never synced, and nothing it names was made.
-    let named: Vec<PathBuf> = serde_json::from_slice(&bytes).unwrap_or_default();
-    // The generation is random: a directory of that name is this dataset's or a copy's.
+    let listed: Option<Elsewhere> = serde_json::from_slice(&bytes).ok();
     let name = format!("ringtake-{generation:016x}");
-    let elsewhere = named
+    let elsewhere = match listed {
+        Some(listed) if listed.belongs_to(&home, own_directory(file_system, &home)?) => listed.dirs,
+        _ => Vec::new(),
+    };
+    let elsewhere = elsewhere
         .into_iter()
         .filter(|dir| dir.file_name().is_some_and(|last| last == name.as_str()))
         .collect();
@@ -410,9 +447,23 @@ fn remove_generation(file_system: &dyn FileSystem, generation: &Generation) -> R
     remove_generation_dir(file_system, &generation.home)
 }
 
+/// The directory of ours at `path`.
+fn own_directory(file_system: &dyn FileSystem, path: &Path) -> Result<DirectoryId> {
+    let found = file_system.directory(path);
+    found
+        .map_err(Error::io("look at", path))?
+        .ok_or_else(|| Error::NotEmpty {
+            path: path.to_owned(),
+        })
+}
+
 /// Removes a directory of a generation and the files in it that a writer could have made.
-/// One that is not there is fine.
+/// One that is not there is fine; a link to one is somebody else's.
 fn remove_generation_dir(file_system: &dyn FileSystem, path: &Path) -> Result<()> {
+    match own_directory(file_system, path) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        looked => looked?,
+    };
     let names = match file_system.list(path) {
         Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

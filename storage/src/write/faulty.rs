@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::file_system::{AppendFile, FileLock, FileSystem, RealFileSystem};
+use super::file_system::{AppendFile, DirectoryId, FileLock, FileSystem, RealFileSystem};
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,6 +207,11 @@ impl FileSystem for FaultyFileSystem {
     fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
         self.0.step(Space::Frees)?;
         RealFileSystem.read_file(path, bytes_max)
+    }
+
+    fn directory(&self, path: &Path) -> io::Result<Option<DirectoryId>> {
+        self.0.step(Space::Frees)?;
+        RealFileSystem.directory(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {

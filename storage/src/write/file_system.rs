@@ -8,10 +8,11 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::num::NonZeroU64;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Advice, FlockOperation};
+use rustix::fs::{Advice, FlockOperation, OFlags};
+use serde::{Deserialize, Serialize};
 
 /// What the writer needs of a file system.
 pub trait FileSystem: fmt::Debug + Send + Sync {
@@ -23,6 +24,9 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn append_file(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
     /// The contents of a file, which must have at most `bytes_max`.
     fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>>;
+    /// Which directory is at `path`; `None` if something else is there, such as a symbolic link to
+    /// a directory.
+    fn directory(&self, path: &Path) -> io::Result<Option<DirectoryId>>;
     /// The names in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
     /// Renames a file, replacing the one at `to`.
@@ -49,6 +53,16 @@ pub trait AppendFile: fmt::Debug + Send {
     /// Suggests that the kernel starts writing back what was appended, and forgets what it has
     /// written back already. Advice: it does not fail.
     fn release_cache(&mut self);
+}
+
+/// What tells a directory from all others of this machine, whatever their names: a directory that
+/// is moved keeps it, and a copy has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirectoryId {
+    /// The number of its device, which may change when the machine starts again.
+    pub device: u64,
+    /// The number of its inode.
+    pub inode: u64,
 }
 
 /// A lock held until it is dropped.
@@ -85,6 +99,14 @@ impl FileSystem for RealFileSystem {
         crate::file::read(path, bytes_max)
     }
 
+    fn directory(&self, path: &Path) -> io::Result<Option<DirectoryId>> {
+        let metadata = fs::symlink_metadata(path)?;
+        Ok(metadata.is_dir().then(|| DirectoryId {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }))
+    }
+
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>> {
         let mut names = fs::read_dir(path)?
             .map(|entry| entry.map(|entry| entry.file_name()))
@@ -114,7 +136,20 @@ impl FileSystem for RealFileSystem {
             let (file, created) = match OpenOptions::new().write(true).create_new(true).open(path) {
                 Ok(file) => (file, true),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    match OpenOptions::new().write(true).open(path) {
+                    // A link that leads nowhere would be there and not there for ever, and a pipe
+                    // would wait for a reader.
+                    let found = fs::symlink_metadata(path);
+                    if found.is_ok_and(|found| !found.is_file()) {
+                        return Err(io::Error::new(
+                            io::ErrorKind::InvalidInput,
+                            "it is not a regular file; remove it if no writer is at work",
+                        ));
+                    }
+                    match OpenOptions::new()
+                        .write(true)
+                        .custom_flags(OFlags::NONBLOCK.bits() as i32)
+                        .open(path)
+                    {
                         Ok(file) => (file, false),
                         Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                         Err(error) => return Err(error),

@@ -1,6 +1,7 @@
 //! What the writer accepts, refuses and removes.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, Int32Array, RecordBatch, StringArray};
@@ -146,6 +147,92 @@ fn a_replaced_dataset_leaves_nothing_on_drives_it_no_longer_uses() {
     assert_eq!(fs::read_dir(&drive).unwrap().count(), 1);
     write(&path, &schema(), &[batch(20)], replace());
     assert_eq!(fs::read_dir(&drive).unwrap().count(), 0);
+}
+
+/// A dataset with a directory elsewhere.
+fn on_a_drive(root: &Path) -> (PathBuf, PathBuf) {
+    let drive = root.join("drive");
+    fs::create_dir(&drive).unwrap();
+    let path = root.join("dataset");
+    let options = WriteOptions {
+        data_dirs: vec![drive.clone()],
+        ..WriteOptions::default()
+    };
+    write(&path, &schema(), &[batch(10)], options);
+    (path, drive)
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_replaces_a_copy_leaves_the_drives_of_the_original_alone() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, _) = on_a_drive(root.path());
+    let copy = root.path().join("copy");
+    copy_dir(&path, &copy);
+    write(&copy, &schema(), &[batch(20)], replace());
+    assert_holds(&copy, &schema(), &[batch(20)]);
+    assert_holds(&path, &schema(), &[batch(10)]);
+}
+
+#[test]
+fn a_dataset_that_was_moved_takes_its_drives_along() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, drive) = on_a_drive(root.path());
+    let moved = root.path().join("moved");
+    fs::rename(&path, &moved).unwrap();
+    write(&moved, &schema(), &[batch(20)], replace());
+    assert_eq!(fs::read_dir(&drive).unwrap().count(), 0);
+}
+
+#[test]
+fn a_link_in_a_dataset_leads_no_writer_to_the_files_of_another() {
+    let root = tempfile::tempdir().unwrap();
+    let [victim, hostile] = ["victim", "hostile"].map(|name| root.path().join(name));
+    for path in [&victim, &hostile] {
+        write(path, &schema(), &[batch(10)], WriteOptions::default());
+    }
+    let data = fs::read_dir(&victim).unwrap().map(|entry| entry.unwrap());
+    let data = data.filter(|entry| entry.file_name().to_string_lossy().starts_with("data-"));
+    let data = data.last().unwrap().path();
+    std::os::unix::fs::symlink(&data, hostile.join("data-00000000deadbeef")).unwrap();
+    write(&hostile, &schema(), &[batch(20)], replace());
+    assert_holds(&hostile, &schema(), &[batch(20)]);
+    assert_holds(&victim, &schema(), &[batch(10)]);
+}
+
+#[test]
+fn a_lock_that_is_no_file_is_refused_at_once() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("dataset");
+    write(&path, &schema(), &[batch(10)], WriteOptions::default());
+    let lock = path.join("LOCK");
+    let pipe = |lock: &Path| {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, lock, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    let nowhere = |lock: &Path| std::os::unix::fs::symlink("nowhere", lock).unwrap();
+    let others: [&dyn Fn(&Path); 2] = [&pipe, &nowhere];
+    for other in others {
+        fs::remove_file(&lock).unwrap();
+        other(&lock);
+        let refused = Writer::create(&path, &schema(), replace()).unwrap_err();
+        assert!(
+            refused.to_string().contains("not a regular file"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]
