@@ -6,6 +6,11 @@ const MEAN_GAIN: f64 = 1.0 / 8.0;
 const DEVIATION_GAIN: f64 = 1.0 / 4.0;
 /// Deviations above the mean that the next value may be.
 const DEVIATIONS: f64 = 2.0;
+/// What one value can say at most, in bounds: a process that was stopped for a minute has not
+/// become slow.
+const GROWTH_MAX: f64 = 4.0;
+/// What a doubt leaves.
+const DOUBT: f64 = 1.0 - 1.0 / 64.0;
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +20,7 @@ pub(crate) struct Estimate {
 }
 
 impl Estimate {
-    /// Before anything has been learned.
+    /// Before anything has been learned. `first` is not 0.
     pub(crate) const fn of(first: f64) -> Estimate {
         Estimate {
             mean: first,
@@ -24,9 +29,15 @@ impl Estimate {
     }
 
     pub(crate) fn learn(&mut self, value: f64) {
-        let off = value - self.mean;
+        let off = value.min(self.bound() * GROWTH_MAX) - self.mean;
         self.mean += off * MEAN_GAIN;
         self.deviation += (off.abs() - self.deviation) * DEVIATION_GAIN;
+    }
+
+    /// Makes less of what has been learned: whoever acts on it sees no values that would correct it.
+    pub(crate) fn doubt(&mut self) {
+        self.mean *= DOUBT;
+        self.deviation *= DOUBT;
     }
 
     /// What most of the values are below.
@@ -49,5 +60,15 @@ mod tests {
         }
         assert!((alike.bound() - 5.0).abs() < 0.01, "{alike:?}");
         assert!(mixed.bound() > 6.0 && mixed.bound() < 8.0, "{mixed:?}");
+    }
+
+    #[test]
+    fn one_value_says_little_and_what_is_doubted_is_forgotten() {
+        let mut estimate = Estimate::of(1.0);
+        (0..100).for_each(|_| estimate.learn(1.0));
+        estimate.learn(1e9);
+        assert!(estimate.bound() < 5.0, "{estimate:?}");
+        (0..300).for_each(|_| estimate.doubt());
+        assert!(estimate.bound() < 0.05, "{estimate:?}");
     }
 }

@@ -177,7 +177,8 @@ fn open_for_reads(path: &Path, io: IoMode) -> Result<(OwnedFd, Served), StorageE
     // The time of each access is of no use to anyone and costs CPU with each read. Only the
     // owner of a file may do without it (open(2), O_NOATIME).
     let open = |flags| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | flags;
+        // Not blocking, since somebody may have put a pipe there meanwhile.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | flags;
         match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
             Err(rustix::io::Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
             opened => opened,
@@ -230,27 +231,31 @@ pub(crate) fn direct_align_bytes(file: &OwnedFd, path: &Path) -> Result<Option<u
 }
 
 fn load_table(path: &Path, entry: &TableEntry) -> Result<Table, StorageError> {
-    let bytes = load(path)?;
-    let length = bytes.as_ref().as_ref().len() as u64;
-    match length == entry.bytes {
-        true => Ok(Table::new(bytes)),
+    load(path, |length| match length == entry.bytes {
+        true => Ok(()),
         false => Err(StorageError::damaged(
             path,
             format!("it has {length} bytes instead of {}", entry.bytes),
         )),
-    }
+    })
+    .map(Table::new)
 }
 
 /// The bytes of a whole file, in memory of this process that nobody writes any more.
 ///
 /// Not a map of the file: whoever cut it short would end the process at the next look at what is
-/// gone (mmap(2), SIGBUS).
-pub(crate) fn load(path: &Path) -> Result<TableOwner, StorageError> {
+/// gone (mmap(2), SIGBUS). `fits` looks at the length first, which in a file with holes says nothing
+/// about what the file cost somebody.
+pub(crate) fn load(
+    path: &Path,
+    fits: impl FnOnce(u64) -> Result<(), StorageError>,
+) -> Result<TableOwner, StorageError> {
     let mut file = open_regular(path)?;
     let bytes = file
         .metadata()
         .map_err(StorageError::io("inspect", path))?
         .len();
+    fits(bytes)?;
     if bytes == 0 {
         return Ok(Arc::new(Vec::new()));
     }

@@ -12,6 +12,7 @@ mod sync {
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use ringtake_storage::plan::Entry;
@@ -20,13 +21,14 @@ use ringtake_storage::projection::Projection;
 use crate::Error;
 use crate::admission::{LatencyClass, Permit, Work};
 use crate::error::{FAULTS_MAX, RowFault};
+use crate::fork::Origin;
 use crate::lock::lock;
 use crate::outputs::Outputs;
 use crate::search::nearest::Nearest;
 use finish::{Countdown, Finish};
 
 /// The state of a take that its shards and its caller share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Progress {
     finish: Finish,
     /// Set by the caller when it no longer wants the rows.
@@ -39,6 +41,22 @@ pub(crate) struct Progress {
     deadline: Option<Instant>,
     /// Rows not read because of that, or not come by then. Written by shards and the caller.
     rows_expired: AtomicU64,
+    origin: Origin,
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress {
+            finish: Finish::default(),
+            cancelled: AtomicBool::new(false),
+            abandoned_by: AtomicUsize::new(0),
+            faults: Mutex::default(),
+            class: LatencyClass::default(),
+            deadline: None,
+            rows_expired: AtomicU64::new(0),
+            origin: Origin::here(),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -83,12 +101,23 @@ impl Progress {
 
     /// Waits until `windows` windows are done, or it is no use to wait.
     pub(crate) async fn finished(&self, windows: usize) {
-        poll_fn(|context| self.finish.poll_finished(windows, context)).await;
+        self.wait(|context| self.finish.poll_finished(windows, context))
+            .await;
     }
 
     /// Waits until no shard holds anything of `windows` windows.
     pub(crate) async fn let_go(&self, windows: usize) {
-        poll_fn(|context| self.finish.poll_let_go(windows, context)).await;
+        self.wait(|context| self.finish.poll_let_go(windows, context))
+            .await;
+    }
+
+    /// In a child of the process where the shards are nobody would end it.
+    async fn wait(&self, poll: impl Fn(&Context<'_>) -> Poll<()>) {
+        poll_fn(|context| match self.origin.is_elsewhere() {
+            true => Poll::Ready(()),
+            false => poll(context),
+        })
+        .await;
     }
 
     pub(crate) fn cancel(&self) {
@@ -110,6 +139,9 @@ impl Progress {
 
     /// What went wrong with a take of `rows` rows, once all windows are done.
     pub(crate) fn outcome(&self, rows: usize) -> Result<(), Error> {
+        if self.origin.is_elsewhere() {
+            return Err(Error::Forked);
+        }
         if let Some(shard) = self.abandoned_by.load(Ordering::Acquire).checked_sub(1) {
             return Err(Error::ShardEnded { shard });
         }

@@ -366,6 +366,9 @@ async fn run(
     meter.mark(Stage::Idle);
     meter.looked();
     let local = Rc::new(LocalQueue::default());
+    // Dropped before the engine, which may wait for its drive: who asks meanwhile hears at once that
+    // this shard has ended.
+    let messages = messages;
     // Whether the executor may have something to do beside this loop. If it never had, the loop
     // does not go back to it.
     let mut shares_executor = host.is_shared(parts.read_path);
@@ -392,7 +395,7 @@ async fn run(
         if worked {
             meter.mark(Stage::Accept);
         }
-        if stopping && engine.is_idle() && local.tasks() == 0 {
+        if stopping && local.tasks() == 0 && (engine.is_idle() || engine.is_abandoned()) {
             return;
         }
         let patience = match local.tasks() {
@@ -439,7 +442,9 @@ async fn run(
                         false => Stage::Device,
                     };
                     meter.end(stage);
-                    reads.rest(with_tasks.then_some(SLEEP_WITH_TASKS)).await;
+                    let with_tasks = with_tasks.then_some(SLEEP_WITH_TASKS);
+                    let longest = with_tasks.into_iter().chain(engine.overdue_in()).min();
+                    reads.rest(longest).await;
                     meter.mark(stage);
                     meter.looked();
                 }

@@ -77,7 +77,8 @@ impl PageCacheFirst<'_> {
         self.counters.system_calls.add(1);
         match rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], read.offset, flags) {
             Ok(bytes) => bytes == read.bytes as usize,
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            // A kernel or a file system without it, or a filter of system calls.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL | Errno::PERM) => {
                 *first = First::Nothing;
                 false
             }

@@ -91,11 +91,7 @@ impl Parts {
                 Ok((Box::new(path), None))
             }
             ReadPathChoice::ThreadPool { threads } => {
-                let files = files.descriptors();
-                // SAFETY: the files outlive the pool, as the caller promises.
-                let pool = unsafe {
-                    ThreadPool::new(shard, threads, queue_depth, files, doorbell, counters)
-                }?;
+                let pool = ThreadPool::new(shard, threads, queue_depth, files, doorbell, counters)?;
                 Ok((Box::new(pool), None))
             }
             ReadPathChoice::Mmap => {

@@ -35,6 +35,8 @@ pub enum Faults {
     /// Once so many reads are queued on a shard, report that it is broken, but complete nothing
     /// before that nor before `HELD` is false.
     BreaksAndHolds(u32),
+    /// Complete nothing, ever.
+    Silent,
     /// Whatever the simulated world of this thread has in store.
     World,
 }
@@ -122,6 +124,12 @@ impl ReadPath for Simulated {
                 return Ok(());
             }
         }
+        if self.faults == Faults::Silent {
+            if let Wait::For { timeout, .. } = wait {
+                std::thread::sleep(timeout);
+            }
+            return Ok(());
+        }
         // A turn may return early: nothing here takes real time but an idle sleep.
         if self.flights.is_empty() && wait != Wait::No {
             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -183,13 +191,17 @@ mod tests {
 
     use std::sync::Arc;
     use std::sync::atomic::Ordering;
+    use std::time::{Duration, Instant};
+
+    use futures_lite::future::{block_on, poll_once};
 
     use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch};
     use ringtake_storage::write::{WriteOptions, Writer};
 
     use super::{Faults, HELD, ROWS, rows, written};
     use crate::config::{Config, CpuChoice, ReadPathChoice, Scheduler};
-    use crate::{Error, FaultKind, Store};
+    use crate::shard::engine::DRAIN_TIME_MAX;
+    use crate::{Error, FaultKind, Store, TakeOptions};
 
     fn open(path: &Path, seed: u64, faults: Faults, scheduler: Scheduler) -> Store {
         println!("seed {seed}");
@@ -328,6 +340,11 @@ mod tests {
             "{ended:?}"
         );
         assert_eq!(store.stats()[0].reads_placed, u64::from(READS));
+        // While the shard waits for its drive, nobody waits for the shard.
+        let asked = Instant::now();
+        let ended = store.take(&lost, &columns);
+        assert!(matches!(ended, Err(Error::ShardEnded { shard: 0 })));
+        assert!(asked.elapsed() < DRAIN_TIME_MAX / 2);
         // The other shard has fewer, even with those it tries again, so it works. Its result must
         // have other memory.
         let kept: Vec<u64> = (0..10).map(|nth| 300 + nth * 3).collect();
@@ -339,6 +356,24 @@ mod tests {
         for (place, &id) in kept.iter().enumerate() {
             assert!(column.value(place) == page_of(id), "row {id}");
         }
+    }
+
+    #[test]
+    fn a_store_on_a_silent_drive_can_be_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("d");
+        written(&path);
+        let store = open(&path, 2, Faults::Silent, Scheduler::Batched);
+        let columns = store.all_columns();
+        let options = TakeOptions {
+            deadline: Some(Instant::now() + Duration::from_millis(20)),
+            ..TakeOptions::default()
+        };
+        let taken = store.take_with(&[1], &columns, options);
+        assert!(matches!(taken, Err(Error::DeadlineExceeded { .. })));
+        let dropped = store.take_async(&[2], &columns, TakeOptions::default());
+        assert!(block_on(poll_once(Box::pin(dropped))).is_none());
+        store.close();
     }
 
     #[test]

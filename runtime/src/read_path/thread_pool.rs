@@ -3,19 +3,22 @@
 //! The shard still decodes every row itself; only the wait for the device happens elsewhere.
 
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
 use crate::doorbell::Doorbell;
+use crate::files::Files;
 use crate::read_path::returns::Returns;
 use crate::read_path::{Completion, Read, ReadPath, Wait};
 use crate::stats::ShardCounters;
 
 /// See the module.
 pub(crate) struct ThreadPool {
+    /// Reads that have not come back.
+    in_flight: usize,
     jobs: Option<Sender<Read>>,
     returns: Returns<Completion>,
     threads: Vec<JoinHandle<()>>,
@@ -23,20 +26,18 @@ pub(crate) struct ThreadPool {
 
 impl ThreadPool {
     /// Starts `threads` threads that read from `files`.
-    ///
-    /// # Safety
-    /// The descriptors in `files` outlive the pool.
-    pub(crate) unsafe fn new(
+    pub(crate) fn new(
         shard: usize,
         threads: u32,
         queue_depth: u32,
-        files: Vec<RawFd>,
+        files: Arc<Files>,
         doorbell: Arc<Doorbell>,
         counters: Arc<ShardCounters>,
     ) -> io::Result<ThreadPool> {
         let (jobs, taken) = bounded::<Read>(queue_depth as usize);
         let (completed, done) = bounded(queue_depth as usize);
         let mut pool = ThreadPool {
+            in_flight: 0,
             jobs: Some(jobs),
             returns: Returns::new(done, doorbell.clone(), counters),
             threads: Vec::new(),
@@ -45,9 +46,9 @@ impl ThreadPool {
             let (taken, completed) = (taken.clone(), completed.clone());
             let (files, doorbell) = (files.clone(), doorbell.clone());
             let body = move || {
+                let descriptors: Vec<BorrowedFd<'_>> = files.borrowed().collect();
                 for read in taken {
-                    // SAFETY: the descriptor outlives the pool, as the caller of `new` promises.
-                    let file = unsafe { BorrowedFd::borrow_raw(files[read.file as usize]) };
+                    let file = descriptors[read.file as usize];
                     // SAFETY: the buffer is ours until the completion is sent.
                     let result = unsafe { read_whole(file, read) };
                     let sent = completed.send(Completion {
@@ -91,17 +92,26 @@ impl ReadPath for ThreadPool {
         if let Some(jobs) = &self.jobs {
             let sent = jobs.send(read);
             debug_assert!(sent.is_ok());
+            self.in_flight += 1;
         }
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
-        self.returns.turn(wait, completions)
+        let before = completions.len();
+        let turned = self.returns.turn(wait, completions);
+        self.in_flight -= completions.len() - before;
+        turned
     }
 }
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
         drop(self.jobs.take());
+        if self.in_flight > 0 {
+            // A drive that keeps them may keep them for ever. Their memory has been given up, and
+            // the threads have the files.
+            return;
+        }
         for thread in self.threads.drain(..) {
             // A pool thread has nothing that can panic but our own bug.
             let _ = thread.join();

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, FieldRef};
 use ringtake_storage::dataset::{Dataset, TableCheck, TableOwner};
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::projection::Projection;
@@ -18,6 +18,11 @@ use serde::Serialize;
 use super::codes::ShardCodes;
 use crate::files::load;
 use crate::lock::lock;
+
+/// What an index has of each row beside its codes and a centroid, at most.
+const ROW_BYTES_MAX: u64 = 64;
+/// What it has of no row, at most, axes apart: header, codebooks, footer.
+const SHARED_BYTES_MAX: u64 = 16 << 20;
 
 /// An index and what it takes to use it.
 pub(crate) struct OpenIndex {
@@ -230,7 +235,31 @@ fn open_file(
     of: &IndexedColumn<'_>,
     check: TableCheck,
 ) -> Result<Option<(Index, TableOwner)>> {
-    match load(path) {
+    // More would be no index of this column: per row an id, codes and at most one centroid of its
+    // own, and axes and codebooks beside them.
+    let dims = match of.schema.field(of.column).data_type() {
+        DataType::FixedSizeList(_, dims) => *dims as u64,
+        _ => 0,
+    };
+    let rows = of.layout.rows;
+    let element = size_of::<f32>() as u64;
+    let per_row = (2 * dims * element).saturating_add(ROW_BYTES_MAX);
+    let most = rows
+        .saturating_add(dims)
+        .saturating_mul(per_row)
+        .saturating_add(SHARED_BYTES_MAX);
+    let fits = |length: u64| match length <= most {
+        true => Ok(()),
+        false => {
+            let reason =
+                format!("it has {length} bytes, which is more than an index of {rows} rows");
+            Err(Error::DamagedIndex {
+                path: path.to_owned(),
+                what: reason,
+            })
+        }
+    };
+    match load(path, fits) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
         loaded => {
             let file = loaded?;

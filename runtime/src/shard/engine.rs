@@ -175,6 +175,11 @@ impl Active {
     }
 }
 
+/// The earlier of two deadlines, of which there may be one only.
+fn earlier(next: Option<Instant>, deadline: Instant) -> Instant {
+    next.map_or(deadline, |next| next.min(deadline))
+}
+
 /// Notes rows that are not read since they would come too late.
 fn note_late(context: &ShardContext, active: &Active, rows: u64) {
     context.counters.rows_expired.add(rows);
@@ -259,6 +264,8 @@ pub(super) struct Engine<'a> {
     /// Rows of reads that failed, to be read again each by itself. Their parts count them as in
     /// flight.
     alone: Vec<Waiter>,
+    /// The next of them waits for large or oversize reads to complete.
+    alone_held_back: bool,
     /// How many reads to keep in flight now.
     depth: Depth,
     /// Rows have been waiting for a read ever since the last completions.
@@ -327,6 +334,7 @@ impl<'a> Engine<'a> {
             next_overdue: None,
             margin: Margin::default(),
             alone: Vec::new(),
+            alone_held_back: false,
             depth: Depth::new(context.depth_control, depth),
             saturated: false,
             flights: (0..depth).map(|_| Flight::default()).collect(),
@@ -376,6 +384,9 @@ impl<'a> Engine<'a> {
         self.meter.begin();
         self.meter.received(part.sent_at());
         self.context.counters.parts.add(1);
+        if let Some(deadline) = part.deadline() {
+            self.next_overdue = Some(earlier(self.next_overdue, deadline));
+        }
         match part.nearest() {
             Some(_) => self.scans.accept(part),
             None => self.begin(part),
@@ -388,9 +399,7 @@ impl<'a> Engine<'a> {
         part.entries.sort_unstable();
         let class = part.class();
         if let Some(deadline) = part.deadline() {
-            for next in [&mut self.next_deadline, &mut self.next_overdue] {
-                *next = Some(next.map_or(deadline, |next| deadline.min(next)));
-            }
+            self.next_deadline = Some(earlier(self.next_deadline, deadline));
         }
         self.parts_seen = self.parts_seen.wrapping_add(1);
         let asks = match part.base {
@@ -444,6 +453,22 @@ impl<'a> Engine<'a> {
             && self.scans.is_empty()
     }
 
+    /// Whether nobody waits for what is at work any more: the drive keeps reads beyond their
+    /// deadlines, or of takes that were dropped.
+    pub(super) fn is_abandoned(&self) -> bool {
+        let unwanted = |active: &Active| {
+            let progress = active.part.progress();
+            active.overdue || progress.is_none_or(Progress::is_cancelled)
+        };
+        self.scans.is_empty() && self.actives.iter().flatten().all(unwanted)
+    }
+
+    /// How long it is until a take would be overdue; `None` where none has a deadline.
+    pub(super) fn overdue_in(&self) -> Option<Duration> {
+        let next = self.next_overdue?;
+        Some(next.saturating_duration_since(clock::now()))
+    }
+
     fn has_entries(&self) -> bool {
         self.to_plan.iter().any(|queue| !queue.is_empty())
     }
@@ -485,7 +510,8 @@ impl<'a> Engine<'a> {
 
     /// Whether another round would plan something.
     fn can_plan(&self) -> bool {
-        !self.tokens_free.is_empty() && (self.next_class().is_some() || !self.alone.is_empty())
+        let alone = !self.alone.is_empty() && !self.alone_held_back;
+        !self.tokens_free.is_empty() && (self.next_class().is_some() || alone)
     }
 
     /// One round: fill the queue, hand it over, decode what is complete, waiting for it no longer
@@ -511,6 +537,7 @@ impl<'a> Engine<'a> {
             self.meter.leave(Phase::Scan);
         }
         while !self.tokens_free.is_empty()
+            && !self.alone_held_back
             && let Some(rows) = self.alone.pop()
         {
             moved = true;
@@ -574,10 +601,7 @@ impl<'a> Engine<'a> {
 
     /// `timeout`, or less where a take would be overdue before.
     fn until_overdue(&self, timeout: Duration) -> Duration {
-        match self.next_overdue {
-            Some(next) => timeout.min(next.saturating_duration_since(clock::now())),
-            None => timeout,
-        }
+        self.overdue_in().map_or(timeout, |left| timeout.min(left))
     }
 
     /// Waits for completions or the doorbell.
@@ -586,8 +610,9 @@ impl<'a> Engine<'a> {
         // One completion is enough to end it, since the doorbell counts as one too.
         let timeout = match self.in_flight() {
             0 => timeout,
-            _ => self.until_overdue(timeout.min(IN_FLIGHT_WAIT)),
+            _ => timeout.min(IN_FLIGHT_WAIT),
         };
+        let timeout = self.until_overdue(timeout);
         let wait = Wait::For {
             completions: 1,
             timeout,
@@ -703,8 +728,7 @@ impl<'a> Engine<'a> {
                         false
                     }
                     Some(deadline) => {
-                        let next = self.next_deadline.get_or_insert(deadline);
-                        *next = deadline.min(*next);
+                        self.next_deadline = Some(earlier(self.next_deadline, deadline));
                         true
                     }
                     None => true,
@@ -713,6 +737,7 @@ impl<'a> Engine<'a> {
             self.to_plan[class] = queue;
         }
         self.held_back = [false; LatencyClass::COUNT];
+        self.alone_held_back = false;
         true
     }
 
@@ -722,19 +747,18 @@ impl<'a> Engine<'a> {
         let Some(next) = self.next_overdue else {
             return;
         };
-        if self.actives.len() == self.active_free.len() {
+        if self.actives.len() == self.active_free.len() && self.scans.is_empty() {
             self.next_overdue = None;
             return;
         }
         if now < next {
             return;
         }
-        self.next_overdue = None;
+        self.next_overdue = self.scans.expire(now);
         for active in self.actives.iter_mut().flatten() {
             match active.part.deadline() {
                 Some(deadline) if deadline > now => {
-                    let next = self.next_overdue.get_or_insert(deadline);
-                    *next = deadline.min(*next);
+                    self.next_overdue = Some(earlier(self.next_overdue, deadline));
                 }
                 Some(_) if !active.overdue => {
                     active.overdue = true;
@@ -1102,10 +1126,12 @@ impl<'a> Engine<'a> {
             Target::Large(slot) => {
                 self.large_free.push(slot);
                 self.held_back = [false; LatencyClass::COUNT];
+                self.alone_held_back = false;
             }
             Target::Oversize(region) => {
                 self.oversize_bytes -= region.bytes();
                 self.held_back = [false; LatencyClass::COUNT];
+                self.alone_held_back = false;
             }
             Target::Small | Target::Output(_) | Target::None => {}
         }
@@ -1174,6 +1200,7 @@ impl<'a> Engine<'a> {
             }
             Ok(None) => {
                 self.alone.push(rows);
+                self.alone_held_back = true;
                 return false;
             }
             Err(kind) => self.fail(rows, planned.dir, kind),
@@ -1504,7 +1531,7 @@ fn fault(
 }
 
 /// How long a shard that ends waits for reads in flight before it gives their memory up.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN_TIME_MAX: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 10 });
 
 impl Drop for Engine<'_> {
     /// The kernel may write into the slots, and into results, until the last completion has come.
@@ -1518,6 +1545,7 @@ impl Drop for Engine<'_> {
             .collect();
         // Takes that are not done fail now, not after the wait.
         self.actives.clear();
+        self.scans.clear();
         self.path.cancel();
         let until = clock::now() + DRAIN_TIME_MAX;
         while self.lent > 0 && clock::now() < until {

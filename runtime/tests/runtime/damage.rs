@@ -347,6 +347,24 @@ fn files_in_each_others_places_are_not_believed() {
     }
 }
 
+/// A file with a hole is as long as somebody likes, and costs them nothing.
+#[test]
+fn a_table_that_says_it_is_longer_than_memory_is_not_read() {
+    const LONGER_THAN_MEMORY: u64 = 1 << 43;
+    let victim = Victim::new(LayoutPolicy::Auto);
+    for table in ["c0.valid", "g1.sums", "g3.ends"] {
+        let file = victim.file(table);
+        let whole = fs::read(&file).unwrap();
+        writable(&file).set_len(LONGER_THAN_MEMORY).unwrap();
+        let error = Store::open(&victim.path, Config::default()).unwrap_err();
+        assert!(
+            matches!(&error, Error::Storage(StorageError::Damaged { path, .. }) if *path == file),
+            "{error}"
+        );
+        writable(&file).set_len(whole.len() as u64).unwrap();
+    }
+}
+
 #[test]
 fn a_damaged_table_keeps_the_dataset_from_being_opened_and_is_named() {
     let victim = Victim::new(LayoutPolicy::Auto);

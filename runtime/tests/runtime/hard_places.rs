@@ -5,8 +5,9 @@ use std::ffi::CString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use futures_lite::future::{block_on, poll_once};
 use ringtake_runtime::{
-    Config, CpuChoice, Error, IndexOptions, ReadPathChoice, Store, TakeOptions,
+    Config, CpuChoice, Error, IndexOptions, ReadPathChoice, ShardId, Store, TakeOptions,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
@@ -401,24 +402,42 @@ fn a_fork_is_told_to_open_again_and_its_parent_goes_on() {
     in_a_place(
         "a_fork_is_told_to_open_again_and_its_parent_goes_on",
         |path| {
-            let store = Store::open(path, Config::default()).unwrap();
+            let config = Config {
+                takes_in_flight_max: 1,
+                ..Config::default()
+            };
+            let store = Store::open(path, config).unwrap();
             assert_serves(&store);
-            // A take that waits with a deadline starts the thread of deadlines.
+            let columns = store.all_columns();
+            // Code on a shard has the only permit until it is let go; so both of these wait, and the
+            // one with a deadline has started the thread of deadlines.
+            let (let_go, held) = std::sync::mpsc::channel::<()>();
+            let (runs, running) = std::sync::mpsc::channel();
+            let holds = store.run_on(ShardId(0), move |_| async move {
+                runs.send(()).unwrap();
+                let _ = held.recv();
+            });
+            let holds = std::thread::spawn(move || block_on(holds));
+            running.recv().unwrap();
             let options = TakeOptions {
-                deadline: Some(Instant::now() + Duration::from_secs(60)),
+                deadline: Some(Instant::now() + Duration::from_secs(3600)),
                 ..TakeOptions::default()
             };
-            let columns = store.all_columns();
-            store.take_with(&[1, 2], &columns, options).unwrap();
+            let mut waiting = Box::pin(store.take_async(&[1, 2], &columns, options));
+            assert!(block_on(poll_once(&mut waiting)).is_none());
             // SAFETY: the child uses what a fork leaves whole, and ends without unwinding.
             match unsafe { libc::fork() } {
                 0 => {
                     let refused = store.take(&[1], &columns);
                     let refused = matches!(refused, Err(Error::Forked));
+                    let told = matches!(block_on(waiting), Err(Error::Forked));
                     let closed = store.clone();
                     closed.close();
                     drop((closed, store));
-                    let code = i32::from(!refused);
+                    let again = Store::open(path, Config::default());
+                    let again =
+                        again.is_ok_and(|store| store.take(&[1], &store.all_columns()).is_ok());
+                    let code = i32::from(!(refused && told && again));
                     // SAFETY: ends the process.
                     unsafe { libc::_exit(code) }
                 }
@@ -434,6 +453,9 @@ fn a_fork_is_told_to_open_again_and_its_parent_goes_on() {
                         libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
                         "{status}"
                     );
+                    let_go.send(()).unwrap();
+                    holds.join().unwrap().unwrap();
+                    assert!(block_on(waiting).is_ok());
                     assert_serves(&store);
                 }
             }

@@ -14,8 +14,8 @@ use arrow::datatypes::{DataType, Field, Float32Type, UInt64Type};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use ringtake_runtime::{
-    Axes, CacheChoice, Config, Error, IndexOptions, RowFilter, SearchError, SearchParams, Store,
-    inspect_indexes,
+    Axes, CacheChoice, Config, Error, IndexOptions, LatencyClass, RowFilter, SearchError,
+    SearchParams, Store, inspect_indexes,
 };
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::vector::{Element, Metric};
@@ -853,6 +853,11 @@ fn an_index_that_does_not_fit_is_refused_and_rows_are_still_taken() {
         refused("damaged");
     }
     std::fs::write(&path, &whole).unwrap();
+    // A hole longer than memory.
+    let file = std::fs::OpenOptions::new().write(true).open(&path);
+    file.unwrap().set_len(1 << 43).unwrap();
+    refused("damaged");
+    std::fs::write(&path, &whole).unwrap();
     let shape = Shape {
         overwrite: ringtake_storage::write::Overwrite::Replace,
         ..Shape::of(rows)
@@ -878,6 +883,42 @@ fn a_search_whose_deadline_has_passed_reads_nothing() {
         other => panic!("{other:?}"),
     }
     assert_eq!(store.stats().iter().map(|shard| shard.rows).sum::<u64>(), 0);
+}
+
+#[test]
+fn a_search_in_line_behind_others_is_told_that_its_deadline_has_passed() {
+    let rows = 20_000;
+    let dir = indexed(rows, Element::F32, &options(Metric::L2));
+    let store = Store::open(dir.path(), config(1)).unwrap();
+    let order = std::sync::Mutex::new(Vec::new());
+    futures_lite::future::block_on(async {
+        let search = async |place: usize, deadline: Option<Instant>, class: LatencyClass| {
+            let params = SearchParams {
+                deadline,
+                class,
+                ..exhaustive(1)
+            };
+            let found = store.search_async(&query(place as u64, rows), params).await;
+            order.lock().unwrap().push((place, found.is_ok()));
+        };
+        let mut all: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + '_>>> = (0..300)
+            .map(|place| Box::pin(search(place, None, LatencyClass::Urgent)) as _)
+            .collect();
+        let deadline = Instant::now() + std::time::Duration::from_millis(2);
+        all.push(Box::pin(search(300, Some(deadline), LatencyClass::Bulk)));
+        futures_lite::future::poll_fn(|context| {
+            all.retain_mut(|search| search.as_mut().poll(context).is_pending());
+            match all.is_empty() {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+        .await;
+    });
+    let order = order.into_inner().unwrap();
+    let place = order.iter().position(|&(place, _)| place == 300).unwrap();
+    assert!(!order[place].1);
+    assert!(place < 250, "told as number {place} of {}", order.len());
 }
 
 #[test]

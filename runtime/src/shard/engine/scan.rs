@@ -2,6 +2,7 @@
 //! waiting for the other shards.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use ringtake_storage::vector::kernels::BLOCK_ROWS;
 
@@ -75,6 +76,41 @@ impl Scans {
             found: Vec::new(),
             nearer_than: f32::INFINITY,
         });
+    }
+
+    /// Ends those whose deadline has passed, wherever in line they are. Returns the next deadline.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<Instant> {
+        let mut next: Option<Instant> = None;
+        let mut is_late = |part: &Part| match part.deadline() {
+            Some(deadline) if deadline <= now => true,
+            Some(deadline) => {
+                next = Some(next.map_or(deadline, |next| next.min(deadline)));
+                false
+            }
+            None => false,
+        };
+        let mut late: Vec<Part> = Vec::new();
+        for queue in &mut self.scanning {
+            let scans = std::mem::take(queue).into_iter();
+            let (gone, kept): (Vec<Scan>, Vec<Scan>) = scans.partition(|scan| is_late(&scan.part));
+            *queue = kept.into();
+            late.extend(gone.into_iter().map(|scan| scan.part));
+        }
+        late.extend(self.waiting.extract_if(.., |part| is_late(part)));
+        for mut part in late {
+            let wanted = part.nearest().map_or(1, |nearest| nearest.query.candidates);
+            if let Some(progress) = part.progress() {
+                progress.expire(wanted.max(1) as u64);
+            }
+            part.finish();
+        }
+        next
+    }
+
+    /// Ends all of them unfinished.
+    pub(super) fn clear(&mut self) {
+        self.scanning.iter_mut().for_each(VecDeque::clear);
+        self.waiting.clear();
     }
 
     /// A search whose rows are known by now.
