@@ -73,6 +73,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // Where standard error is full or closed there is nobody to tell.
+        .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .init();
     let interrupted = interrupt::listen();

@@ -201,7 +201,12 @@ pub(crate) fn spawn(
     let body = move || match executor_of(&context) {
         Ok(executor) => run_under(executor, context, messages, started),
         Err(error) => {
-            let _ = started.send(Err(error.to_string()));
+            let mut reason = error.to_string();
+            // Glommio's own words for less than its rings need.
+            if reason.contains("MemLockLimit") {
+                reason += "; raise the limit of locked memory (`ulimit -l`) to 512 or more";
+            }
+            let _ = started.send(Err(reason));
         }
     };
     std::thread::Builder::new()

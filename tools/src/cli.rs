@@ -110,6 +110,8 @@ fn log_to_standard_error(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        // Where standard error is full or closed there is nobody to tell.
+        .log_internal_errors(false)
         .with_max_level(level)
         .with_ansi(colours())
         .with_target(verbose > 0)

@@ -204,7 +204,7 @@ impl DatasetDirectory {
     /// Removes the indexes of the versions before this one, which no reader believes now.
     fn remove_indexes(&self) {
         for name in list(&*self.file_system, &self.path).unwrap_or_default() {
-            if indexed_column(name.strip_suffix(".new").unwrap_or(&name)).is_some() {
+            if is_index(&name) {
                 let _ = self.file_system.remove_file(&self.path.join(name));
             }
         }
@@ -352,8 +352,10 @@ fn admit(file_system: &dyn FileSystem, path: &Path, overwrite: Overwrite) -> Res
     // A writer locks before it makes anything else, and removes its lock file last.
     let locked = names.contains(LOCK_NAME);
     for name in &names {
-        let leftover =
-            locked && (name == MANIFEST_NEW_NAME || generation_of(name, "data-").is_some());
+        let leftover = locked
+            && (name == MANIFEST_NEW_NAME
+                || generation_of(name, "data-").is_some()
+                || is_index(name));
         if !leftover && name != LOCK_NAME && name != "lost+found" {
             return Err(not_empty());
         }
@@ -376,6 +378,12 @@ fn remove_leftovers(
     }
     let mut older = Vec::new();
     for name in &names {
+        if matches!(current, Current::Nothing) && is_index(name) {
+            let index = path.join(name);
+            file_system
+                .remove_file(&index)
+                .map_err(Error::io("remove", &index))?;
+        }
         let Some(generation) = generation_of(name, "data-") else {
             continue;
         };
@@ -499,6 +507,11 @@ fn is_generation_file(name: &str) -> bool {
     };
     stem.strip_prefix(kind)
         .is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// Whether `name` is one that an index has, or one that is being written.
+fn is_index(name: &str) -> bool {
+    indexed_column(name.strip_suffix(".new").unwrap_or(name)).is_some()
 }
 
 /// The generation in a directory's name.

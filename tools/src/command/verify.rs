@@ -146,18 +146,41 @@ struct Examination<'a> {
     progress: Progress,
 }
 
+/// What became of a look at a file. One that cannot be read is a finding like others, and the rest
+/// is looked at all the same.
+enum Looked<T> {
+    There(T),
+    Not(NotRead),
+}
+
+/// Why a file was not read.
+enum NotRead {
+    Missing,
+    Because(io::Error),
+}
+
+impl<T> Looked<T> {
+    fn there(self) -> Option<T> {
+        match self {
+            Looked::There(found) => Some(found),
+            Looked::Not(_) => None,
+        }
+    }
+}
+
 impl Examination<'_> {
     /// Every table, and every data file against its tables.
     fn all(&mut self) -> Result<(), Failure> {
         let layout = &self.manifest.layout;
         for entry in &layout.tables {
             // Those of groups are read once more below, one group at a time, to bound memory.
-            if let Some(table) = self.table(entry.kind, entry.of)? {
-                self.files += 1;
-                self.count(table.len());
-                verify_table(self.manifest, entry, &table, &mut self.findings);
-            } else {
-                self.missing(entry.file_name(), 0, None);
+            match self.table(entry.kind, entry.of)? {
+                Looked::There(table) => {
+                    self.files += 1;
+                    self.count(table.len());
+                    verify_table(self.manifest, entry, &table, &mut self.findings);
+                }
+                Looked::Not(why) => self.not_read(entry.file_name(), Some(0), None, why),
             }
         }
         for group in 0..layout.groups.len() {
@@ -168,7 +191,8 @@ impl Examination<'_> {
                     .iter()
                     .any(|entry| entry.kind == kind && entry.of == of);
                 match named {
-                    true => Ok(self.table(kind, of)?.unwrap_or_default()),
+                    // What is wrong with it was said above.
+                    true => Ok(self.table(kind, of)?.there().unwrap_or_default()),
                     false => Ok(Vec::new()),
                 }
             };
@@ -197,9 +221,12 @@ impl Examination<'_> {
         let layout = &self.manifest.layout;
         let name = layout.groups[group].file_name(group);
         let path = dir_path(self.path, layout, dir).join(&name);
-        let Some(file) = self.open(&path)? else {
-            self.missing(name, dir, Some(group as u32));
-            return Ok(());
+        let file = match self.open(&path)? {
+            Looked::There(file) => file,
+            Looked::Not(why) => {
+                self.not_read(name, Some(dir), Some(group as u32), why);
+                return Ok(());
+            }
         };
         self.files += 1;
         let mut verifier = FileVerifier::new(self.manifest, group, dir, tables);
@@ -238,8 +265,14 @@ impl Examination<'_> {
         if let Some(number) = interrupt::pending() {
             return Err(Failure::Interrupted(number));
         }
-        let Some(bytes) = self.read(path)? else {
-            return Ok(());
+        let bytes = match self.read(path)? {
+            Looked::There(bytes) => bytes,
+            Looked::Not(NotRead::Missing) => return Ok(()),
+            Looked::Not(why) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                self.not_read(name.into_owned(), None, None, why);
+                return Ok(());
+            }
         };
         self.files += 1;
         self.count(bytes.len());
@@ -252,20 +285,23 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// The bytes of a table, `None` if the file is missing.
-    fn table(&self, kind: TableKind, of: u32) -> Result<Option<Vec<u8>>, Failure> {
+    /// The bytes of a table.
+    fn table(&self, kind: TableKind, of: u32) -> Result<Looked<Vec<u8>>, Failure> {
         let name = ringtake_storage::layout::table_file_name(kind, of);
         self.read(&dir_path(self.path, &self.manifest.layout, 0).join(name))
     }
 
-    /// The bytes of a file, `None` if it is missing.
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(mut file) = self.open(path)? else {
-            return Ok(None);
+    /// The bytes of a file.
+    fn read(&self, path: &Path) -> Result<Looked<Vec<u8>>, Failure> {
+        let mut file = match self.open(path)? {
+            Looked::There(file) => file,
+            Looked::Not(why) => return Ok(Looked::Not(why)),
         };
         let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut file, &mut bytes).map_err(Failure::io("read", path))?;
-        Ok(Some(bytes))
+        Ok(match io::Read::read_to_end(&mut file, &mut bytes) {
+            Ok(_) => Looked::There(bytes),
+            Err(cause) => Looked::Not(NotRead::Because(cause)),
+        })
     }
 
     fn check_not_replaced(&self) -> Result<(), Failure> {
@@ -276,30 +312,35 @@ impl Examination<'_> {
         }
     }
 
-    /// Opens a file whose bytes shall come from the drive; `None` if it is missing.
-    fn open(&self, path: &Path) -> Result<Option<File>, Failure> {
+    /// Opens a file whose bytes shall come from the drive.
+    fn open(&self, path: &Path) -> Result<Looked<File>, Failure> {
         match open_regular(path) {
             Ok(file) => {
                 // What the page cache holds says nothing about the drive. Advice may be ignored.
                 let _ = fadvise(&file, 0, None, Advice::DontNeed);
-                Ok(Some(file))
+                Ok(Looked::There(file))
             }
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 self.check_not_replaced()?;
-                Ok(None)
+                Ok(Looked::Not(NotRead::Missing))
             }
+            Err(Error::Io { source, .. }) => Ok(Looked::Not(NotRead::Because(source))),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn missing(&mut self, file: String, dir: usize, group: Option<u32>) {
+    fn not_read(&mut self, file: String, dir: Option<usize>, group: Option<u32>, why: NotRead) {
+        let what = match why {
+            NotRead::Missing => "the file is missing".to_owned(),
+            NotRead::Because(cause) => format!("it cannot be read: {cause}"),
+        };
         self.findings.push(Finding {
             file,
-            dir: Some(dir),
+            dir,
             page: 0,
             group,
             row: None,
-            what: Damage::Header("the file is missing".to_owned()),
+            what: Damage::Header(what),
         });
     }
 
@@ -359,7 +400,7 @@ fn read_piece(file: &File, piece: &mut [u8], offset: u64) -> Piece {
     match file.read_at(&mut piece[..PAGE_BYTES as usize], offset) {
         Ok(count) => Piece::Bytes(count),
         Err(cause) => {
-            tracing::warn!(offset, %cause, "a page cannot be read");
+            tracing::debug!(offset, %cause, "a page cannot be read");
             Piece::Unreadable
         }
     }

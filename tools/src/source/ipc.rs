@@ -233,7 +233,10 @@ impl IpcStream {
             if self.pending.is_empty() {
                 self.ended = true;
                 return match self.decoder.finish() {
-                    Ok(()) => Ok(None),
+                    Ok(()) => {
+                        self.note_end();
+                        Ok(None)
+                    }
                     Err(_) => Err(self.malformed(format!(
                         "it is cut short: it ends within a message at byte {}",
                         self.input.offset()
@@ -250,6 +253,19 @@ impl IpcStream {
                 Ok(None)
             }
             Err(cause) => Err(self.malformed(cause.to_string())),
+        }
+    }
+
+    /// A stream may end with a mark or by being closed, which is how one ends whose writer died.
+    fn note_end(&mut self) {
+        // Behind the mark the decoder refuses every byte.
+        let marked = self.decoder.decode(&mut Buffer::from(vec![0xff])).is_err();
+        if !marked && !self.file_within {
+            tracing::warn!(
+                "{} ends without the mark that ends a stream; if its writer was stopped, rows are \
+                 missing",
+                self.input.origin()
+            );
         }
     }
 

@@ -299,6 +299,31 @@ fn a_failed_replacement_keeps_the_dataset_before() {
 }
 
 #[test]
+fn a_stream_that_ends_without_its_mark_is_taken_with_a_warning() {
+    const MARK_BYTES: usize = 8;
+    let place = Place::new();
+    let arrow = stream(&[small(10), small(10)]);
+    let import = |name: &str, bytes: &[u8]| {
+        let ran = place.run_with_input(&["import", "-", name, "--quiet"], bytes);
+        ran.succeeds().stderr
+    };
+    assert_eq!(import("whole", &arrow), "");
+    let told = import("half", &arrow[..arrow.len() - MARK_BYTES]);
+    assert!(told.contains("rows are missing"), "{told}");
+}
+
+#[test]
+fn a_dataset_whose_manifest_is_gone_can_be_imported_again() {
+    let place = crate::indexing::indexed(600, &["--partitions", "2"]);
+    std::fs::remove_file(place.path("d/MANIFEST")).unwrap();
+    place
+        .run(&["import", "a.parquet", "d", "--quiet"])
+        .succeeds();
+    place.run(&["verify", "d"]).succeeds();
+    assert!(!place.path("d/c1.index").exists());
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_named() {
     let place = Place::new();
     write_parquet(&place.path("a.parquet"), &small(3));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::harness::Place;
+use crate::harness::{Place, Ran};
 use crate::taking::twenty_rows;
 
 /// The file of dataset `d` that ends in `name`.
@@ -184,4 +184,38 @@ fn a_manifest_of_a_newer_version_asks_for_an_upgrade() {
     place.run(&["verify", "d"]).succeeds();
     change(&place.path("d/MANIFEST"), |bytes| bytes[70] ^= 1);
     place.run(&["info", "d"]).fails(1, &["MANIFEST", "damaged"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_no_damage_in_others() {
+    let place = twenty_rows();
+    let values = file(&place, "g1.values");
+    change(&values, |bytes| {
+        let at = place_of(bytes, "name 7");
+        bytes[at] ^= 1;
+    });
+    let rows = file(&place, "g0.rows");
+    std::fs::remove_file(&rows).unwrap();
+    std::fs::create_dir(&rows).unwrap();
+    let ran = place.run(&["verify", "d", "--quiet"]).status_is(1);
+    assert_eq!(ran.stderr, "");
+    let told = |what: [&str; 2]| {
+        let mut lines = ran.text().lines();
+        lines.any(|line| what.iter().all(|part| line.contains(part)))
+    };
+    assert!(told(["g0.rows", "cannot be read"]), "{}", ran.text());
+    assert!(told(["g1.values", "row 7"]), "{}", ran.text());
+}
+
+#[test]
+fn a_warning_that_nobody_can_read_costs_no_row() {
+    let place = crate::indexing::indexed(600, &["--partitions", "2"]);
+    change(&place.path("d/c1.index"), |bytes| bytes[70] ^= 1);
+    let take = ["take", "d", "--rows", "1", "--columns", "id"];
+    let heard = place.run(&take).succeeds();
+    assert!(heard.stderr.contains("c1.index"), "{}", heard.stderr);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let deaf = place.ringtake(&take).stderr(full.unwrap()).output();
+    let deaf = Ran::of(deaf.unwrap()).succeeds();
+    assert_eq!(deaf.text(), heard.text());
 }
