@@ -75,5 +75,21 @@ mutant "an index whose numbers are believed" storage/src/vector/index.rs \
     '!numbers.into_iter().all(|x| x.is_finite())' \
     'false && !numbers.into_iter().all(|x| x.is_finite())' \
     -p ringtake-storage --test storage index
+mutant "a take that ends before what its shards wrote can be seen" runtime/src/part/finish.rs \
+    'finish.windows_done.fetch_add(1, Ordering::Release);' \
+    'finish.windows_done.fetch_add(1, Ordering::Relaxed);' \
+    -p ringtake-runtime --test finish_model
+mutant "a part that is counted off before it lets its memory go" runtime/src/part/finish.rs \
+    'drop(sink);' \
+    'let _later = sink;' \
+    -p ringtake-runtime --test finish_model
+mutant "a search in line whose deadline nobody looks at" runtime/src/shard/engine.rs \
+    'self.next_overdue = self.scans.expire(now);' \
+    'self.next_overdue = None;' \
+    -p ringtake-runtime --test runtime a_search_in_line
+mutant "a writer that believes the list of drives in a copy" storage/src/write/directory.rs \
+    'self.id.inode == id.inode && (same_device || self.home == home)' \
+    'same_device || self.home == home' \
+    -p ringtake-storage --test storage writer
 echo "$caught caught, $escaped escaped"
 [ "$escaped" -eq 0 ]

@@ -341,7 +341,10 @@ fn scans() -> impl Strategy<Value = Scan> {
 
 #[test]
 fn every_half_is_widened_to_its_value() {
-    let halves: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+    // An interpreter has time for some of them, of all exponents.
+    let step = if cfg!(miri) { 509 } else { 1 };
+    let bits = (0..=u16::MAX).step_by(step);
+    let halves: Vec<f16> = bits.map(f16::from_bits).collect();
     let row: Vec<u8> = halves.iter().flat_map(|half| half.to_le_bytes()).collect();
     for kernels in Kernels::all_supported() {
         let mut out = vec![0.0; halves.len()];
