@@ -15,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use ringtake_runtime::{
     Axes, CacheChoice, Config, Error, IndexOptions, LatencyClass, RowFilter, SearchError,
-    SearchParams, Store, inspect_indexes,
+    SearchParams, ShardId, Store, inspect_indexes,
 };
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::vector::{Element, Metric};
@@ -887,40 +887,55 @@ fn a_search_whose_deadline_has_passed_reads_nothing() {
 
 #[test]
 fn a_search_in_line_behind_others_is_told_that_its_deadline_has_passed() {
+    const OTHERS: usize = 800;
     let rows = 20_000;
     let dir = indexed(rows, Element::F32, &options(Metric::L2));
     let store = Store::open(dir.path(), config(1)).unwrap();
     let order = std::sync::Mutex::new(Vec::new());
-    futures_lite::future::block_on(async {
-        let search = async |place: usize, deadline: Option<Instant>, class: LatencyClass| {
-            let params = SearchParams {
-                deadline,
-                class,
-                // Codes alone, so that scanning them is all that there is to wait for.
-                refine_factor: None,
-                ..exhaustive(1)
-            };
-            let found = store.search_async(&query(place as u64, rows), params).await;
-            order.lock().unwrap().push((place, found.is_ok()));
+    let search = async |place: usize, deadline: Option<Instant>, class: LatencyClass| {
+        let params = SearchParams {
+            deadline,
+            class,
+            // Codes alone, so that scanning them is all that there is to wait for.
+            refine_factor: None,
+            ..exhaustive(1)
         };
-        let mut all: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + '_>>> = (0..300)
-            .map(|place| Box::pin(search(place, None, LatencyClass::Urgent)) as _)
-            .collect();
-        let deadline = Instant::now() + std::time::Duration::from_millis(2);
-        all.push(Box::pin(search(300, Some(deadline), LatencyClass::Bulk)));
-        futures_lite::future::poll_fn(|context| {
-            all.retain_mut(|search| search.as_mut().poll(context).is_pending());
-            match all.is_empty() {
-                true => std::task::Poll::Ready(()),
-                false => std::task::Poll::Pending,
-            }
-        })
-        .await;
+        let found = store.search_async(&query(place as u64, rows), params).await;
+        order.lock().unwrap().push((place, found.is_ok()));
+    };
+    // The shard stands until all of them are in line.
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let (stands, standing) = std::sync::mpsc::channel();
+    let holds = store.run_on(ShardId(0), move |_| async move {
+        stands.send(()).unwrap();
+        let _ = held.recv();
     });
+    let holds = std::thread::spawn(move || futures_lite::future::block_on(holds));
+    standing.recv().unwrap();
+    let mut all: Vec<std::pin::Pin<Box<dyn Future<Output = ()> + '_>>> = (0..OTHERS)
+        .map(|place| Box::pin(search(place, None, LatencyClass::Urgent)) as _)
+        .collect();
+    let mut poll_all = |context: &mut std::task::Context<'_>| {
+        all.retain_mut(|search| search.as_mut().poll(context).is_pending());
+        match all.is_empty() {
+            true => std::task::Poll::Ready(()),
+            false => std::task::Poll::Pending,
+        }
+    };
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(poll_all(&mut context).is_pending());
+    let deadline = Instant::now() + std::time::Duration::from_millis(5);
+    let mut last = Box::pin(search(OTHERS, Some(deadline), LatencyClass::Bulk));
+    assert!(last.as_mut().poll(&mut context).is_pending());
+    let_go.send(()).unwrap();
+    let others = futures_lite::future::poll_fn(poll_all);
+    futures_lite::future::block_on(futures_lite::future::zip(last, others));
+    holds.join().unwrap().unwrap();
     let order = order.into_inner().unwrap();
-    let place = order.iter().position(|&(place, _)| place == 300).unwrap();
+    let place = order.iter().position(|&(place, _)| place == OTHERS);
+    let place = place.unwrap();
     assert!(!order[place].1);
-    assert!(place < 250, "told as number {place} of {}", order.len());
+    assert!(place < OTHERS / 2, "told after {place} others");
 }
 
 #[test]
