@@ -931,7 +931,7 @@ fn a_search_in_line_behind_others_is_told_that_its_deadline_has_passed() {
     let others = futures_lite::future::poll_fn(poll_all);
     futures_lite::future::block_on(futures_lite::future::zip(last, others));
     holds.join().unwrap().unwrap();
-    let order = order.into_inner().unwrap();
+    let order = std::mem::take(&mut *order.lock().unwrap());
     let place = order.iter().position(|&(place, _)| place == OTHERS);
     let place = place.unwrap();
     assert!(!order[place].1);
