@@ -21,5 +21,6 @@ export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/miri}
 miri() {
     cargo "+$toolchain" miri test --locked "$@"
 }
-miri -p ringtake-storage --lib -- kernels:: assemble:: plan::
+# Scans of whole blocks of codes would take an interpreter many minutes.
+miri -p ringtake-storage --lib -- kernels::tests::distances_ kernels::tests::every_half_ plan::
 miri -p ringtake-runtime --lib -- arena:: results:: admission::ledger:: estimate::
