@@ -2,7 +2,8 @@
 //!
 //! A window of a take asks once for all it needs (`Need`) and gives it back when the last shard
 //! has done with it. `admission/ledger.rs` has the rules; this file puts them under a lock,
-//! taken twice per window, and makes waiting a future; `admission/timer.rs` wakes that future at
+//! taken twice per window (windows with a deadline take another when they end, to tell how long
+//! they took), and makes waiting a future; `admission/timer.rs` wakes that future at
 //! its deadline.
 //!
 //! Where more is asked for than can be served, whoever has waited so long that the deadline would
@@ -25,7 +26,7 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::clock;
-use crate::estimate::Estimate;
+use crate::estimate::{Estimate, LATE_COUNTS};
 use crate::fork::Origin;
 use crate::lock::lock;
 
@@ -33,9 +34,6 @@ pub use ledger::ClassStats;
 pub(crate) use ledger::Need;
 use ledger::{Ledger, Ticket};
 use timer::Timer;
-
-/// Work that ended late would have taken longer: not all of it was done.
-const LATE_COUNTS: f64 = 2.0;
 
 /// Seconds that work takes before anything has been learned.
 const SERVICE_FIRST: f64 = 1e-3;
@@ -304,10 +302,9 @@ impl Place<'_> {
         let mut ledger = admission.lock();
         let ticket = match self.ticket {
             None => {
-                if let Some(given) = ledger.try_admit(self.class, self.need) {
+                if ledger.try_admit(self.class, self.need).is_some() {
                     drop(ledger);
-                    let permit = Permit::new(admission, self.class, given, self.deadline);
-                    return Poll::Ready(Ok(permit));
+                    return Poll::Ready(Ok(self.permit()));
                 }
                 let ticket = ledger.wait(self.class, self.need, context.waker().clone());
                 self.ticket = Some(ticket);
@@ -459,6 +456,9 @@ impl Permit {
 
     /// Gives it back after work.
     pub(crate) fn release(&self, work: Work) {
+        if self.admission.origin.is_elsewhere() {
+            return;
+        }
         let took = match (self.time, work) {
             (Some(time), Work::Done) => Some((clock::now() - time.since).as_secs_f64()),
             (Some(time), Work::Late) => {

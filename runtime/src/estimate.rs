@@ -12,6 +12,9 @@ const GROWTH_MAX: f64 = 4.0;
 /// What a doubt leaves.
 const DOUBT: f64 = 1.0 - 1.0 / 64.0;
 
+/// How many times as long as it took counts what ended late: not all of it was done.
+pub(crate) const LATE_COUNTS: f64 = 2.0;
+
 /// See the module.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Estimate {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs tests of unsafe code under Miri, which tells undefined behaviour: memory lent to results and
-# to drives, the kernels without instruction sets of their own, the assembly of columns.
+# to drives, and the kernels without instruction sets of their own.
 #
 # usage: tools/scripts/miri.sh
 #
@@ -22,5 +22,5 @@ miri() {
     cargo "+$toolchain" miri test --locked "$@"
 }
 # Scans of whole blocks of codes would take an interpreter many minutes.
-miri -p ringtake-storage --lib -- kernels::tests::distances_ kernels::tests::every_half_ plan::
+miri -p ringtake-storage --lib -- kernels::tests::distances_ kernels::tests::every_half_
 miri -p ringtake-runtime --lib -- arena:: results:: admission::ledger:: estimate::

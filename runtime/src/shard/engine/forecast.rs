@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::estimate::Estimate;
+use crate::estimate::{Estimate, LATE_COUNTS};
 use crate::stats::ShardCounters;
 
 /// So many rows at least must have been served for a forecast: drives serve in bursts.
@@ -18,8 +18,6 @@ const SERVED_MIN: u64 = 256;
 const MARGIN_FIRST: f64 = 2.0;
 /// The least and the most that is learned.
 const MARGIN_RANGE: (f64, f64) = (1.0, 32.0);
-/// A part that ended late would have taken longer: its reads were not all made.
-const LATE_COUNTS: f64 = 2.0;
 /// Shorter forecasts are noise.
 const TAKES_MIN: Duration = Duration::from_micros(1);
 
