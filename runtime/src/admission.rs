@@ -13,6 +13,7 @@
 //! Invariant: nobody waits for a permit while the work that would free it waits for them: a
 //! permit belongs to work that shards finish without its caller.
 
+pub(crate) mod estimate;
 mod ledger;
 mod timer;
 
@@ -25,10 +26,10 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::Error;
-use crate::clock;
-use crate::estimate::{Estimate, LATE_COUNTS};
-use crate::fork::Origin;
-use crate::lock::lock;
+use crate::admission::estimate::{Estimate, LATE_COUNTS};
+use crate::host::clock;
+use crate::host::fork::Origin;
+use crate::host::lock::lock;
 
 pub use ledger::ClassStats;
 pub(crate) use ledger::Need;
@@ -497,7 +498,7 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
-    use crate::clock::virtual_time::Stopped;
+    use crate::host::clock::virtual_time::Stopped;
 
     const ONE: Need = Need {
         windows: 1,

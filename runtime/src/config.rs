@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::admission::Need;
-use crate::cpus::AllowedCpus;
 use crate::error::ConfigError;
+use crate::host::cpus::AllowedCpus;
 
 /// What the caller says. Every field has a default that suits most; [`ResolvedConfig`] is what
 /// it comes to.
@@ -169,7 +169,7 @@ pub enum ReadPathChoice {
         /// Of its latencies and short reads.
         seed: u64,
         /// Whether it also fails reads for good.
-        faults: crate::read_path::simulated::Faults,
+        faults: crate::device::simulated::Faults,
     },
 }
 

@@ -1,6 +1,8 @@
 //! What a store's user can meet: a request or configuration that cannot work, rows that cannot
 //! be read, a world that refuses.
 
+pub(crate) mod search;
+
 use std::fmt;
 use std::path::PathBuf;
 
@@ -13,7 +15,7 @@ pub enum Error {
     Storage(#[from] ringtake_storage::Error),
     /// A search that cannot be made.
     #[error(transparent)]
-    Search(#[from] crate::search::SearchError),
+    Search(#[from] search::SearchError),
     /// A configuration that cannot work.
     #[error(transparent)]
     Config(#[from] ConfigError),

@@ -39,65 +39,50 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
-mod arena;
-mod cache;
-mod clock;
+mod client;
 mod config;
-mod cpus;
-mod decode;
+mod device;
 mod doorbell;
 mod error;
-mod estimate;
-mod files;
-mod fork;
-mod inbox;
-mod local;
-mod lock;
+mod host;
+mod index;
 mod memory;
 mod metrics;
-mod outputs;
-mod part;
-mod prefetch;
-pub mod probe;
-mod read_path;
-mod results;
-mod route;
-mod search;
+mod ownership;
 mod shard;
 #[cfg(test)]
 mod simulation;
-mod stats;
-mod store;
-mod take;
 pub mod yardstick;
 
 pub use admission::{AdmissionStats, ClassStats, LatencyClass, PermitsHeld, WhenFull};
+pub use client::index_build::{Axes, BuildProgress, IndexOptions};
+pub use client::local::LocalShard;
+pub use client::search::{DISTANCE_COLUMN, ROW_ID_COLUMN, SearchParams};
+pub use client::store::{Store, StoreInfo};
+pub use client::take::TakeOptions;
 pub use config::{
     Alignment, CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, ReadPathChoice,
     ResolvedConfig, Scheduler,
 };
-pub use cpus::{AllowedCpus, allowed_cpus};
+pub use device::probe;
+pub use error::search::SearchError;
 pub use error::{ConfigError, Error, FaultKind, RowFault};
-pub use local::LocalShard;
+pub use host::cpus::{AllowedCpus, allowed_cpus};
 #[cfg(debug_assertions)]
 #[doc(hidden)]
-pub use lock::locks_taken;
+pub use host::lock::locks_taken;
+pub use index::filter::RowFilter;
+pub use index::opened::{IndexInfo, InspectedIndex, inspect_indexes};
+pub use memory::outputs::ColumnBuffer;
+pub use metrics::stats::ShardStats;
 pub use metrics::{
     CallerMetrics, Latencies, Pieces, QueryKind, QueueSample, ShardMetrics, ShardTime, SlowQuery,
     Stall, StoreMetrics, ThreadCounter,
 };
-pub use outputs::ColumnBuffer;
+pub use ownership::ShardId;
 pub use ringtake_storage::projection::{Missing, Projection};
 pub use ringtake_storage::vector::{Element, Metric};
-pub use route::ShardId;
-pub use search::{
-    Axes, BuildProgress, DISTANCE_COLUMN, IndexInfo, IndexOptions, InspectedIndex, ROW_ID_COLUMN,
-    RowFilter, SearchError, SearchParams, inspect_indexes,
-};
 pub use shard::ShardInfo;
-pub use stats::ShardStats;
-pub use store::{Store, StoreInfo};
-pub use take::TakeOptions;
 
 /// The result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -10,12 +10,13 @@ mod counters;
 mod latencies;
 mod meter;
 mod shard_meter;
+pub(crate) mod stats;
 mod text;
 
 use serde::Serialize;
 
 use crate::admission::{AdmissionStats, PermitsHeld};
-use crate::stats::ShardStats;
+use crate::metrics::stats::ShardStats;
 
 pub(crate) use callers::{CallerMeter, CallerStage, Watch};
 pub use callers::{CallerMetrics, QueryKind, SlowQuery};

@@ -5,7 +5,10 @@
 //! caller's code (`Store::run_on`) shares the thread; where io_uring is forbidden glommio cannot
 //! run, and a plain executor takes its place.
 
+pub(crate) mod cache;
 pub(crate) mod engine;
+pub(crate) mod inbox;
+pub(crate) mod part;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -23,26 +26,26 @@ use serde::Serialize;
 
 use crate::Error;
 use crate::admission::Admission;
-use crate::arena::Arena;
-use crate::cache::pinned::PinnedPages;
+use crate::client::local::{LocalQueue, LocalShard};
 use crate::config::{CacheChoice, Checksums, DepthControl, ReadPathChoice, Scheduler};
+use crate::device::control::dma_file::Reads;
+use crate::device::control::shared_rings::SharedRings;
+use crate::device::files::Files;
+use crate::device::page_cache_first::page_cache_first;
+use crate::device::parts::Parts;
+use crate::device::probe::RingFeatures;
+use crate::device::read_path::ReadPath;
 use crate::doorbell::Doorbell;
 use crate::error::shortage;
-use crate::files::Files;
-use crate::inbox::{LocalFuture, Message, Messages};
-use crate::local::{LocalQueue, LocalShard};
+use crate::index::codes::ShardCodes;
+use crate::index::opened::OpenIndex;
+use crate::memory::arena::Arena;
+use crate::memory::results::ResultMemory;
+use crate::metrics::stats::ShardCounters;
 use crate::metrics::{Meter, ShardMeter, Stage};
-use crate::probe::RingFeatures;
-use crate::read_path::ReadPath;
-use crate::read_path::dma_file::Reads;
-use crate::read_path::page_cache_first::page_cache_first;
-use crate::read_path::parts::Parts;
-use crate::read_path::shared_rings::SharedRings;
-use crate::results::ResultMemory;
-use crate::route::{Ownership, ShardId};
-use crate::search::codes::ShardCodes;
-use crate::search::opened::OpenIndex;
-use crate::stats::ShardCounters;
+use crate::ownership::{Ownership, ShardId};
+use crate::shard::cache::pinned::PinnedPages;
+use crate::shard::inbox::{LocalFuture, Message, Messages};
 use engine::Engine;
 
 /// What a shard is made from; also what code that runs on it may see.

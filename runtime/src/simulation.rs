@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::clock::{self, virtual_time::Stopped};
+use crate::client::store::Store;
 use crate::config::{CacheChoice, Config, CpuChoice, DepthControl, ReadPathChoice};
-use crate::inbox::LocalFuture;
-use crate::read_path::simulated::Faults;
-use crate::store::Store;
+use crate::device::simulated::Faults;
+use crate::host::clock::{self, virtual_time::Stopped};
+use crate::shard::inbox::LocalFuture;
 use client::Told;
 pub(crate) use device::Device;
 use device::{Injected, Kind};

@@ -20,10 +20,10 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use memmap2::Mmap;
 use ringtake_storage::layout::PAGE_BYTES;
 
-use crate::arena::{Arena, Slots};
-use crate::cpus::allowed_cpus;
-use crate::probe::{RingFeatures, RingRung};
-use crate::read_path::ring_per_shard::build_ring;
+use crate::device::probe::{RingFeatures, RingRung};
+use crate::device::ring_per_shard::build_ring;
+use crate::host::cpus::allowed_cpus;
+use crate::memory::arena::{Arena, Slots};
 use crate::shard::engine::{FULL_QUEUE_SHARE, LARGE_SLOT_BYTES};
 pub use direct::DirectFiles;
 

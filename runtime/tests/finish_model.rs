@@ -26,7 +26,7 @@ mod sync {
 }
 
 #[allow(unreachable_pub)]
-#[path = "../src/part/finish.rs"]
+#[path = "../src/shard/part/finish.rs"]
 mod finish;
 
 use std::future::poll_fn;

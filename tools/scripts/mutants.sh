@@ -66,7 +66,7 @@ mutant "a manifest renamed before it is on disk" storage/src/write/directory.rs 
 mutant "a take that waits for a silent drive beyond its deadline" runtime/src/shard/engine.rs \
     'self.tell_overdue(now);' '' \
     -p ringtake-runtime --lib simulation::tests::every_answer
-mutant "a search that is not told of a shard that scans no more" runtime/src/search/nearest.rs \
+mutant "a search that is not told of a shard that scans no more" runtime/src/index/nearest.rs \
     'if !self.scanned {
             self.query.scanned(self.shard, Vec::new());
         }' '' \
@@ -75,11 +75,11 @@ mutant "an index whose numbers are believed" storage/src/vector/index.rs \
     '!numbers.into_iter().all(|x| x.is_finite())' \
     'false && !numbers.into_iter().all(|x| x.is_finite())' \
     -p ringtake-storage --test storage index
-mutant "a take that ends before what its shards wrote can be seen" runtime/src/part/finish.rs \
+mutant "a take that ends before what its shards wrote can be seen" runtime/src/shard/part/finish.rs \
     'finish.windows_done.fetch_add(1, Ordering::Release);' \
     'finish.windows_done.fetch_add(1, Ordering::Relaxed);' \
     -p ringtake-runtime --test finish_model
-mutant "a part that is counted off before it lets its memory go" runtime/src/part/finish.rs \
+mutant "a part that is counted off before it lets its memory go" runtime/src/shard/part/finish.rs \
     'drop(sink);' \
     'let _later = sink;' \
     -p ringtake-runtime --test finish_model

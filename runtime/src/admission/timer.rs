@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::fork::Origin;
-use crate::lock::lock;
+use crate::host::fork::Origin;
+use crate::host::lock::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::JoinHandle;
@@ -77,7 +77,7 @@ impl Timer {
     /// The thread cannot be started.
     pub(super) fn set(&self, key: Key, waker: Waker) -> std::io::Result<()> {
         #[cfg(test)]
-        if crate::clock::virtual_time::set(key, &waker) {
+        if crate::host::clock::virtual_time::set(key, &waker) {
             return Ok(());
         }
         {

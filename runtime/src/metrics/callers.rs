@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::latencies::{Latencies, SharedBuckets};
-use crate::lock::lock;
+use crate::host::lock::lock;
 
 /// Of the takes of each thread, one in so many is timed: a prime, so that work that repeats itself
 /// does not keep in step with it.

@@ -6,7 +6,7 @@ use histogram::Histogram;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-use crate::stats::Counter;
+use crate::metrics::stats::Counter;
 
 /// Each power of two has two to this many buckets, so that a value is known to an eighth.
 const GROUPING_POWER: u8 = 3;

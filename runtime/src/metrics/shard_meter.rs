@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::counters::{self, COUNTERS};
 use super::latencies::Buckets;
 use super::{NAMES, Pieces, QueueSample, STAGES, ShardMetrics, ShardTime, Stall, ThreadCounter};
-use crate::stats::{Counter, ShardCounters};
+use crate::metrics::stats::{Counter, ShardCounters};
 
 /// How many samples of the queues are kept.
 pub(super) const SAMPLES: usize = 1024;

@@ -21,12 +21,13 @@ use ringtake_storage::write::{WriteOptions, Writer};
 use super::device::Kind;
 use super::{Plan, world};
 use crate::admission::{LatencyClass, WhenFull};
-use crate::clock;
+use crate::client::index_build::IndexOptions;
+use crate::client::search::SearchParams;
+use crate::client::store::Store;
+use crate::client::take::TakeOptions;
 use crate::config::{Config, CpuChoice};
 use crate::error::{Error, FaultKind, RowFault};
-use crate::search::{IndexOptions, SearchParams};
-use crate::store::Store;
-use crate::take::TakeOptions;
+use crate::host::clock;
 
 const ROWS: u64 = 1_200;
 const DIMS: usize = 12;

@@ -9,10 +9,10 @@ use rand_chacha::ChaCha8Rng;
 use ringtake_storage::layout::PAGE_BYTES;
 
 use super::world;
-use crate::clock;
-use crate::files::Files;
-use crate::read_path::thread_pool::read_whole;
-use crate::read_path::{Completion, Errno, Read, ReadPath, Wait};
+use crate::device::files::Files;
+use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
+use crate::device::thread_pool::read_whole;
+use crate::host::clock;
 
 /// What a device does to a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
-use crate::files::direct_align_bytes;
+use crate::device::files::direct_align_bytes;
 
 /// Files opened with O_DIRECT.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metrics::ShardTime;
-use crate::stats::ShardCounters;
+use crate::metrics::stats::ShardCounters;
 
 #[test]
 fn time_has_no_gaps_and_the_longest_stall_is_named() {

@@ -8,9 +8,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::clock;
-use crate::estimate::{Estimate, LATE_COUNTS};
-use crate::stats::ShardCounters;
+use crate::admission::estimate::{Estimate, LATE_COUNTS};
+use crate::host::clock;
+use crate::metrics::stats::ShardCounters;
 
 /// So many rows at least must have been served for a forecast: drives serve in bursts.
 const SERVED_MIN: u64 = 256;

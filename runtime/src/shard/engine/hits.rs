@@ -4,10 +4,10 @@ use ringtake_storage::dataset::{Extent, Locator};
 use ringtake_storage::plan::Entry;
 
 use super::{Active, Site, deliver_row, fault};
-use crate::cache::pinned::PinnedPages;
-use crate::cache::{Found, PageCache, Refused, Use};
-use crate::decode::Checked;
+use crate::memory::decode::Checked;
 use crate::metrics::Stage;
+use crate::shard::cache::pinned::PinnedPages;
+use crate::shard::cache::{Found, PageCache, Refused, Use};
 
 /// Rows from the cache in one turn of a part, before the shard looks for what is more urgent.
 pub(super) const HITS_IN_TURN_MAX: u64 = 1024;

@@ -8,12 +8,12 @@ use ringtake_storage::vector::kernels::BLOCK_ROWS;
 
 use super::Site;
 use crate::admission::LatencyClass;
-use crate::clock;
+use crate::host::clock;
+use crate::index::codes::ShardCodes;
+use crate::index::query::{Neighbour, Query};
 use crate::metrics::Stage;
-use crate::part::Part;
-use crate::search::codes::ShardCodes;
-use crate::search::query::{Neighbour, Query};
 use crate::shard::ShardContext;
+use crate::shard::part::Part;
 
 /// Rows scanned in one turn: a few microseconds' worth.
 const SCANNED_IN_TURN: usize = 2048;

@@ -1,0 +1,194 @@
+//! Code of callers inside a shard: it takes the shard's own rows without a hop.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use ringtake_storage::dataset::Dataset;
+use ringtake_storage::layout::PAGE_BYTES;
+use ringtake_storage::projection::Projection;
+
+use crate::admission::Admission;
+use crate::client::take::{self, Request, Route, TakeOptions};
+use crate::metrics::Watch;
+use crate::ownership::ShardId;
+use crate::shard::ShardContext;
+use crate::shard::cache::pinned::PinnedPages;
+use crate::shard::inbox::LocalFuture;
+use crate::shard::part::Part;
+use crate::{Error, Result};
+
+/// Parts handed over on the shard's own thread, and how much code of callers is alive there.
+#[derive(Default)]
+pub(crate) struct LocalQueue {
+    parts: RefCell<VecDeque<Part>>,
+    tasks: Cell<usize>,
+    /// Rows, and pages of them, that such code has copied itself out of pinned memory since it
+    /// last let others run.
+    copied: Cell<u64>,
+}
+
+/// So many of those, and it lets others run.
+const COPIED_IN_TURN_MAX: u64 = 1024;
+
+impl LocalQueue {
+    pub(crate) fn push(&self, part: Part) {
+        self.parts.borrow_mut().push_back(part);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Part> {
+        self.parts.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.parts.borrow().is_empty()
+    }
+
+    /// Whether code that has just copied `rows` rows of `bytes` bytes itself should let others
+    /// run: it has kept the thread for long.
+    fn turn_is_over(&self, rows: u64, bytes: u64) -> bool {
+        let copied = self.copied.get() + rows.max(1) + bytes / PAGE_BYTES;
+        let over = copied >= COPIED_IN_TURN_MAX;
+        self.copied.set(if over { 0 } else { copied });
+        over
+    }
+
+    pub(crate) fn tasks(&self) -> usize {
+        self.tasks.get()
+    }
+
+    /// `task`, counted as alive until it ends or is dropped.
+    pub(crate) fn counted(self: Rc<Self>, task: LocalFuture) -> LocalFuture {
+        self.tasks.set(self.tasks.get() + 1);
+        let alive = Alive(self);
+        Box::pin(async move {
+            let _alive = alive;
+            task.await;
+        })
+    }
+}
+
+struct Alive(Rc<LocalQueue>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.tasks.set(self.0.tasks.get() - 1);
+    }
+}
+
+/// A shard as code that runs on it sees it. Stays on the shard's thread.
+#[derive(Clone)]
+pub struct LocalShard {
+    context: Arc<ShardContext>,
+    queue: Rc<LocalQueue>,
+}
+
+impl Route for &LocalShard {
+    fn shards(&self) -> Range<usize> {
+        self.context.shard.0..self.context.shard.0 + 1
+    }
+
+    fn admission(&self) -> &Arc<Admission> {
+        &self.context.local_admission
+    }
+
+    fn pinned(&self, _: usize) -> Option<&PinnedPages> {
+        self.context.pinned.get()
+    }
+
+    fn send(&self, _: usize, part: Part) {
+        self.queue.push(part);
+    }
+}
+
+impl std::fmt::Debug for LocalShard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "LocalShard({})", self.context.shard)
+    }
+}
+
+impl LocalShard {
+    pub(crate) fn new(context: Arc<ShardContext>, queue: Rc<LocalQueue>) -> LocalShard {
+        LocalShard { context, queue }
+    }
+
+    /// Which shard this is.
+    pub fn id(&self) -> ShardId {
+        self.context.shard
+    }
+
+    /// Whether this shard owns `row`.
+    pub fn owns(&self, row: u64) -> bool {
+        self.context.ownership.owner(row) == self.context.shard.0
+    }
+
+    fn dataset(&self) -> &Dataset {
+        &self.context.dataset
+    }
+
+    /// A projection of the columns named `names`, in that order.
+    ///
+    /// # Errors
+    /// A name that the dataset does not have, a name given twice, no name.
+    pub fn projection<S: AsRef<str>>(&self, names: &[S]) -> Result<Projection> {
+        Ok(Projection::named(self.dataset(), names)?)
+    }
+
+    /// Takes rows that this shard owns. No message is sent and no other thread takes part. Code
+    /// on a shard has its share of the store's limits; beyond them a take waits for others of
+    /// this shard's.
+    ///
+    /// # Errors
+    /// [`Error::NotOwned`] for a row of another shard; otherwise as [`Store::take`](crate::Store::take).
+    pub async fn take(&self, ids: &[u64], projection: &Projection) -> Result<RecordBatch> {
+        self.take_with(ids, projection, TakeOptions::default())
+            .await
+    }
+
+    /// [`LocalShard::take`] with a policy for ids past the end, for a shard at its share of the
+    /// limits and for rows that come too late.
+    ///
+    /// # Errors
+    /// As [`LocalShard::take`]; [`Error::Overloaded`] and
+    /// [`Error::DeadlineExceeded`] where the options ask for it.
+    pub async fn take_with(
+        &self,
+        ids: &[u64],
+        projection: &Projection,
+        options: TakeOptions,
+    ) -> Result<RecordBatch> {
+        let rows = self.dataset().rows();
+        if let Some(&id) = ids.iter().find(|&&id| id < rows && !self.owns(id)) {
+            return Err(Error::NotOwned {
+                id,
+                owner: self.context.ownership.owner(id),
+                shard: self.context.shard.0,
+            });
+        }
+        let request = Request {
+            dataset: self.dataset(),
+            ownership: self.context.ownership,
+            align_bytes: self.context.align_bytes,
+            results: self.context.results.as_ref(),
+            checksums: self.context.checksums,
+            ids,
+            projection,
+            options,
+            watch: &Watch::NONE,
+        };
+        let outcome = take::batch(&request, self).await;
+        // A take of pinned rows ends without waiting for anything.
+        if self.context.pinned.get().is_some() {
+            let bytes = outcome
+                .as_ref()
+                .map_or(0, RecordBatch::get_array_memory_size);
+            if self.queue.turn_is_over(ids.len() as u64, bytes as u64) {
+                futures_lite::future::yield_now().await;
+            }
+        }
+        outcome
+    }
+}

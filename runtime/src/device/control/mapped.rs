@@ -1,0 +1,85 @@
+//! Copies out of maps of the data files: a yardstick for measurements, not a way to serve.
+//!
+//! A page that is not in memory is a page fault, which blocks the shard, and with it every other
+//! row it could have read meanwhile. The length of each file is taken when it is mapped, and
+//! nothing is read past it. A file that is cut short while the store is open is not survivable on
+//! this path: the kernel ends the process with SIGBUS (mmap(2)). A device error does the same.
+
+use std::io;
+use std::sync::Arc;
+
+use memmap2::{Advice, Mmap, MmapOptions};
+
+use crate::device::files::Files;
+use crate::device::read_path::{Completion, Read, ReadPath, Wait};
+use crate::device::returns::Returns;
+use crate::doorbell::Doorbell;
+use crate::metrics::stats::ShardCounters;
+
+/// See the module.
+pub(crate) struct Mapped {
+    /// `None` for an empty file, which cannot be mapped.
+    maps: Vec<Option<Mmap>>,
+    done: Vec<Completion>,
+    /// Nothing ever returns; it is how the shard sleeps.
+    returns: Returns<Completion>,
+}
+
+impl Mapped {
+    /// Maps all of `files`.
+    ///
+    /// # Safety
+    /// Nobody changes the files while the maps live.
+    pub(crate) unsafe fn new(
+        files: &Files,
+        doorbell: Arc<Doorbell>,
+        counters: Arc<ShardCounters>,
+    ) -> io::Result<Mapped> {
+        let mut maps = Vec::new();
+        for file in files.borrowed() {
+            let bytes = rustix::fs::fstat(file)?.st_size as usize;
+            let map = match bytes {
+                0 => None,
+                bytes => {
+                    // SAFETY: passed on to the caller.
+                    let map = unsafe { MmapOptions::new().len(bytes).map(&file) }?;
+                    // Rows are asked for in no order; pages around them would be read for nothing.
+                    map.advise(Advice::Random)?;
+                    Some(map)
+                }
+            };
+            maps.push(map);
+        }
+        Ok(Mapped {
+            maps,
+            done: Vec::new(),
+            returns: Returns::new(crossbeam_channel::never(), doorbell, counters),
+        })
+    }
+}
+
+impl ReadPath for Mapped {
+    unsafe fn queue(&mut self, read: Read) {
+        let file = self.maps[read.file as usize].as_deref().unwrap_or_default();
+        let from = usize::try_from(read.offset).map_or(file.len(), |at| at.min(file.len()));
+        let to = from.saturating_add(read.bytes as usize).min(file.len());
+        let bytes = &file[from..to];
+        // SAFETY: the buffer has room for what was asked for, of which `bytes` is at most all,
+        // and is nobody else's before the completion.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), read.buffer.as_ptr(), bytes.len());
+        }
+        self.done.push(Completion {
+            token: read.token,
+            result: Ok(bytes.len() as u32),
+        });
+    }
+
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if !self.done.is_empty() {
+            completions.append(&mut self.done);
+            return Ok(());
+        }
+        self.returns.turn(wait, completions)
+    }
+}

@@ -1,0 +1,109 @@
+//! A thread that does nothing but reads: it takes them from wherever they come, drives a read
+//! path with them, and gives the completions back.
+//!
+//! A ring of the shared ones is such a thread, and so is the I/O stage of the scheduler of a
+//! task per read.
+
+use std::io;
+use std::time::Duration;
+
+use crate::device::read_path::{Completion, Read, ReadPath, Wait};
+use crate::doorbell::Doorbell;
+
+/// Where reads come from and completions go. Whoever adds work rings the stage's doorbell.
+pub(crate) trait Work {
+    /// The next read that may be handed over now. Its buffer is the read's until the completion
+    /// with its token.
+    fn next(&mut self) -> Option<Read>;
+
+    /// Whether `next` has one.
+    fn is_waiting(&self) -> bool;
+
+    /// Takes a completion of a read from `next`.
+    fn complete(&mut self, completion: Completion);
+
+    /// Called when no further completion is at hand.
+    fn flush(&mut self) {}
+
+    /// Whether nothing will come any more.
+    fn is_over(&self) -> bool;
+}
+
+/// The longest sleep; the doorbell ends it.
+const SLEEP: Duration = Duration::from_millis(500);
+/// With a full queue one turn waits for this share of it, as the engine does.
+const FULL_QUEUE_SHARE: u32 = 16;
+/// How often a stage that ends waits for reads in flight before it leaves them to the kernel;
+/// whoever owns their memory has given it up by then.
+const DRAIN_ATTEMPTS: u32 = 20;
+
+/// Drives `path`, with at most `queue_depth` reads in flight, until the work is over.
+///
+/// # Errors
+/// The path is broken; reads in flight may still write their buffers.
+pub(crate) fn drive(
+    path: &mut dyn ReadPath,
+    work: &mut dyn Work,
+    doorbell: &Doorbell,
+    queue_depth: u32,
+) -> io::Result<()> {
+    let mut completions = Vec::with_capacity(queue_depth as usize);
+    let (mut in_flight, mut attempts) = (0, 0);
+    loop {
+        while in_flight < queue_depth
+            && let Some(read) = work.next()
+        {
+            // SAFETY: the buffer is the read's until its completion, as `Work::next` promises;
+            // the completion goes to the owner below, after the path has returned it.
+            unsafe { path.queue(read) };
+            in_flight += 1;
+        }
+        if work.is_over() {
+            if in_flight == 0 || attempts == DRAIN_ATTEMPTS {
+                return Ok(());
+            }
+            attempts += 1;
+        }
+        turn(
+            path,
+            work,
+            doorbell,
+            in_flight,
+            queue_depth,
+            &mut completions,
+        )?;
+        in_flight -= completions.len() as u32;
+        if completions.is_empty() {
+            continue;
+        }
+        attempts = 0;
+        for completion in completions.drain(..) {
+            work.complete(completion);
+        }
+        work.flush();
+    }
+}
+
+/// One turn: a single system call hands over what was queued and, where there is nothing more
+/// to hand over, waits.
+fn turn(
+    path: &mut dyn ReadPath,
+    work: &dyn Work,
+    doorbell: &Doorbell,
+    in_flight: u32,
+    queue_depth: u32,
+    completions: &mut Vec<Completion>,
+) -> io::Result<()> {
+    let wait = |wanted| Wait::For {
+        completions: wanted,
+        timeout: SLEEP,
+    };
+    if in_flight == queue_depth {
+        return path.turn(wait((in_flight / FULL_QUEUE_SHARE).max(1)), completions);
+    }
+    doorbell.lie_down();
+    let idle = !work.is_waiting() && (in_flight > 0 || !work.is_over());
+    let turned = path.turn(if idle { wait(1) } else { Wait::No }, completions);
+    doorbell.get_up();
+    turned
+}

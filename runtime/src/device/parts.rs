@@ -1,0 +1,122 @@
+//! What a read path is made from, and the making of those that need no executor.
+
+use std::io;
+use std::sync::Arc;
+
+use io_uring::IoUring;
+
+use crate::config::{ReadPathChoice, Scheduler};
+use crate::device::control::mapped::Mapped;
+use crate::device::control::per_read::PerRead;
+use crate::device::control::shared_rings::{SharedRings, SharedRingsPath};
+use crate::device::files::Files;
+use crate::device::probe::RingFeatures;
+use crate::device::read_path::{ReadPath, Span};
+use crate::device::ring_per_shard::{RingPerShard, build_ring};
+use crate::device::thread_pool::ThreadPool;
+use crate::doorbell::Doorbell;
+use crate::metrics::stats::ShardCounters;
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) shard: usize,
+    pub(crate) read_path: ReadPathChoice,
+    /// Reads in flight at most.
+    pub(crate) queue_depth: u32,
+    pub(crate) files: Arc<Files>,
+    /// The memory of the shard's arena, and the store's for results.
+    pub(crate) memory: Vec<Span>,
+    /// Of the thread that drives the path.
+    pub(crate) doorbell: Arc<Doorbell>,
+    /// Written by the thread that drives the path.
+    pub(crate) counters: Arc<ShardCounters>,
+    /// The store's rings, where that is the read path.
+    pub(crate) rings: Option<Arc<SharedRings>>,
+}
+
+/// A path and its ring's features, if it has one of its own.
+pub(crate) type Made<'r> = (Box<dyn ReadPath + 'r>, Option<RingFeatures>);
+
+impl Parts {
+    /// Makes the path that this thread will drive, with `scheduler` in front of it. A ring of its
+    /// own goes to `ring`.
+    ///
+    /// # Safety
+    /// The memory and the files outlive the path.
+    pub(crate) unsafe fn scheduled(
+        self,
+        scheduler: Scheduler,
+        ring: &mut Option<IoUring>,
+    ) -> io::Result<Made<'_>> {
+        match scheduler {
+            // SAFETY: passed on to the caller.
+            Scheduler::Batched => unsafe { self.make(ring) },
+            Scheduler::PerRead => {
+                // SAFETY: passed on to the caller; dropping the scheduler ends the inner path.
+                let (path, features) = unsafe { PerRead::start(self) }?;
+                Ok((Box::new(path), features))
+            }
+        }
+    }
+
+    /// Makes the path that this thread will drive.
+    ///
+    /// # Safety
+    /// As for `scheduled`.
+    pub(super) unsafe fn make(self, ring: &mut Option<IoUring>) -> io::Result<Made<'_>> {
+        let Parts {
+            shard,
+            queue_depth,
+            files,
+            doorbell,
+            counters,
+            ..
+        } = self;
+        match self.read_path {
+            ReadPathChoice::Auto | ReadPathChoice::RingPerShard => {
+                // One entry more than reads, for the doorbell.
+                let (made, rung) = build_ring(queue_depth + 1)?;
+                let (ring, files) = (ring.insert(made), files.descriptors());
+                // SAFETY: arena and files outlive the path, as the caller promises; the path
+                // borrows the ring.
+                let (path, features) = unsafe {
+                    RingPerShard::new(ring, rung, files, &self.memory, doorbell, counters)
+                };
+                Ok((Box::new(path), Some(features)))
+            }
+            ReadPathChoice::SharedRings { .. } => {
+                let rings = self.rings.ok_or(io::ErrorKind::NotFound)?;
+                let path = SharedRingsPath::new(rings, shard, queue_depth, doorbell, counters)?;
+                Ok((Box::new(path), None))
+            }
+            ReadPathChoice::ThreadPool { threads } => {
+                let pool = ThreadPool::new(shard, threads, queue_depth, files, doorbell, counters)?;
+                Ok((Box::new(pool), None))
+            }
+            ReadPathChoice::Mmap => {
+                // SAFETY: the files are those of a committed generation, which nobody changes.
+                let path = unsafe { Mapped::new(&files, doorbell, counters) }?;
+                Ok((Box::new(path), None))
+            }
+            ReadPathChoice::Glommio => Err(io::Error::other(
+                "glommio's files are opened by the executor that reads them",
+            )),
+            #[cfg(test)]
+            ReadPathChoice::Simulated {
+                seed,
+                faults: crate::device::simulated::Faults::World,
+            } => Ok((
+                Box::new(crate::simulation::Device::new(seed, shard, files)),
+                None,
+            )),
+            #[cfg(test)]
+            ReadPathChoice::Simulated { seed, faults } => Ok((
+                Box::new(crate::device::simulated::Simulated::new(
+                    seed, faults, files,
+                )),
+                None,
+            )),
+        }
+    }
+}

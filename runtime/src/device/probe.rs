@@ -1,0 +1,98 @@
+//! What this kernel lets a process do with io_uring, found out by trying it with a tiny ring.
+//!
+//! Asked before glommio is started, which ends the process or panics where io_uring is missing.
+
+use std::fs;
+use std::io;
+
+use serde::Serialize;
+
+use crate::device::ring_per_shard::build_ring;
+
+/// How modern the ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RingRung {
+    /// SINGLE_ISSUER, DEFER_TASKRUN and TASKRUN_FLAG: Linux 6.1.
+    DeferTaskrun,
+    /// COOP_TASKRUN and TASKRUN_FLAG: Linux 5.19.
+    CoopTaskrun,
+    /// No flags: Linux 5.1.
+    Plain,
+}
+
+impl RingRung {
+    /// From the best to the least.
+    pub(crate) const LADDER: [RingRung; 3] = [
+        RingRung::DeferTaskrun,
+        RingRung::CoopTaskrun,
+        RingRung::Plain,
+    ];
+}
+
+/// What a shard's ring uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RingFeatures {
+    /// Which flags the ring was set up with.
+    pub rung: RingRung,
+    /// Data files are registered.
+    pub registered_files: bool,
+    /// The arena is registered; needs memlock.
+    pub registered_buffers: bool,
+    /// The memory for results is registered, so that reads into it cost no more than others; needs
+    /// memlock.
+    pub registered_results: bool,
+    /// The ring itself is registered: Linux 5.18.
+    pub registered_ring: bool,
+}
+
+/// io_uring cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoRing {
+    /// The operating system's reason.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Tries to set up a ring and to run a no-op through it.
+///
+/// # Errors
+/// Whatever the kernel says, with a remedy.
+pub fn probe_ring() -> Result<RingRung, NoRing> {
+    let attempt = || -> io::Result<RingRung> {
+        let (mut ring, rung) = build_ring(4)?;
+        let nop = io_uring::opcode::Nop::new().build();
+        // SAFETY: a no-op has no buffer.
+        let pushed = unsafe { ring.submission().push(&nop) };
+        pushed.map_err(|_| io::ErrorKind::Other)?;
+        ring.submit_and_wait(1)?;
+        ring.completion().next().ok_or(io::ErrorKind::TimedOut)?;
+        Ok(rung)
+    };
+    attempt().map_err(NoRing::from)
+}
+
+impl From<io::Error> for NoRing {
+    fn from(error: io::Error) -> NoRing {
+        NoRing {
+            remedy: remedy(&error),
+            reason: error.to_string(),
+        }
+    }
+}
+
+fn remedy(error: &io::Error) -> String {
+    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    match (error.raw_os_error(), disabled.as_deref().map(str::trim)) {
+        (_, Ok("1" | "2")) => "run `sysctl kernel.io_uring_disabled=0` as root".to_owned(),
+        (Some(libc::ENOMEM), _) => "raise the memlock limit (`ulimit -l`)".to_owned(),
+        (Some(libc::ENOSYS), _) => {
+            "use Linux 5.1 or later, and allow io_uring in the container's seccomp profile".to_owned()
+        }
+        (Some(libc::EPERM | libc::EACCES | libc::EOPNOTSUPP), _) => {
+            "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile".to_owned()
+        }
+        _ => "see `ringtake doctor`".to_owned(),
+    }
+}

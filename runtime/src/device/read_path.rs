@@ -1,0 +1,88 @@
+//! The seam between a shard and the device: reads go in, completions come out. Which
+//! implementation a shard uses is decided once, when the store is opened.
+
+use std::io;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// A read of part of a data file into memory that stays in place until its completion.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Read {
+    /// Comes back in the completion.
+    pub(crate) token: u32,
+    /// Which data file, as the store counts them.
+    pub(crate) file: u32,
+    /// Aligned as the device asks.
+    pub(crate) offset: u64,
+    /// Aligned as the device asks.
+    pub(crate) bytes: u32,
+    pub(crate) buffer: NonNull<u8>,
+    /// Where the buffer is.
+    pub(crate) memory: Memory,
+}
+
+/// Memory that may be registered with a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// The shard's arena.
+    Arena,
+    /// The store's memory for results.
+    Results,
+    /// Memory of the read's own.
+    Own,
+}
+
+// SAFETY: the buffer is exclusively the read's until its completion (contract of
+// `ReadPath::queue`), so it may be written from whichever thread performs the read.
+unsafe impl Send for Read {}
+
+/// Where memory lies that is lent to reads over and over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) start: NonNull<u8>,
+    pub(crate) bytes: usize,
+}
+
+// SAFETY: an address and a length; whoever reads or writes there has to say why it may.
+unsafe impl Send for Span {}
+
+/// The end of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Completion {
+    pub(crate) token: u32,
+    /// Bytes read, fewer than asked for at the end of a file or by the kernel's choice.
+    pub(crate) result: Result<u32, Errno>,
+}
+
+/// An error number of the operating system.
+pub(crate) type Errno = i32;
+
+/// How long to stay in a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Hand over what is queued, bring what is complete, come back.
+    No,
+    /// Until this many reads are complete or the time is up; a ring of the doorbell counts as
+    /// one read.
+    For { completions: u32, timeout: Duration },
+}
+
+/// A way to read. Driven by one shard on its own thread.
+pub(crate) trait ReadPath {
+    /// Queues a read. There is room for as many as the shard's queue depth.
+    ///
+    /// # Safety
+    /// `buffer` has room for `bytes` bytes, and nobody reads, writes or frees them before the
+    /// completion with this token has been returned by `turn`.
+    unsafe fn queue(&mut self, read: Read);
+
+    /// Hands queued reads to the device and appends what has completed. May return early.
+    ///
+    /// # Errors
+    /// The path itself is broken; reads in flight may still write their buffers.
+    fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()>;
+
+    /// The shard ends, and what is read from now on is of no use. A path that writes buffers
+    /// only in its turns may complete all reads as cancelled in the next one.
+    fn cancel(&mut self) {}
+}

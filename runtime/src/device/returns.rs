@@ -1,0 +1,65 @@
+//! Completions on their way back to a shard from threads that read for it, and the shard's
+//! sleep meanwhile.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::device::read_path::{Completion, Wait};
+use crate::doorbell::Doorbell;
+use crate::metrics::stats::ShardCounters;
+
+/// The shard's end. The other end sends, then rings the doorbell.
+pub(super) struct Returns<T> {
+    done: Receiver<T>,
+    doorbell: Arc<Doorbell>,
+    counters: Arc<ShardCounters>,
+}
+
+impl<T: Into<Completion>> Returns<T> {
+    pub(super) fn new(
+        done: Receiver<T>,
+        doorbell: Arc<Doorbell>,
+        counters: Arc<ShardCounters>,
+    ) -> Returns<T> {
+        Returns {
+            done,
+            doorbell,
+            counters,
+        }
+    }
+
+    fn reap(&self, completions: &mut Vec<Completion>) -> usize {
+        let before = completions.len();
+        completions.extend(self.done.try_iter().map(Into::into));
+        completions.len() - before
+    }
+
+    /// What is left to do of a turn when the queued reads have been handed over.
+    pub(super) fn turn(&self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+        if self.reap(completions) > 0 {
+            return Ok(());
+        }
+        let Wait::For { timeout, .. } = wait else {
+            return Ok(());
+        };
+        let timeout = Timespec::try_from(timeout).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // Reading threads ring like any producer, so the shard lies down before the last look.
+        self.doorbell.lie_down();
+        let mut slept = Ok(0);
+        if self.reap(completions) == 0 {
+            let mut bell = [PollFd::from_borrowed_fd(self.doorbell.fd(), PollFlags::IN)];
+            self.counters.system_calls.add(1);
+            slept = poll(&mut bell, Some(&timeout));
+            self.doorbell.silence();
+            self.reap(completions);
+        }
+        self.doorbell.get_up();
+        match slept {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+}

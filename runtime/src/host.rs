@@ -1,0 +1,9 @@
+//! What the operating system gives this process: CPUs, available memory, a clock, forks, locks,
+//! prefetching.
+
+pub(crate) mod available_memory;
+pub(crate) mod clock;
+pub(crate) mod cpus;
+pub(crate) mod fork;
+pub(crate) mod lock;
+pub(crate) mod prefetch;

@@ -1,0 +1,320 @@
+//! What crosses threads: the rows one shard has to bring for one window of a take, or to find for
+//! a search, and the news that it has.
+
+mod finish;
+
+/// The primitives of the finish; the model checker's twin of this module brings its own.
+mod sync {
+    pub(super) use atomic_waker::AtomicWaker;
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+}
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use ringtake_storage::plan::Entry;
+use ringtake_storage::projection::Projection;
+
+use crate::Error;
+use crate::admission::{LatencyClass, Permit, Work};
+use crate::error::{FAULTS_MAX, RowFault};
+use crate::host::fork::Origin;
+use crate::host::lock::lock;
+use crate::index::nearest::Nearest;
+use crate::memory::outputs::Outputs;
+use finish::{Countdown, Finish};
+
+/// The state of a take that its shards and its caller share.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    finish: Finish,
+    /// Set by the caller when it no longer wants the rows.
+    cancelled: AtomicBool,
+    /// The shard whose part was dropped unfinished, counted from 1; 0 if none was.
+    abandoned_by: AtomicUsize,
+    faults: Mutex<Faults>,
+    class: LatencyClass,
+    /// After it no more reads are planned.
+    deadline: Option<Instant>,
+    /// Rows not read because of that, or not come by then. Written by shards and the caller.
+    rows_expired: AtomicU64,
+    origin: Origin,
+}
+
+impl Default for Progress {
+    fn default() -> Progress {
+        Progress {
+            finish: Finish::default(),
+            cancelled: AtomicBool::new(false),
+            abandoned_by: AtomicUsize::new(0),
+            faults: Mutex::default(),
+            class: LatencyClass::default(),
+            deadline: None,
+            rows_expired: AtomicU64::new(0),
+            origin: Origin::here(),
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    first: Vec<RowFault>,
+    rows: u64,
+}
+
+impl Progress {
+    pub(crate) fn new(class: LatencyClass, deadline: Option<Instant>) -> Progress {
+        Progress {
+            class,
+            deadline,
+            ..Progress::default()
+        }
+    }
+
+    pub(crate) fn class(&self) -> LatencyClass {
+        self.class
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Notes rows that are not read since the deadline has passed.
+    pub(crate) fn expire(&self, rows: u64) {
+        self.rows_expired.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Whether some rows have not been read because of that.
+    pub(crate) fn is_late(&self) -> bool {
+        self.rows_expired.load(Ordering::Relaxed) > 0
+    }
+
+    /// Notes that the deadline has passed while `rows` rows are being read, and ends the wait for
+    /// them.
+    pub(crate) fn overdue(&self, rows: u64) {
+        self.expire(rows);
+        self.finish.overdue();
+    }
+
+    /// Waits until `windows` windows are done, or it is no use to wait.
+    pub(crate) async fn finished(&self, windows: usize) {
+        self.wait(|context| self.finish.poll_finished(windows, context))
+            .await;
+    }
+
+    /// Waits until no shard holds anything of `windows` windows.
+    pub(crate) async fn let_go(&self, windows: usize) {
+        self.wait(|context| self.finish.poll_let_go(windows, context))
+            .await;
+    }
+
+    /// In a child of the process where the shards are nobody would end it.
+    async fn wait(&self, poll: impl Fn(&Context<'_>) -> Poll<()>) {
+        poll_fn(|context| match self.origin.is_elsewhere() {
+            true => Poll::Ready(()),
+            false => poll(context),
+        })
+        .await;
+    }
+
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Notes a row that could not be read.
+    pub(crate) fn fault(&self, fault: RowFault) {
+        let mut faults = lock(&self.faults);
+        faults.rows += 1;
+        if faults.first.len() < FAULTS_MAX {
+            faults.first.push(fault);
+        }
+    }
+
+    /// What went wrong with a take of `rows` rows, once all windows are done.
+    pub(crate) fn outcome(&self, rows: usize) -> Result<(), Error> {
+        if self.origin.is_elsewhere() {
+            return Err(Error::Forked);
+        }
+        if let Some(shard) = self.abandoned_by.load(Ordering::Acquire).checked_sub(1) {
+            return Err(Error::ShardEnded { shard });
+        }
+        let rows_unread = self.rows_expired.load(Ordering::Relaxed);
+        if rows_unread > 0 {
+            // Of a search each shard counts what it would have read at most.
+            return Err(Error::DeadlineExceeded {
+                rows_unread: rows_unread.min(rows as u64),
+                rows: rows as u64,
+            });
+        }
+        let mut faults = lock(&self.faults);
+        if faults.rows == 0 {
+            return Ok(());
+        }
+        let mut first = std::mem::take(&mut faults.first);
+        first.sort_by_key(|fault| (fault.row, fault.group));
+        Err(Error::Rows {
+            faults: first,
+            rows: faults.rows,
+        })
+    }
+}
+
+/// A bounded piece of a take, spread over shards.
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// Parts not finished yet. The shard that brings it to zero wakes the caller.
+    parts_left: Countdown,
+    progress: Arc<Progress>,
+    permit: Permit,
+}
+
+impl Window {
+    pub(crate) fn new(parts: u32, progress: Arc<Progress>, permit: Permit) -> Arc<Window> {
+        Arc::new(Window {
+            parts_left: Countdown::new(parts),
+            progress,
+            permit,
+        })
+    }
+}
+
+/// What becomes of the rows of a part.
+#[derive(Debug)]
+pub(crate) enum Sink {
+    /// Each goes to its place in the result of a take.
+    Rows(Arc<Outputs>),
+    /// Their distances to the query of a search are kept.
+    Nearest(Box<Nearest>),
+}
+
+/// The rows of one window that one shard owns; of a search, the shard's share, whose rows are not
+/// known before it has scanned its codes.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// Rows and their places; the shard sorts them.
+    pub(crate) entries: Vec<Entry>,
+    /// The first place of the window in the output.
+    pub(crate) base: usize,
+    pub(crate) projection: Projection,
+    /// Whose it is.
+    shard: usize,
+    /// There until the part is finished.
+    sink: Option<Sink>,
+    window: Option<Arc<Window>>,
+    /// When it was sent, where somebody wants to know how long it waits.
+    sent_at: Option<Instant>,
+}
+
+impl Part {
+    pub(crate) fn new(
+        shard: usize,
+        entries: Vec<Entry>,
+        base: usize,
+        projection: Projection,
+        sink: Sink,
+        window: Arc<Window>,
+    ) -> Part {
+        Part {
+            entries,
+            base,
+            projection,
+            shard,
+            sink: Some(sink),
+            window: Some(window),
+            sent_at: None,
+        }
+    }
+
+    /// Notes that it is sent now.
+    pub(crate) fn stamp(&mut self) {
+        self.sent_at = Some(Instant::now());
+    }
+
+    /// When it was sent, if that was noted.
+    pub(crate) fn sent_at(&self) -> Option<Instant> {
+        self.sent_at
+    }
+
+    /// Where the rows of a take go.
+    pub(crate) fn outputs(&self) -> Option<&Outputs> {
+        match &self.sink {
+            Some(Sink::Rows(outputs)) => Some(outputs),
+            _ => None,
+        }
+    }
+
+    /// The same, to be kept beyond the part: for a shard that ends with reads in flight.
+    pub(crate) fn share_outputs(&self) -> Option<Arc<Outputs>> {
+        match &self.sink {
+            Some(Sink::Rows(outputs)) => Some(outputs.clone()),
+            _ => None,
+        }
+    }
+
+    /// What a search has found.
+    pub(crate) fn nearest(&mut self) -> Option<&mut Nearest> {
+        match &mut self.sink {
+            Some(Sink::Nearest(nearest)) => Some(nearest),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn progress(&self) -> Option<&Progress> {
+        self.window.as_deref().map(|window| &*window.progress)
+    }
+
+    pub(crate) fn class(&self) -> LatencyClass {
+        self.progress().map(Progress::class).unwrap_or_default()
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.progress().and_then(Progress::deadline)
+    }
+
+    /// Tells the caller that all rows of this part are in their places, or noted as faults.
+    pub(crate) fn finish(mut self) {
+        if let Some(Sink::Nearest(nearest)) = &mut self.sink {
+            nearest.publish(&self.entries);
+        }
+        self.signal();
+    }
+
+    fn signal(&mut self) {
+        let Some(window) = self.window.take() else {
+            return;
+        };
+        let progress = &window.progress;
+        let release = || {
+            window.permit.release(match progress {
+                _ if progress.is_cancelled() => Work::Cancelled,
+                _ if progress.is_late() => Work::Late,
+                _ => Work::Done,
+            });
+        };
+        let finish = &progress.finish;
+        window
+            .parts_left
+            .end_part(self.sink.take(), release, finish);
+    }
+}
+
+impl Drop for Part {
+    /// A part that is dropped unfinished (a shard ended, an inbox was closed) fails its take
+    /// instead of leaving it waiting.
+    fn drop(&mut self) {
+        if let Some(window) = &self.window {
+            let progress = &window.progress;
+            progress
+                .abandoned_by
+                .store(self.shard + 1, Ordering::Release);
+            self.signal();
+        }
+    }
+}
