@@ -1,15 +1,15 @@
 #!/bin/sh
-# Holds `bench file-read --cache cold` against fio on the same file at the same depth.
+# Compares `bench file-read --cache cold` with fio on the same file at the same depth.
 #
 #   fio-compare.sh DATASET [--depth D] [--shards K] [--seconds S] [--rate R] [-- FLAGS OF bench file-read]
 #
 # fio reads 4 KiB at random from the dataset's largest data file right before and right
-# after the bench; the ratio printed is rows/s over the mean of the two. It says something
-# about the store where a row is one read, such as a vector of up to 4 KiB.
-# With --rate, R reads/s arrive at random at both, one row to a query, and the ratios are
-# those of p50, p99 and p99.9. fio counts from the submission of a read and the bench from the
-# planned arrival of its query, so the bench is charged for more.
-# Needs fio with io_uring. BENCH names a bench binary; without it one is built.
+# after the bench; the ratio printed is rows/s over the mean of the two. The ratio is
+# meaningful if a row is one read, such as a vector of up to 4 KiB.
+# With --rate, R reads/s arrive at random at both, one row per query, and the ratios are
+# those of p50, p99 and p99.9. fio counts from the submission of a read, the bench from the
+# planned arrival of its query, so the bench's latency includes more.
+# Needs fio with io_uring. BENCH names a bench binary; by default one is built.
 set -eu
 
 usage() {
@@ -57,7 +57,7 @@ if [ -z "${BENCH:-}" ]; then
     BENCH=$target/release/bench
 fi
 
-# What fio says on one line.
+# fio's terse output, one line.
 fio_terse() {
     fio --name=yardstick --filename="$file" --readonly --rw=randread --bs=4k \
         --ioengine=io_uring --direct=1 --registerfiles --fixedbufs --clocksource=clock_gettime \
@@ -86,7 +86,7 @@ latencies() {
 record=$(mktemp)
 trap 'rm -f "$record"' EXIT INT TERM
 
-# The fields of the record itself are indented by two blanks, those of its latency by four.
+# The fields of the record itself are indented by two spaces, those of its latency by four.
 field() {
     sed -n "s/^  \"$1\": \(.*[^,]\),\{0,1\}\$/\1/p" "$record"
 }

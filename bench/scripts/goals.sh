@@ -1,14 +1,15 @@
 #!/bin/sh
-# Holds the store against its yardsticks, one line for each: the ratio's median over rounds, its
-# range, the floor and the goal.
+# Compares the store with its yardsticks and prints one line for each: the median of the ratio
+# over all rounds, its range, the floor and the goal.
 #
 #   goals.sh DISK_DATASET RAM_DATASET [--search DIR] [--rounds N] [--seconds S]
 #
 # DISK_DATASET is on the drive, RAM_DATASET on the device that ramdisk.sh makes; both hold vectors
 # of 3 KiB, such as those of `ringtake generate DIR --rows 400000 --vector 768`. In each round the
-# store and its yardstick run in turn. DIR is where `bench vector-search --dir DIR` has its dataset;
-# with it, a search's exact distances are held against a loop that does nothing else. A run that the device's counters do not prove is left out
-# and counted. Needs fio with io_uring. BENCH names a bench binary; without it one is built.
+# store and its yardstick run in turn. With --search, where `bench vector-search --dir DIR` keeps its
+# dataset, the exact distances of a search are compared with a loop that computes only those. A run
+# that the device's counters do not prove is left out and counted. Needs fio with io_uring. BENCH
+# names a bench binary; by default one is built.
 set -eu
 
 usage() {
@@ -91,13 +92,13 @@ ratio() {
     report "$1" "$6" "$7"
 }
 
-# WHAT A COLUMN FLOOR GOAL: a column as it is.
+# WHAT A COLUMN FLOOR GOAL: one column, without a ratio.
 figure() {
     awk -v column="$3" '!/invalid/ { print $column }' "$work/$2" | sort -n >"$work/ratios"
     report "$1" "$4" "$5"
 }
 
-# WHAT LOOP WITHOUT WITH FLOOR GOAL: the loop's CPU per query over what WITH takes more than WITHOUT.
+# WHAT LOOP WITHOUT WITH FLOOR GOAL: the loop's CPU per query over the difference of WITH and WITHOUT.
 added() {
     paste "$work/$2" "$work/$3" "$work/$4" | awk '
         /invalid/ { next }

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Opens a page of `bench report` in a headless browser, on a desk and on a phone.
+# Opens a page of `bench report` in a headless browser, as wide as a desktop and as a phone.
 #
 #   page-check.sh REPORT.html
 #
-# Fails if a script or a picture complains on the console, if a picture has no size, or if the page is
+# Fails if the console has a message, if a picture has no size, or if the page is
 # wider than the window. Needs chromium.
 set -eu
 
@@ -13,14 +13,14 @@ fail() {
 }
 
 [ $# -eq 1 ] || { sed -n '4s/^#   /usage: /p' "$0" >&2; exit 2; }
-[ -f "$1" ] || fail "$1 is not there; give a page that \`bench report\` has written"
+[ -f "$1" ] || fail "$1 does not exist; give a page that \`bench report\` has written"
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome) ||
     fail "no browser was found; install the package chromium"
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 trap 'exit 130' INT TERM
 
-# The page says of itself how large it and its pictures are.
+# A script in the copy of the page reports the sizes of the page and its pictures.
 cp "$1" "$place/page.html"
 cat >>"$place/page.html" <<'SCRIPT'
 <script>

@@ -4,18 +4,18 @@
 #   peers.sh DATASET [--seconds S] [--rounds N] [--kinds KIND,KIND] [--peers NAME,NAME] [--threads T] [--in-flight C] [--memory SIZE] [--distribution D] [--storages DIR] [--records DIR]
 #
 # Each run is a process of its own; a round runs every subject once, in turn, for each kind of
-# run: cold.500, warm.500, warm.1 and mixed.500, where the number is the rows a query. The peers get their
-# rows from DATASET, into DIR (default: beside it, DATASET.peers), which is left there for the
-# next time. A run that is not proven cold, warm or mixed is counted in the table and not averaged.
+# run: cold.500, warm.500, warm.1 and mixed.500, where the number is the rows per query. The rows of DATASET are
+# converted for the peers into DIR (default: beside it, DATASET.peers), which is kept for the
+# next run. A run that is not proven cold, warm or mixed is counted in the table and not averaged.
 #
-# In a mixed run rows are as popular as D says (default: zipf:0.99) and every subject has the same
-# memory for them, SIZE in bytes or such as 800MiB (default: what lets 90 of 100 accesses hit): the
-# store's cache, RocksDB's block cache beside direct reads, and for the others the page cache,
-# limited by a memory control group, which only root can make. Without one they are left out.
+# In a mixed run the popularity of rows is D (default: zipf:0.99) and every subject has the same
+# memory for them: SIZE, in bytes or such as 800MiB (default: enough for 90 of 100 accesses to hit).
+# It is the store's cache, RocksDB's block cache beside direct reads, and for the others the page
+# cache, limited by a memory control group, which only root can make. Without one they are left out.
 #
-# Lance takes half an hour and more to build and needs protobuf-compiler, RocksDB needs libclang;
-# a program that is not built yet is built only if a peer of it is named. Programs may be named
-# by BENCH, PEERS and PEER_LANCE.
+# Lance takes half an hour or more to build and needs protobuf-compiler, RocksDB needs libclang;
+# a program that is not built yet is built only if a peer of it is named. BENCH,
+# PEERS and PEER_LANCE may name the programs.
 set -eu
 
 usage() {
@@ -80,7 +80,7 @@ any_of() {
     return 1
 }
 for peer in $peers; do
-    any_of "$peer" "$light $lance" || fail "'$peer' is no peer; there is $light $lance"
+    any_of "$peer" "$light $lance" || fail "'$peer' is not a peer; the peers are $light $lance"
 done
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -103,7 +103,7 @@ fi
 
 any_of "$light" "$peers" && "$PEERS" prepare --dataset "$dataset" --storages "$storages"
 any_of "$lance" "$peers" && "$PEER_LANCE" prepare --dataset "$dataset" --storages "$storages"
-# What was just written must not be written back during a run.
+# Otherwise the kernel would write back new files during a run.
 sync
 
 # The directory of the memory controller, of either version, in which groups can be made.
@@ -149,7 +149,7 @@ esac
 # Ends the group of a mixed run, if there is one.
 end_group() {
     [ -z "$group" ] || [ ! -d "$group" ] || rmdir "$group" ||
-        echo "peers: $group cannot be removed; see whether a process is left there" >&2
+        echo "peers: $group cannot be removed; a process may be left in it" >&2
 }
 
 end() {
@@ -166,7 +166,7 @@ else
     mkdir -p "$records"
 fi
 
-# How the store is run for kind $1: with rows in memory also with all of them pinned.
+# The store's subjects for kind $1: if rows are in memory, also one with all of them pinned.
 subjects() {
     case $1 in
         warm.*) echo 'ringtake ringtake-pinned' ;;
@@ -201,7 +201,7 @@ run() {
     case $2 in mixed.*) flags="$flags --distribution $distribution $memory_flag $memory" ;; esac
     group_of_run=$group
     record=$records/$3.$2.$1.json
-    # A record of an earlier call is none of this one's.
+    # A record of an earlier call must not count for this one.
     rm -f "$record"
     echo "round $3: $1, $2" >&2
     # shellcheck disable=SC2086
@@ -225,7 +225,7 @@ while [ "$round" -le "$rounds" ]; do
     round=$((round + 1))
 done
 
-# In the order in which they were taken.
+# In the order of the runs.
 set --
 round=1
 while [ "$round" -le "$rounds" ]; do

@@ -1,10 +1,10 @@
 #!/bin/sh
 # A fast block device in memory, for measurements where the drive is not the limit.
 #
-#   ramdisk.sh up SIZE [DIR]   makes it, SIZE such as 8G, and prints where it is mounted
+#   ramdisk.sh up SIZE [DIR]   makes it, SIZE such as 8G, and prints the mount point
 #   ramdisk.sh down [DIR]      removes it and everything on it
 #
-# It is a zram device with ext4: unlike tmpfs it takes O_DIRECT and has counters of its
+# It is a zram device with ext4. Unlike tmpfs it supports O_DIRECT and has counters of its
 # own, so the bench can prove a cold run on it. Memory is taken as files are written.
 # Linux, root only.
 set -eu
@@ -19,7 +19,7 @@ fail() {
     exit 1
 }
 
-# The device mounted at $1, empty if there is none.
+# The device mounted at $1, or nothing.
 device_at() {
     awk -v at="$1" '$2 == at { device = $1 } END { if (device) print device }' /proc/mounts
 }
@@ -33,7 +33,7 @@ up() {
     device=$(device_at "$dir")
     case $device in
         /dev/zram*)
-            echo "ramdisk: already there, $(df -h --output=size,avail "$dir" | tail -1 | awk '{print $1 " with " $2 " free"}')" >&2
+            echo "ramdisk: already mounted, $(df -h --output=size,avail "$dir" | tail -1 | awk '{print $1 " with " $2 " free"}')" >&2
             echo "$dir"
             return
             ;;
@@ -47,12 +47,12 @@ up() {
     [ -d /sys/class/zram-control ] || fail "this kernel has no zram; use one built with CONFIG_ZRAM"
     [ ! -d "$dir" ] || [ -z "$(ls -A "$dir")" ] || fail "$dir is not empty; give another directory"
 
-    id=$(cat /sys/class/zram-control/hot_add) || fail "no further zram device can be made"
+    id=$(cat /sys/class/zram-control/hot_add) || fail "another zram device cannot be made"
     device=/dev/zram$id
-    # Whatever fails from here on, nothing is left.
+    # If a later step fails, the device is removed.
     trap 'echo "$id" >/sys/class/zram-control/hot_remove 2>/dev/null || true' EXIT
     echo "$size" >"/sys/block/zram$id/disksize" || fail "no zram device of $size can be made; give a smaller size"
-    # Without a journal and with all tables written now, nothing but the bench reads it later.
+    # Without a journal, and with all tables written now, only the bench reads the device later.
     mkfs.ext4 -q -O ^has_journal -E nodiscard,lazy_itable_init=0 -m 0 "$device" ||
         fail "no file system can be made on $device"
     mkdir -p "$dir"
@@ -70,7 +70,7 @@ down() {
             echo "ramdisk: nothing is mounted at $dir" >&2
             return
             ;;
-        *) fail "$dir is on $device, which is no RAM disk; it is left alone" ;;
+        *) fail "$dir is on $device, which is not a RAM disk; it was not removed" ;;
     esac
     umount "$dir" || fail "$dir is in use; end the programs that use it"
     echo "${device#/dev/zram}" >/sys/class/zram-control/hot_remove ||
@@ -79,7 +79,7 @@ down() {
 }
 
 [ $# -ge 1 ] || usage
-[ "$(uname)" = Linux ] || fail "zram is a part of Linux"
+[ "$(uname)" = Linux ] || fail "zram exists only on Linux"
 command=$1
 shift
 case $command in

@@ -3,16 +3,16 @@
 #
 #   search-peers.sh DATASET QUERIES [--partitions N] [--sub-vectors N] [--nprobes N,N] [--kinds cold,warm] [--seconds S] [--rounds N] [--threads T] [--in-flight C] [--peers NAME,NAME] [--storages DIR] [--records DIR]
 #
-# DATASET has an index of that many partitions on its column `vector`; QUERIES is an .npy file of
-# vectors. Everybody gets the same rows, queries, partitions, nprobes, k 50 and refine factor 10,
-# and is held against the same true neighbours. Lance and faiss have an IVF_PQ of N sub-vectors,
+# DATASET has an index of --partitions partitions on its column `vector`; QUERIES is an .npy file of
+# vectors. Each subject has the same rows, queries, partitions, nprobes, k 50 and refine factor 10,
+# and is compared with the same true neighbours. Lance and faiss have an IVF_PQ of N sub-vectors,
 # one byte of code for each. Each run is a process of its own; a round runs every subject once, in
-# turn. faiss has everything in memory, so it runs warm only. What the peers need is written once,
-# into DIR (default: beside DATASET, DATASET.peers), and left there.
+# turn. faiss keeps everything in memory, so it runs warm only. The peers' files are written once,
+# into DIR (default: beside DATASET, DATASET.peers), and kept.
 #
-# Lance takes half an hour and more to build and needs protobuf-compiler; faiss needs Python with
-# the modules of bench/peers/faiss/requirements.txt, and PYTHON may name it. Programs may be named
-# by BENCH and PEER_LANCE.
+# Lance takes half an hour or more to build and needs protobuf-compiler; faiss needs Python with
+# the modules of bench/peers/faiss/requirements.txt. PYTHON, BENCH and PEER_LANCE may name the
+# programs.
 set -eu
 
 usage() {
@@ -68,7 +68,7 @@ done
 for peer in $peers; do
     case " $lance faiss " in
         *" $peer "*) ;;
-        *) fail "'$peer' is no peer; there is $lance faiss" ;;
+        *) fail "'$peer' is not a peer; the peers are $lance faiss" ;;
     esac
 done
 [ -f "$dataset/MANIFEST" ] || fail "'$dataset' is not a dataset"
@@ -97,14 +97,14 @@ if [ -z "$tables" ]; then
         cargo build --quiet --release -p ringtake-peers --manifest-path "$workspace/Cargo.toml"
 fi
 
-# Rows, queries and true neighbours, as arrays that all can read.
+# Rows, queries and true neighbours, as arrays that every subject can read.
 arrays=$storages/search
 if [ ! -f "$arrays/nearest.npy" ]; then
     echo "search-peers: writing $arrays" >&2
     "$BENCH" vector-search --dataset "$dataset" --column vector --queries "$asked" --export "$arrays"
 fi
 [ -z "$with_lance" ] || "$PEER_LANCE" prepare --dataset "$dataset" --storages "$storages"
-# What was just written must not be written back during a run.
+# Otherwise the kernel would write back new files during a run.
 sync
 
 made_records=
@@ -120,7 +120,7 @@ fi
 # One run of subject $1, of kind $2, with $3 probes, in round $4.
 run() {
     record=$records/$4.$2.$3.$1.json
-    # A record of an earlier call is none of this one's.
+    # A record of an earlier call must not count for this one.
     rm -f "$record"
     echo "round $4: $1, $2, nprobes $3" >&2
     flags="--queries $arrays/queries.npy --k 50 --nprobes $3 --refine-factor 10 --seconds $seconds --threads $threads"
@@ -156,7 +156,7 @@ while [ "$round" -le "$rounds" ]; do
             for subject in ringtake $peers; do
                 [ "$kind.$subject" != cold.faiss ] || continue
                 run "$subject" "$kind" "$probes" "$round"
-                # In the order in which they were taken.
+                # In the order of the runs.
                 [ ! -f "$record" ] || set -- "$@" "$record"
             done
         done

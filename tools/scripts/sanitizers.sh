@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs the tests that drop takes, futures and stores with reads in flight under sanitizers: memory
-# that is used after it was freed, leaks, data races.
+# Runs the tests that drop takes, futures and stores with reads in flight under sanitizers, which
+# detect use after free, leaks and data races.
 #
 # usage: tools/scripts/sanitizers.sh [address] [thread]
 #
-# Both by default. Needs a nightly toolchain, and for `thread` its component rust-src, since the
-# standard library has to be built with the sanitizer too. CARGO_TARGET_DIR may name a place for
-# what is built (some gigabytes). Ends with 1 if anything is found.
+# Both by default. Needs a nightly toolchain, and for `thread` its component rust-src, because the
+# standard library must be built with the sanitizer too. CARGO_TARGET_DIR may name the build
+# directory (some gigabytes). Exits with 1 if a sanitizer finds something.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/sanitizers}
@@ -15,7 +15,7 @@ toolchain=${RINGTAKE_NIGHTLY:-nightly}
 host=$(rustc "+$toolchain" --print host-tuple)
 failed=0
 
-# Each of these drops something with reads in flight, or reuses what it left.
+# Each of these drops something with reads in flight, or reuses its memory afterwards.
 tests=(futures:: buffers:: local:: shards:: replaced:: damage:: promises:: reads::)
 
 # under SANITIZER CARGO_FLAG...
@@ -35,10 +35,10 @@ under() {
 for sanitizer; do
     case $sanitizer in
         address) under address ;;
-        # It sees what threads write into buffers, and nothing of what the kernel does.
+        # It sees writes by threads, not writes by the kernel.
         thread) under thread -Zbuild-std ;;
         *)
-            echo "there is no sanitizer $sanitizer here: address or thread" >&2
+            echo "unknown sanitizer $sanitizer: use address or thread" >&2
             exit 2
             ;;
     esac

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Keeps a store under load: everything at once for SECONDS, then twice what it can serve for a sixth
-# of that, at least two minutes.
+# Keeps a store under load: every kind of work at once for SECONDS, then twice its capacity for a
+# sixth of that, at least two minutes.
 #
 # usage: tools/scripts/soak.sh [SECONDS]
 #
-# An hour by default; `soak.sh 300` is the form for every night. Ends with 1 if an answer is wrong,
-# or memory, descriptors or latency do not stay what they are.
+# An hour by default; `soak.sh 300` suits a nightly run. Exits with 1 if an answer is wrong, or if
+# memory, descriptors or latency grow.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 seconds=${1:-3600}
