@@ -66,24 +66,24 @@ mutant "a manifest renamed before it is on disk" storage/src/write/directory.rs 
 mutant "a take that waits for a silent drive beyond its deadline" runtime/src/shard/engine.rs \
     'self.tell_overdue(now);' '' \
     -p ringtake-runtime --lib simulation::tests::every_answer
-mutant "a search that is not told of a shard that scans no more" runtime/src/index/nearest.rs \
+mutant "a search that does not learn that a shard has stopped scanning" runtime/src/index/nearest.rs \
     'if !self.scanned {
             self.query.scanned(self.shard, Vec::new());
         }' '' \
     -p ringtake-runtime --lib simulation::tests::every_answer
-mutant "an index whose numbers are believed" storage/src/vector/index.rs \
+mutant "an index whose numbers are not checked" storage/src/vector/index.rs \
     '!numbers.into_iter().all(|x| x.is_finite())' \
     'false && !numbers.into_iter().all(|x| x.is_finite())' \
     -p ringtake-storage --test storage index
-mutant "a take that ends before what its shards wrote can be seen" runtime/src/shard/part/finish.rs \
+mutant "a take that ends before its shards' writes are visible" runtime/src/shard/part/finish.rs \
     'finish.windows_done.fetch_add(1, Ordering::Release);' \
     'finish.windows_done.fetch_add(1, Ordering::Relaxed);' \
     -p ringtake-runtime --test finish_model
-mutant "a part that is counted off before it lets its memory go" runtime/src/shard/part/finish.rs \
+mutant "a part that is counted as finished before it releases its memory" runtime/src/shard/part/finish.rs \
     'drop(sink);' \
     'let _later = sink;' \
     -p ringtake-runtime --test finish_model
-mutant "a search in line whose deadline nobody looks at" runtime/src/shard/engine.rs \
+mutant "a queued search whose deadline is not checked" runtime/src/shard/engine.rs \
     'self.next_overdue = self.scans.expire(now);' \
     'self.next_overdue = None;' \
     -p ringtake-runtime --test runtime a_search_in_line
