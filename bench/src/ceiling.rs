@@ -25,7 +25,7 @@ use crate::error::Error;
 use crate::measure::CHECKSUM_QUERIES;
 use crate::observed::Observed;
 use crate::places::{Cut, Places, Plan};
-use crate::process::Spent;
+use crate::process::{self, Spent};
 use crate::profile::window;
 use crate::proof::Cache;
 use crate::record::{Configuration, Measurement, Record};
@@ -259,15 +259,15 @@ impl Loops<'_> {
                 .collect();
             ready.wait();
             window::begin();
-            let before = (Spent::by_process(), reads(), calls());
+            let before = (Spent::by_process(), reads(), calls(), process::read_bytes());
             let started = Instant::now();
             go.wait();
             let loops: Vec<_> = spawned.into_iter().map(|thread| thread.join()).collect();
-            let after = (Spent::by_process(), reads(), calls());
+            let after = (Spent::by_process(), reads(), calls(), process::read_bytes());
             window::end();
             (before, started, loops, after)
         });
-        let (spent, device, after_calls) = after;
+        let (spent, device, after_calls, process_bytes) = after;
         let mut sum = Loop::new();
         for one in loops {
             match one {
@@ -294,6 +294,9 @@ impl Loops<'_> {
                 ..sum.counted
             }),
             device: device.and_then(|after| Ok(after.since(before.1?))),
+            process_bytes: process_bytes
+                .zip(before.3)
+                .map(|(after, before)| after - before),
             system_calls: after_calls.and_then(|after| Ok(after - before.2?)),
             run: Run {
                 duration: sum

@@ -23,7 +23,7 @@ use crate::driver::{self, Bound, Clients, InShard, Live, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::observed::Observed;
-use crate::process::Spent;
+use crate::process::{self, Spent};
 use crate::profile::window;
 use crate::proof::Cache;
 use crate::record::{Configuration, Measurement, OpenLoop, Record};
@@ -296,6 +296,7 @@ struct Counts {
     spent: Spent,
     store: Option<ShardStats>,
     device: Result<DeviceReads, NoDevice>,
+    process_bytes: Option<u64>,
     system_calls: Result<u64, String>,
     metrics: Option<StoreMetrics>,
 }
@@ -371,6 +372,7 @@ impl<S: Subject> Session<'_, S> {
             spent: Spent::by_process(),
             store: self.subject.counters(),
             device: self.device_reads(),
+            process_bytes: process::read_bytes(),
             system_calls: match &mut *self.system_calls.borrow_mut() {
                 Ok(calls) => calls.count(),
                 Err(reason) => Err(reason.clone()),
@@ -435,6 +437,10 @@ impl<S: Subject> Session<'_, S> {
             device: after
                 .device
                 .and_then(|after| Ok(after.since(before.device?))),
+            process_bytes: after
+                .process_bytes
+                .zip(before.process_bytes)
+                .map(|(after, before)| after - before),
             system_calls: after
                 .system_calls
                 .and_then(|after| Ok(after - before.system_calls?)),

@@ -1,4 +1,4 @@
-//! What this process has spent: CPU time and context switches.
+//! What this process has spent: CPU time, context switches and bytes read from drives.
 //!
 //! The sums cover every thread of the process, those that have ended and the
 //! kernel's own io_uring threads that work on its behalf included, so that no
@@ -91,6 +91,21 @@ fn duration(time: TimeVal) -> Duration {
 
 fn count(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
+}
+
+/// Bytes that the kernel has read from drives for this process, by system calls and by page faults
+/// of any of its threads; `None` where the kernel does not count them.
+pub(crate) fn read_bytes() -> Option<u64> {
+    parse_read_bytes(&std::fs::read_to_string("/proc/self/io").ok()?)
+}
+
+/// Reads `/proc/self/io` (proc_pid_io(5)).
+fn parse_read_bytes(io: &str) -> Option<u64> {
+    let mut lines = io.lines();
+    lines
+        .find_map(|line| line.strip_prefix("read_bytes: "))?
+        .parse()
+        .ok()
 }
 
 /// How much all CPUs of the machine have worked and rested, in ticks.
@@ -224,6 +239,15 @@ mod tests {
         assert_eq!(one.plus(one).since(one), one);
         assert_eq!(one.cpu(), Duration::from_micros(12));
         assert_eq!(one.switches(), 4);
+    }
+
+    #[test]
+    fn bytes_read_are_those_of_drives_and_not_those_of_calls() {
+        let io = "rchar: 7\nsyscr: 1\nread_bytes: 4096\nwrite_bytes: 5\n";
+        assert_eq!(parse_read_bytes(io), Some(4096));
+        for io in ["", "rchar: 7\n", "read_bytes: many\n"] {
+            assert_eq!(parse_read_bytes(io), None, "{io}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::observations::{Observations, Percentile, Verdict};
 use crate::observed::Observed;
 use crate::process::Spent;
-use crate::proof::{self, Cache, Issued, NotProven, RunBytes};
+use crate::proof::{self, Cache, Counts, ForeignReads, Issued, NotProven, RunBytes};
 use crate::row_checksum::RowsChecksum;
 use crate::vector_search::SearchFigures;
 
@@ -31,6 +31,8 @@ pub(crate) struct Measurement {
     /// What the subject counted, if it counts.
     pub(crate) store: Option<ShardStats>,
     pub(crate) device: Result<DeviceReads, NoDevice>,
+    /// Bytes the kernel read from drives for this process, where it counts them.
+    pub(crate) process_bytes: Option<u64>,
     pub(crate) system_calls: Result<u64, String>,
     /// Different rows among those taken; `None` where queries are no rows.
     pub(crate) unique_rows: Option<u64>,
@@ -49,12 +51,20 @@ pub(crate) struct Measurement {
 
 impl Measurement {
     /// Whether the device's counters bear the run out.
-    pub(crate) fn prove(&self) -> Result<(), NotProven> {
+    pub(crate) fn prove(&self) -> Result<Option<ForeignReads>, NotProven> {
         if let (Cache::Cold, Some(store), Ok(_)) = (self.cache, self.store, &self.device) {
             proof::prove_not_from_page_cache(store.reads, store.page_cache_hits)?;
         }
         let issued = match self.store {
-            Some(store) => Issued::Reads(store.reads - store.page_cache_hits),
+            Some(store) => Issued::Reads {
+                reads: store.reads - store.page_cache_hits,
+                // The store counts the bytes of hits in the page cache with the others. None
+                // is the safe count where it had any: it makes no read foreign.
+                bytes: match store.page_cache_hits {
+                    0 => store.read_bytes,
+                    _ => 0,
+                },
+            },
             None => Issued::Uncounted(RunBytes {
                 // A search chooses its rows: each counts, as if no other query had chosen it.
                 unique: self.unique_rows.unwrap_or(self.run.rows) * self.row_bytes.unwrap_or(1),
@@ -62,7 +72,13 @@ impl Measurement {
                 memory: self.memory_bytes,
             }),
         };
-        proof::prove(self.cache, self.run.rows, issued, &self.device)
+        let counts = Counts {
+            rows: self.run.rows,
+            issued,
+            device: &self.device,
+            process_bytes: self.process_bytes,
+        };
+        proof::prove(self.cache, counts)
     }
 }
 
@@ -356,6 +372,9 @@ impl Record {
         if let Err(reason) = &measurement.system_calls {
             notes.push(reason.clone());
         }
+        if let Ok(Some(foreign)) = &proof {
+            notes.push(foreign.to_string());
+        }
         Record {
             workload,
             read_path,
@@ -512,6 +531,7 @@ pub(crate) mod tests {
                 bytes: 50_000 * 4096,
                 ..DeviceReads::default()
             }),
+            process_bytes: Some(50_000 * 4096),
             system_calls: Ok(5_000),
             unique_rows: Some(50_000),
             unique_queries: None,
@@ -632,6 +652,25 @@ pub(crate) mod tests {
         cached.store.as_mut().unwrap().page_cache_hits = 1_000;
         cached.device.as_mut().unwrap().completed = 49_000;
         assert!(record_of(&cached).valid);
+    }
+
+    #[test]
+    fn warm_run_beside_a_few_reads_of_others_is_valid_and_says_so() {
+        let mut warm = measurement();
+        warm.cache = Cache::Warm;
+        warm.store = Some(ShardStats::default());
+        warm.process_bytes = Some(0);
+        let device = warm.device.as_mut().unwrap();
+        device.completed = 50;
+        let record = record_of(&warm);
+        assert!(record.valid, "{:?}", record.invalid_reason);
+        assert!(
+            record.notes[0].contains("50 reads for other programs"),
+            "{:?}",
+            record.notes
+        );
+        warm.device.as_mut().unwrap().completed = 51;
+        assert!(!record_of(&warm).valid);
     }
 
     #[test]
