@@ -4,7 +4,6 @@
 //! Beside speed stands recall, held against the true nearest rows, and beside the store stands a
 //! loop over a map that does nothing but measure vectors.
 
-mod exact;
 mod export;
 mod figures;
 mod home;

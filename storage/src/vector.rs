@@ -2,11 +2,14 @@
 //! the nearest without looking at all.
 //!
 //! [`index`] is the file and what a reader trusts of it; [`kmeans`], [`rotation`] and
-//! [`quantiser`] are the arithmetic that makes one, without threads; [`kernels`] are the inner loops.
+//! [`quantiser`] are the arithmetic that makes one, without threads. [`distance`] measures
+//! exactly, [`nearest`] keeps the best, and [`kernels`] are the inner loops.
 
+pub mod distance;
 pub mod index;
 pub mod kernels;
 pub mod kmeans;
+pub mod nearest;
 pub mod quantiser;
 pub mod rotation;
 

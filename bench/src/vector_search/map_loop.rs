@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use ringtake_runtime::yardstick::MappedFiles;
 use ringtake_storage::vector::VectorColumn;
+use ringtake_storage::vector::distance::Distance;
 use ringtake_storage::vector::kernels::Kernels;
+use ringtake_storage::vector::nearest::Nearest;
 
-use super::exact::{Distance, Nearest};
 use super::queries::Queries;
 use crate::error::Error;
 use crate::places::{Cut, Places, Plan};

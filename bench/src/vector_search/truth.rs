@@ -17,10 +17,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ringtake_runtime::{Store, allowed_cpus};
 use ringtake_storage::checksum::xxh3;
 use ringtake_storage::vector::Metric;
+use ringtake_storage::vector::distance::Distance;
 use ringtake_storage::vector::kernels::Kernels;
+use ringtake_storage::vector::nearest::{Nearest, Neighbour};
 use serde::{Deserialize, Serialize};
 
-use super::exact::{Distance, Nearest, Neighbour};
 use super::queries::Queries;
 use super::stored::{Piece, Stored};
 use crate::error::Error;

@@ -15,6 +15,7 @@ use arrow::array::{ArrayRef, Float32Array, RecordBatch, UInt64Array};
 use arrow::datatypes::{DataType, Field, Schema};
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
+use ringtake_storage::vector::nearest::Neighbour;
 use ringtake_storage::vector::{Metric, is_measurable, normalise};
 
 use crate::Result;
@@ -29,7 +30,7 @@ use crate::error::search::SearchError;
 use crate::index::filter::RowFilter;
 use crate::index::nearest::Nearest;
 use crate::index::opened::{Indexes, OpenIndex};
-use crate::index::query::{Asked, Neighbour, Query, Refine};
+use crate::index::query::{Asked, Query, Refine};
 
 /// Column of row ids in the answer to a search.
 pub const ROW_ID_COLUMN: &str = "_rowid";

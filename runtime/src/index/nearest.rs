@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use ringtake_storage::plan::Entry;
+use ringtake_storage::vector::nearest::Neighbour;
 
-use super::query::{Neighbour, Query};
+use super::query::Query;
 
 /// See the module. Whatever becomes of it, the other shards do not wait for this one in vain.
 #[derive(Debug)]

@@ -10,36 +10,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use ringtake_storage::vector::Metric;
+use ringtake_storage::vector::distance::Distance;
+use ringtake_storage::vector::nearest::{Neighbour, keep_nearest};
 use ringtake_storage::vector::quantiser::{ENTRIES, Scale, quantise_tables};
 
 use super::filter::RowFilter;
 use super::opened::OpenIndex;
 use crate::doorbell::Doorbell;
-
-/// A row and how far it is from the query. The nearer is the lesser, then the one with the
-/// smaller id.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Neighbour {
-    pub(crate) distance: f32,
-    pub(crate) row: u64,
-}
-
-impl Neighbour {
-    pub(crate) fn order(&self, other: &Neighbour) -> Order {
-        let by_distance = self.distance.total_cmp(&other.distance);
-        by_distance.then(self.row.cmp(&other.row))
-    }
-}
-
-/// Keeps the nearest `count`, in no order.
-pub(crate) fn keep_nearest(neighbours: &mut Vec<Neighbour>, count: usize) {
-    if neighbours.len() > count {
-        if count > 0 {
-            neighbours.select_nth_unstable_by(count - 1, Neighbour::order);
-        }
-        neighbours.truncate(count);
-    }
-}
 
 /// Whether the rows found are read and measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +49,7 @@ pub(crate) struct Query {
     pub(crate) index: Arc<OpenIndex>,
     /// Of length one where the metric is the cosine.
     vector: Vec<f32>,
+    distance: Distance,
     probes: Vec<Probe>,
     tables: Vec<u8>,
     pub(crate) k: usize,
@@ -116,7 +94,13 @@ impl Query {
     pub(crate) fn new(asked: Asked<'_>) -> Query {
         let (probes, tables) = tables(&asked.index, asked.along_axes, asked.partitions);
         let shards = asked.doorbells.len();
+        let distance = Distance {
+            kernels: asked.index.kernels,
+            metric: asked.index.metric(),
+            element: asked.index.column.element,
+        };
         Query {
+            distance,
             index: asked.index,
             vector: asked.vector,
             probes,
@@ -150,22 +134,7 @@ impl Query {
     /// The exact distance of a stored vector.
     #[inline]
     pub(crate) fn distance(&self, vector: &[u8]) -> f32 {
-        let OpenIndex {
-            kernels, column, ..
-        } = &*self.index;
-        match self.index.metric() {
-            Metric::L2 => kernels.l2_squared(column.element, &self.vector, vector),
-            Metric::Dot => -kernels.dot(column.element, &self.vector, vector),
-            Metric::Cosine => {
-                let (dot, squared) = kernels.dot_and_norm(column.element, &self.vector, vector);
-                // A vector without direction, or so short that its square is not to be trusted, is
-                // nobody's neighbour.
-                match squared.is_normal() {
-                    true => 1.0 - dot / squared.sqrt(),
-                    false => f32::NAN,
-                }
-            }
-        }
+        self.distance.to(&self.vector, vector)
     }
 
     /// A shard has scanned its codes.

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use ringtake_storage::vector::kernels::BLOCK_ROWS;
+use ringtake_storage::vector::nearest::Neighbour;
 
 use super::Site;
 use crate::admission::LatencyClass;
 use crate::host::clock;
 use crate::index::codes::ShardCodes;
-use crate::index::query::{Neighbour, Query};
+use crate::index::query::Query;
 use crate::metrics::Stage;
 use crate::shard::ShardContext;
 use crate::shard::part::Part;
