@@ -1,8 +1,7 @@
 //! Vectors, queries and true nearest rows as `.npy` files, to measure other software on the same.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -12,6 +11,7 @@ use ringtake_vectors::npy;
 
 use super::Prepared;
 use super::stored::Stored;
+use super::truth::write_whole;
 use crate::error::Error;
 use crate::measure::{progress_bar, stop_if};
 
@@ -22,7 +22,7 @@ const CHUNK_ROWS: u64 = 4096;
 const VECTORS: &str = "vectors.npy";
 /// All queries; those that the recall is found with come first.
 const QUERIES: &str = "queries.npy";
-/// For each of these, the ids of the nearest rows, the nearest first; -1 where there are no more.
+/// The array of the true nearest rows that lies beside the dataset.
 const NEAREST: &str = "nearest.npy";
 
 /// Writes the files into `dir`.
@@ -49,21 +49,10 @@ pub(super) fn export(
         Ok(())
     })?;
 
-    let Some(truth) = &prepared.truth else {
-        return Ok(());
-    };
-    let axes = [truth.queries() as u64, truth.k() as u64];
-    write_array(&dir.join(NEAREST), "<i8", axes, |out| {
-        for number in 0..truth.queries() {
-            let none = std::iter::repeat(-1);
-            let rows = truth.nearest(number).map(|row| row as i64).chain(none);
-            for row in rows.take(truth.k()) {
-                out.write_all(&row.to_le_bytes())
-                    .map_err(|error| Error::io("write", dir.join(NEAREST))(error))?;
-            }
-        }
-        Ok(())
-    })
+    match &prepared.truth {
+        Some(truth) => truth.write_array(&dir.join(NEAREST)),
+        None => Ok(()),
+    }
 }
 
 fn write_vectors(
@@ -108,18 +97,8 @@ fn write_array(
     [rows, columns]: [u64; 2],
     content: impl FnOnce(&mut BufWriter<&File>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let failed = |error| Error::io("write", path)(error);
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new()
-        // Other software reads it; narrowed by the umask, as for any file that a command makes.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(failed)?;
-    let mut out = BufWriter::new(file.as_file());
-    npy::write_header(&mut out, descr, rows, columns).map_err(failed)?;
-    content(&mut out)?;
-    out.flush().map_err(failed)?;
-    drop(out);
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    write_whole(path, |out| {
+        npy::write_header(out, descr, rows, columns).map_err(Error::io("write", path))?;
+        content(out)
+    })
 }

@@ -1,15 +1,17 @@
-//! The true nearest rows of some queries, found by measuring every row, once: what is found is
-//! kept in a small file beside the dataset.
+//! The true nearest rows of some queries, found by measuring every row and kept beside the dataset.
 //!
-//! The file says which dataset and generation, column, metric, k and queries it is for. One that
-//! says something else, or whose checksum is wrong, is not believed, and is made anew.
+//! The rows are an array, `NAME.nearest-METRIC-K.npy`, that other software reads as it is. Beside it
+//! lies a key of the same name, `.json`, with the dataset and generation, column, metric, k and
+//! queries that the array was computed for, and the array's checksum. An array whose key or checksum
+//! differs is not used and is computed again.
 //!
-//! Its bytes: a line of JSON, [`Key`]; for each query the number of its neighbours as u32, and
-//! for each of them its row as u64 and its distance as f32; then the xxh3 of all of that as u64.
-//! Numbers are little-endian.
+//! Each query has one line of row ids: its k nearest, the nearest first, then the rows that are as
+//! near as the last of these, which are as right. Unused places are -1.
 
-use std::fs;
-use std::io::Write as _;
+use std::collections::HashSet;
+use std::fs::{self, File, Permissions};
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,6 +22,7 @@ use ringtake_storage::vector::Metric;
 use ringtake_storage::vector::distance::Distance;
 use ringtake_storage::vector::kernels::Kernels;
 use ringtake_storage::vector::nearest::{Nearest, Neighbour};
+use ringtake_vectors::npy::{self, RowLists};
 use serde::{Deserialize, Serialize};
 
 use super::queries::Queries;
@@ -33,13 +36,16 @@ const CHUNK_ROWS: u64 = 1024;
 /// Rows that stay in a core's cache while all queries are held against them.
 const BLOCK_ROWS: usize = 64;
 
-/// So many times k neighbours are kept: rows as near as the last of the k are as right as it.
+/// Neighbours kept for each row of k, so that rows as near as the last of the k are seen.
 const KEPT_FACTOR: usize = 2;
 
 /// Distances this close, relative to their size, may have been rounded apart.
 const ROUNDING: f32 = 1e-6;
 
-/// What the nearest rows are wanted for.
+/// Stands where a query has no more rows.
+const NONE: i64 = -1;
+
+/// The search whose nearest rows are wanted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) dataset: &'a Path,
@@ -51,10 +57,9 @@ pub(crate) struct Wanted<'a> {
     pub(crate) count: usize,
 }
 
-/// What a file of neighbours belongs to.
+/// What an array of neighbours was computed for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Key {
-    format: u32,
     dataset: String,
     generation: String,
     column: String,
@@ -64,175 +69,204 @@ struct Key {
     queries_hash: String,
 }
 
-const FORMAT: u32 = 1;
+/// The content of the key's file.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    #[serde(flatten)]
+    key: Key,
+    /// Of the whole array file.
+    array_xxh3: String,
+}
 
-/// The true nearest rows.
+/// The true nearest rows of each query.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Truth {
     k: usize,
-    /// Query by query, the nearest first, more than k of them.
-    neighbours: Vec<Vec<Neighbour>>,
+    lists: RowLists,
 }
 
 impl Truth {
-    /// Reads them from beside the dataset, or finds them and writes them there.
+    /// Reads the array beside the dataset, or computes it and writes it there.
     pub(crate) fn of(
         store: &Store,
         wanted: Wanted<'_>,
         interrupted: &AtomicBool,
     ) -> Result<Truth, Error> {
         let key = Key::of(store, wanted);
-        let path = file_beside(wanted);
-        match fs::read(&path) {
-            Ok(bytes) => match Truth::decode(&key, &bytes) {
-                Ok(truth) => return Ok(truth),
-                Err(reason) => eprintln!(
-                    "`{}` {reason}: the true nearest rows are found again",
-                    path.display()
-                ),
-            },
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("read", &path)(error)),
+        let array = array_beside(wanted);
+        match Truth::read(&key, &array) {
+            Ok(Some(truth)) => return Ok(truth),
+            Ok(None) => {}
+            Err(reason) => eprintln!(
+                "`{}` {reason}: the true nearest rows are computed again",
+                array.display()
+            ),
         }
-        let truth = Truth {
-            k: wanted.k,
-            neighbours: find(&Stored::of(store, wanted.column)?, wanted, interrupted)?,
-        };
-        if let Err(error) = replace(&path, &truth.encode(&key)) {
-            eprintln!(
-                "warning: cannot write `{}`: {error}; the next run finds the true nearest rows again",
-                path.display()
-            );
+        let neighbours = find(&Stored::of(store, wanted.column)?, wanted, interrupted)?;
+        let truth = Truth::new(wanted.k, &neighbours);
+        if let Err(error) = truth.write(&key, &array) {
+            eprintln!("warning: {error}; the next run computes the true nearest rows again");
         }
         Ok(truth)
     }
 
-    /// Rows wanted for each query.
-    pub(crate) fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Queries whose nearest rows these are.
-    pub(crate) fn queries(&self) -> usize {
-        self.neighbours.len()
-    }
-
-    /// The nearest rows of query `number`, the nearest first, k of them if there are.
-    pub(crate) fn nearest(&self, number: usize) -> impl Iterator<Item = u64> {
-        let neighbours = self.neighbours[number].iter().take(self.k);
-        neighbours.map(|neighbour| neighbour.row)
+    /// Of each query's neighbours, the nearest first, those that are right.
+    fn new(k: usize, neighbours: &[Vec<Neighbour>]) -> Truth {
+        let right: Vec<&[Neighbour]> = neighbours.iter().map(|all| as_near(all, k)).collect();
+        let longest = right.iter().map(|rows| rows.len()).max();
+        let length = longest.unwrap_or(0).max(k);
+        let ids = right.iter().flat_map(|rows| {
+            let rows = rows.iter().map(|neighbour| neighbour.row as i64);
+            rows.chain(std::iter::repeat(NONE)).take(length)
+        });
+        Truth {
+            k,
+            lists: RowLists {
+                length,
+                ids: ids.collect(),
+            },
+        }
     }
 
     /// Share of the nearest rows of query `number` that are among the first k of `found`.
     pub(crate) fn recall(&self, number: usize, found: &[u64]) -> f64 {
-        let neighbours = &self.neighbours[number];
-        let wanted = self.k.min(neighbours.len());
-        let Some(last) = wanted.checked_sub(1).map(|last| neighbours[last].distance) else {
+        let list = &self.lists.ids[number * self.lists.length..][..self.lists.length];
+        let near: HashSet<u64> = list
+            .iter()
+            .filter_map(|row| u64::try_from(*row).ok())
+            .collect();
+        let wanted = self.k.min(near.len());
+        if wanted == 0 {
             return 1.0;
-        };
-        let far = last + last.abs() * ROUNDING;
-        let near = neighbours.iter().take_while(|n| n.distance <= far);
-        let near: std::collections::HashSet<u64> = near.map(|n| n.row).collect();
-        let found: std::collections::HashSet<&u64> = found.iter().take(self.k).collect();
-        let hits = found.into_iter().filter(|row| near.contains(row)).count();
+        }
+        let found: HashSet<u64> = found.iter().take(self.k).copied().collect();
+        let hits = found.intersection(&near).count();
         hits.min(wanted) as f64 / wanted as f64
     }
 
-    fn encode(&self, key: &Key) -> Vec<u8> {
-        let mut bytes = serde_json::to_vec(key).unwrap_or_default();
-        bytes.push(b'\n');
-        for neighbours in &self.neighbours {
-            bytes.extend((neighbours.len() as u32).to_le_bytes());
-            for neighbour in neighbours {
-                bytes.extend(neighbour.row.to_le_bytes());
-                bytes.extend(neighbour.distance.to_le_bytes());
-            }
-        }
-        let hash = xxh3(&bytes);
-        bytes.extend(hash.to_le_bytes());
+    /// Writes the array, as other software reads it.
+    pub(super) fn write_array(&self, path: &Path) -> Result<(), Error> {
+        write_whole(path, |out| {
+            out.write_all(&self.encode())
+                .map_err(Error::io("write", path))
+        })
+    }
+
+    /// The array and its key, in the order in which no key is beside an array that is not its own.
+    fn write(&self, key: &Key, array: &Path) -> Result<(), Error> {
+        let sealed = Sealed {
+            key: key.clone(),
+            array_xxh3: hex(xxh3(&self.encode())),
+        };
+        self.write_array(array)?;
+        let path = key_of(array);
+        write_whole(&path, |out| {
+            let written = serde_json::to_writer_pretty(out, &sealed);
+            written.map_err(|error| Error::io("write", &path)(error.into()))
+        })
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let length = self.lists.length.max(1);
+        let lists = self.lists.ids.len() / length;
+        let mut bytes = Vec::new();
+        // Memory takes every byte.
+        let _ = npy::write_header(&mut bytes, "<i8", lists as u64, length as u64);
+        bytes.extend(self.lists.ids.iter().flat_map(|id| id.to_le_bytes()));
         bytes
     }
 
-    /// What is wrong with them where they are not `key`'s.
-    fn decode(key: &Key, bytes: &[u8]) -> Result<Truth, &'static str> {
+    /// The array at `array` if it was computed for `key`, `None` if there is none, or why it
+    /// cannot be used.
+    fn read(key: &Key, array: &Path) -> Result<Option<Truth>, String> {
         const DAMAGED: &str = "is damaged";
-        let (content, hash) = bytes.split_last_chunk::<8>().ok_or(DAMAGED)?;
-        if xxh3(content) != u64::from_le_bytes(*hash) {
-            return Err(DAMAGED);
+        let read = |path: &Path| match fs::read(path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        let (Some(sealed), Some(bytes)) = (read(&key_of(array))?, read(array)?) else {
+            return Ok(None);
+        };
+        let sealed: Sealed = serde_json::from_slice(&sealed).map_err(|_| DAMAGED)?;
+        if sealed.key != *key {
+            return Err("belongs to another dataset or other queries".to_owned());
         }
-        let line = content
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or(DAMAGED)?;
-        let found: Key = serde_json::from_slice(&content[..line]).map_err(|_| DAMAGED)?;
-        if found != *key {
-            return Err("belongs to another dataset or other queries");
+        if sealed.array_xxh3 != hex(xxh3(&bytes)) {
+            return Err(DAMAGED.to_owned());
         }
-        let mut rest = &content[line + 1..];
-        let neighbours = (0..key.queries)
-            .map(|_| {
-                let count = u32::from_le_bytes(take(&mut rest)?);
-                (0..count)
-                    .map(|_| {
-                        let row = u64::from_le_bytes(take(&mut rest)?);
-                        let distance = f32::from_le_bytes(take(&mut rest)?);
-                        Some(Neighbour { distance, row })
-                    })
-                    .collect::<Option<Vec<_>>>()
-            })
-            .collect::<Option<Vec<_>>>()
-            .filter(|_| rest.is_empty())
-            .ok_or(DAMAGED)?;
-        Ok(Truth {
-            k: key.k,
-            neighbours,
-        })
+        let lists = npy::read_row_lists(array).map_err(|error| error.to_string())?;
+        if lists.length < key.k || lists.ids.len() != lists.length * key.queries {
+            return Err(DAMAGED.to_owned());
+        }
+        Ok(Some(Truth { k: key.k, lists }))
     }
 }
 
-/// The next bytes.
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (chunk, left) = rest.split_first_chunk::<N>()?;
-    *rest = left;
-    Some(*chunk)
+/// The first k of `neighbours`, and those after them that are as near as the last.
+fn as_near(neighbours: &[Neighbour], k: usize) -> &[Neighbour] {
+    let wanted = k.min(neighbours.len());
+    let Some(last) = wanted.checked_sub(1).map(|last| neighbours[last].distance) else {
+        return &[];
+    };
+    let far = last + last.abs() * ROUNDING;
+    &neighbours[..neighbours.partition_point(|neighbour| neighbour.distance <= far)]
+}
+
+fn hex(hash: u64) -> String {
+    format!("{hash:016x}")
 }
 
 impl Key {
     fn of(store: &Store, wanted: Wanted<'_>) -> Key {
         let layout = store.dataset().layout();
         Key {
-            format: FORMAT,
             dataset: layout
                 .dataset
                 .iter()
                 .map(|byte| format!("{byte:02x}"))
                 .collect(),
-            generation: format!("{:016x}", layout.generation),
+            generation: hex(layout.generation),
             column: wanted.column.to_owned(),
             metric: wanted.metric,
             k: wanted.k,
             queries: wanted.count,
-            queries_hash: format!("{:016x}", wanted.queries.hash(wanted.count)),
+            queries_hash: hex(wanted.queries.hash(wanted.count)),
         }
     }
 }
 
 /// A sibling of the dataset's directory, one for each metric and k.
-fn file_beside(wanted: Wanted<'_>) -> PathBuf {
+fn array_beside(wanted: Wanted<'_>) -> PathBuf {
     // `.` and such have no name of their own.
     let dataset = wanted.dataset.canonicalize();
     let dataset = dataset.as_deref().unwrap_or(wanted.dataset);
     let mut name = dataset.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".nearest-{}-{}", wanted.metric, wanted.k));
+    name.push(format!(".nearest-{}-{}.npy", wanted.metric, wanted.k));
     dataset.with_file_name(name)
 }
 
+fn key_of(array: &Path) -> PathBuf {
+    array.with_extension("json")
+}
+
 /// Writes a file whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(super) fn write_whole(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<&File>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let failed = |error| Error::io("write", path)(error);
     let directory = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
+    let file = tempfile::Builder::new()
+        // Other software reads it; narrowed by the umask, as for any file that a command makes.
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .map_err(failed)?;
+    let mut out = BufWriter::new(file.as_file());
+    content(&mut out)?;
+    out.flush().map_err(failed)?;
+    drop(out);
+    file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
@@ -318,7 +352,6 @@ mod tests {
 
     fn key() -> Key {
         Key {
-            format: FORMAT,
             dataset: "00ff".to_owned(),
             generation: "1".to_owned(),
             column: "vector".to_owned(),
@@ -338,19 +371,32 @@ mod tests {
                 })
                 .collect()
         };
-        Truth {
-            k: 2,
-            neighbours: vec![
-                list(&[(5, 1.0), (7, 2.0), (9, 2.0), (4, 3.0)]),
-                list(&[(1, -1.0)]),
-            ],
-        }
+        let neighbours = [
+            list(&[(5, 1.0), (7, 2.0), (9, 2.0), (4, 3.0)]),
+            list(&[(1, -1.0)]),
+        ];
+        Truth::new(2, &neighbours)
+    }
+
+    fn written() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let array = dir.path().join("dataset.nearest-l2-2.npy");
+        truth().write(&key(), &array).unwrap();
+        (dir, array)
     }
 
     #[test]
-    fn file_comes_back_for_what_it_was_written_for_and_for_nothing_else() {
-        let bytes = truth().encode(&key());
-        assert_eq!(Truth::decode(&key(), &bytes), Ok(truth()));
+    fn array_has_the_nearest_rows_then_those_as_near_as_the_last() {
+        let (_dir, array) = written();
+        let lists = npy::read_row_lists(&array).unwrap();
+        assert_eq!(lists.length, 3);
+        assert_eq!(lists.ids, [5, 7, 9, 1, -1, -1]);
+    }
+
+    #[test]
+    fn array_is_used_for_its_own_key_and_for_no_other() {
+        let (dir, array) = written();
+        assert_eq!(Truth::read(&key(), &array), Ok(Some(truth())));
         type Change = fn(&mut Key);
         let changes: [Change; 6] = [
             |key| key.dataset.push('0'),
@@ -363,21 +409,27 @@ mod tests {
         for change in changes {
             let mut other = key();
             change(&mut other);
-            assert!(Truth::decode(&other, &bytes).is_err(), "{other:?}");
+            assert!(Truth::read(&other, &array).is_err(), "{other:?}");
         }
+        let nowhere = dir.path().join("nowhere.npy");
+        assert_eq!(Truth::read(&key(), &nowhere), Ok(None));
     }
 
     #[test]
-    fn damage_at_any_byte_and_any_cut_is_found() {
-        let bytes = truth().encode(&key());
-        for position in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[position] ^= 1;
-            assert!(Truth::decode(&key(), &damaged).is_err(), "{position}");
-            assert!(
-                Truth::decode(&key(), &bytes[..position]).is_err(),
-                "{position}"
-            );
+    fn damage_at_any_byte_and_any_cut_of_either_file_is_found() {
+        let (_dir, array) = written();
+        for path in [array.clone(), key_of(&array)] {
+            let bytes = fs::read(&path).unwrap();
+            for position in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[position] ^= 1;
+                for content in [&damaged[..], &bytes[..position]] {
+                    fs::write(&path, content).unwrap();
+                    let refused = Truth::read(&key(), &array).is_err();
+                    assert!(refused, "{position} of {}", path.display());
+                }
+            }
+            fs::write(&path, &bytes).unwrap();
         }
     }
 
