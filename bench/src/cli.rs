@@ -580,6 +580,9 @@ pub(crate) struct LadderArgs {
     /// The read paths to measure
     #[arg(long, value_name = "P,P", value_delimiter = ',', default_value = READ_PATHS, value_parser = parse_read_path)]
     pub(crate) read_paths: Vec<ReadPathChoice>,
+    /// Draw the result as a picture, for light and dark pages, to this SVG file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 /// Flags of `bench plan`.

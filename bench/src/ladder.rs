@@ -1,5 +1,7 @@
 //! `bench ladder`: each scheduler with each read path, in turn, under one load.
 
+mod picture;
+
 use std::sync::atomic::AtomicBool;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
@@ -62,7 +64,11 @@ pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Err
         .zip(results)
         .map(|((scheduler, read_path), results)| Rung::of(scheduler, read_path, results))
         .collect();
-    emit(args.runs.json.as_deref(), &text(&rungs), &rungs)
+    emit(args.runs.json.as_deref(), &text(&rungs), &rungs)?;
+    match &args.svg {
+        Some(path) => picture::write(path, &rungs),
+        None => Ok(()),
+    }
 }
 
 impl Rung {
