@@ -3,6 +3,9 @@
 
 pub(crate) mod index_build;
 pub(crate) mod local;
+pub(crate) mod observe;
+mod open;
+mod run_on;
 pub(crate) mod search;
 pub(crate) mod store;
 pub(crate) mod take;

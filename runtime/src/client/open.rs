@@ -1,0 +1,355 @@
+//! Opening a store: its dataset and files, what its configuration comes to, and the start of its
+//! shards.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, bounded};
+use ringtake_storage::dataset::{Dataset, TableCheck};
+use ringtake_storage::layout::PAGE_BYTES;
+
+use crate::admission::Admission;
+use crate::client::observe::StoreInfo;
+use crate::client::store::{Core, Store};
+use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig};
+use crate::device::control::shared_rings::SharedRings;
+use crate::device::files::{self, Files};
+use crate::device::probe::{NoRing, RingRung, probe_ring};
+use crate::doorbell::Doorbell;
+use crate::error::shortage;
+use crate::host::available_memory;
+use crate::host::cpus::allowed_cpus;
+use crate::host::fork::Origin;
+use crate::index::opened::Indexes;
+use crate::memory::results::ResultMemory;
+use crate::metrics::stats::ShardCounters;
+use crate::metrics::{CallerMeter, ShardMeter};
+use crate::ownership::{Ownership, ShardId};
+use crate::shard::cache::pinned::PinnedPages;
+use crate::shard::inbox::{Inbox, Message, inbox};
+use crate::shard::{self, ShardContext, ShardInfo};
+use crate::{Error, Result};
+
+/// Threads per shard where io_uring is missing and the configuration leaves the choice.
+const FALLBACK_THREADS: u32 = 16;
+
+impl Store {
+    /// Opens the dataset at `path` and starts its shards.
+    ///
+    /// Where io_uring is missing and the configuration leaves the choice, rows are read by a
+    /// pool of threads, with a warning in the log and in [`Store::info`].
+    ///
+    /// # Errors
+    /// No dataset, a damaged manifest or table, a configuration that cannot work, io_uring asked
+    /// for and not available.
+    pub fn open(path: impl AsRef<Path>, config: Config) -> Result<Store> {
+        let mut warnings = Vec::new();
+        let mut opening = Opening::new(path.as_ref(), &config, &mut warnings)?;
+        let started = match opening.start() {
+            Err(error) if config.read_path == ReadPathChoice::Auto && opening.under_glommio => {
+                warnings.push(format!(
+                    "{error}; rows are read by a pool of threads instead"
+                ));
+                opening.under_glommio = false;
+                opening.config.read_path = ReadPathChoice::ThreadPool {
+                    threads: FALLBACK_THREADS,
+                };
+                opening.start()
+            }
+            started => started,
+        }?;
+        let usable = &opening.indexes.usable;
+        usable.iter().for_each(|index| index.let_go());
+        for (shard, info) in started.shards.iter().enumerate() {
+            let of_shard = |warning: &String| format!("shard {shard}: {warning}");
+            warnings.extend(info.warnings.iter().map(of_shard));
+        }
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Store {
+            core: Arc::new(opening.core(started, warnings)),
+        })
+    }
+}
+
+/// A store about to start: its dataset is open, its shards are not started.
+struct Opening {
+    config: ResolvedConfig,
+    under_glommio: bool,
+    dataset: Arc<Dataset>,
+    files: Arc<Files>,
+    results: Option<Arc<ResultMemory>>,
+    indexes: Indexes,
+}
+
+struct Started {
+    inboxes: Vec<Inbox>,
+    doorbells: Vec<Arc<Doorbell>>,
+    counters: Vec<Arc<ShardCounters>>,
+    pinned: Vec<Arc<OnceLock<PinnedPages>>>,
+    meters: Vec<Arc<ShardMeter>>,
+    local_admissions: Vec<Arc<Admission>>,
+    threads: Vec<JoinHandle<()>>,
+    shards: Vec<ShardInfo>,
+}
+
+impl Opening {
+    /// Opens the dataset and its indexes, and resolves the configuration.
+    fn new(path: &Path, config: &Config, warnings: &mut Vec<String>) -> Result<Opening> {
+        let (shards, cpus) = config.placement(&allowed_cpus())?;
+        let check = match config.checksums {
+            Checksums::Verify => TableCheck::Verify,
+            Checksums::Skip => TableCheck::Skip,
+        };
+        let (dataset, files, faults) = files::open(path, check, config.io)?;
+        warnings.extend(faults);
+        let mut align_bytes = config.align_bytes(files.align_bytes)?;
+        if config.cache != CacheChoice::Off {
+            // The caches keep whole pages, so reads bring whole pages.
+            align_bytes = align_bytes.max(PAGE_BYTES as u32);
+        }
+        if config.cache == CacheChoice::Pinned {
+            available_memory::room_for(&dataset)?;
+        }
+        let indexes = Indexes::open(&dataset, check);
+        warnings.extend_from_slice(&indexes.faults);
+        let ring = probe_ring();
+        let read_path = choose_read_path(config.read_path, &ring, warnings)?;
+        Ok(Opening {
+            config: ResolvedConfig {
+                shards,
+                cpus,
+                queue_depth: config.queue_depth,
+                depth_control: config.depth_control,
+                cache: config.cache,
+                io: config.io,
+                read_path,
+                scheduler: config.scheduler,
+                checksums: config.checksums,
+                align_bytes,
+                merge_gap_bytes: config.merge_gap_bytes,
+                result_memory_bytes: config.result_memory_bytes,
+                takes_in_flight_max: config.takes_in_flight_max,
+                reads_in_flight_max: config.reads_in_flight_max,
+                bytes_in_flight_max: config.bytes_in_flight_max,
+                spin_before_park: config.spin_before_park,
+                metrics: config.metrics,
+                slow_query: config.slow_query,
+                perf_counters: config.perf_counters,
+            },
+            under_glommio: ring.is_ok(),
+            dataset: Arc::new(dataset),
+            files: Arc::new(files),
+            results: result_memory(config.result_memory_bytes, warnings),
+            indexes,
+        })
+    }
+
+    fn ownership(&self) -> Ownership {
+        Ownership::new(self.dataset.layout().block_rows, self.config.shards)
+    }
+
+    /// Starts the rings that shards share, if that is the read path.
+    fn start_rings(&self) -> Result<Option<Arc<SharedRings>>> {
+        let ReadPathChoice::SharedRings { rings } = self.config.read_path else {
+            return Ok(None);
+        };
+        let (shards, queue_depth) = (self.config.shards, self.config.queue_depth);
+        match SharedRings::start(rings, shards, queue_depth, &self.files) {
+            Ok(rings) => Ok(Some(Arc::new(rings))),
+            Err(error) => {
+                let NoRing { reason, remedy } = error.into();
+                Err(Error::NoRing { reason, remedy })
+            }
+        }
+    }
+
+    /// Starts all shards, or none.
+    fn start(&self) -> Result<Started> {
+        let rings = self.start_rings()?;
+        let mut started = Started {
+            inboxes: Vec::new(),
+            doorbells: Vec::new(),
+            counters: Vec::new(),
+            pinned: Vec::new(),
+            meters: Vec::new(),
+            local_admissions: Vec::new(),
+            threads: Vec::new(),
+            shards: Vec::new(),
+        };
+        let mut reports = Vec::new();
+        for shard in 0..self.config.shards {
+            match self.start_shard(shard, rings.clone(), &mut started) {
+                Ok(reported) => reports.push(reported),
+                Err(error) => return Err(started.abandon(error)),
+            }
+        }
+        for (shard, reported) in reports.into_iter().enumerate() {
+            let failed = |reason: String| Error::ShardStart { shard, reason };
+            match reported.recv() {
+                Ok(Ok(info)) => started.shards.push(info),
+                Ok(Err(reason)) => return Err(started.abandon(failed(reason))),
+                Err(_) => {
+                    return Err(started.abandon(failed("its thread ended at once".to_owned())));
+                }
+            }
+        }
+        Ok(started)
+    }
+
+    /// Starts the thread of `shard` and notes it; its report comes through the channel returned.
+    fn start_shard(
+        &self,
+        shard: usize,
+        rings: Option<Arc<SharedRings>>,
+        started: &mut Started,
+    ) -> Result<Receiver<Result<ShardInfo, String>>> {
+        let config = &self.config;
+        let failed = |error: std::io::Error| Error::ShardStart {
+            shard,
+            reason: shortage(&error),
+        };
+        let (inbox, messages, doorbell) =
+            inbox(config.takes_in_flight_max, config.metrics).map_err(failed)?;
+        let counters = Arc::new(ShardCounters::default());
+        let pinned = Arc::new(OnceLock::new());
+        let meter = Arc::new(ShardMeter::new(config.metrics, config.perf_counters));
+        let local_limits = config.in_flight_max().share_of(config.shards as u64);
+        let local_admission = Arc::new(Admission::new(local_limits));
+        let context = ShardContext {
+            shard: ShardId(shard),
+            cpu: config.cpus.get(shard).copied(),
+            dataset: self.dataset.clone(),
+            files: self.files.clone(),
+            ownership: self.ownership(),
+            counters: counters.clone(),
+            doorbell: doorbell.clone(),
+            read_path: config.read_path,
+            scheduler: config.scheduler,
+            rings,
+            queue_depth: config.queue_depth,
+            depth_control: config.depth_control,
+            cache: config.cache.share(config.shards),
+            pinned: pinned.clone(),
+            checksums: config.checksums,
+            align_bytes: config.align_bytes,
+            merge_gap_bytes: config.merge_gap_bytes,
+            spin_before_park: config.spin_before_park,
+            results: self.results.clone(),
+            indexes: self.indexes.usable.clone(),
+            meter: meter.clone(),
+            local_admission: local_admission.clone(),
+        };
+        let (report, reported) = bounded(1);
+        let thread = shard::spawn(context, messages, self.under_glommio, report)?;
+        started.threads.push(thread);
+        started.inboxes.push(inbox);
+        started.doorbells.push(doorbell);
+        started.counters.push(counters);
+        started.pinned.push(pinned);
+        started.meters.push(meter);
+        started.local_admissions.push(local_admission);
+        Ok(reported)
+    }
+
+    fn core(mut self, started: Started, warnings: Vec<String>) -> Core {
+        let info = StoreInfo {
+            path: self.dataset.path().to_owned(),
+            rows: self.dataset.rows(),
+            table_bytes: self.dataset.table_bytes(),
+            read_path: self.config.read_path,
+            scheduler: self.config.scheduler,
+            direct: self.files.direct,
+            shards: started.shards,
+            warnings,
+        };
+        let index_info = self
+            .indexes
+            .usable
+            .iter()
+            .enumerate()
+            .map(|(place, index)| {
+                let of_shard = |shard: &ShardInfo| shard.codes_bytes[place];
+                index.info(info.shards.iter().map(of_shard).sum())
+            });
+        Core {
+            index_info: index_info.collect(),
+            indexes: std::mem::take(&mut self.indexes),
+            doorbells: started.doorbells.into(),
+            callers: CallerMeter::new(self.config.metrics, self.config.slow_query),
+            meters: started.meters,
+            ownership: self.ownership(),
+            dataset: self.dataset,
+            inboxes: started.inboxes,
+            admission: Arc::new(Admission::new(self.config.in_flight_max())),
+            local_admissions: started.local_admissions,
+            results: self.results,
+            counters: started.counters,
+            pinned: started.pinned,
+            threads: std::sync::Mutex::new(started.threads),
+            closed: AtomicBool::new(false),
+            origin: Origin::here(),
+            config: self.config,
+            info,
+        }
+    }
+}
+
+impl Started {
+    /// Ends the shards that did start.
+    fn abandon(self, error: Error) -> Error {
+        for inbox in &self.inboxes {
+            let _ = inbox.send(Message::Stop);
+        }
+        for thread in self.threads {
+            let _ = thread.join();
+        }
+        error
+    }
+}
+
+fn result_memory(bytes: u64, warnings: &mut Vec<String>) -> Option<Arc<ResultMemory>> {
+    if bytes == 0 {
+        return None;
+    }
+    let made = usize::try_from(bytes)
+        .map_err(|_| std::io::Error::from(std::io::ErrorKind::OutOfMemory))
+        .and_then(ResultMemory::new);
+    match made {
+        Ok(memory) => Some(memory),
+        Err(error) => {
+            warnings.push(format!(
+                "there are no {bytes} bytes of memory for results ({error}), so they come from the heap, which is slower; choose a smaller `result_memory_bytes`"
+            ));
+            None
+        }
+    }
+}
+
+fn choose_read_path(
+    asked: ReadPathChoice,
+    ring: &Result<RingRung, NoRing>,
+    warnings: &mut Vec<String>,
+) -> Result<ReadPathChoice> {
+    match (asked, ring) {
+        (ReadPathChoice::Auto | ReadPathChoice::RingPerShard, Ok(_)) => {
+            Ok(ReadPathChoice::RingPerShard)
+        }
+        (_, Err(NoRing { reason, remedy })) if asked.needs_ring() => Err(Error::NoRing {
+            reason: reason.clone(),
+            remedy: remedy.clone(),
+        }),
+        (ReadPathChoice::Auto, Err(NoRing { reason, remedy })) => {
+            warnings.push(format!(
+                "io_uring is not available ({reason}), so rows are read by a pool of threads, which is slower; {remedy}"
+            ));
+            Ok(ReadPathChoice::ThreadPool {
+                threads: FALLBACK_THREADS,
+            })
+        }
+        _ => Ok(asked),
+    }
+}
