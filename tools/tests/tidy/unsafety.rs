@@ -1,0 +1,53 @@
+//! `unsafe` in the places that are named for it, and a compiler that forbids it elsewhere.
+
+use proc_macro2::{TokenStream, TokenTree};
+
+use crate::house::{UNSAFE_PLACES, WITHOUT_UNSAFE};
+use crate::source::{Source, Violation};
+
+/// The keyword outside of its places, and a crate root that does not forbid it where it has none.
+pub(crate) fn misplaced_unsafe(source: &Source) -> Vec<Violation> {
+    if source.syntax.is_none() {
+        return Vec::new();
+    }
+    let mut violations = Vec::new();
+    let named = UNSAFE_PLACES.iter().any(|(place, _)| {
+        let inside = source.path.strip_prefix(place);
+        inside.is_some_and(|rest| rest.is_empty() || place.ends_with('/'))
+    });
+    let mut lines = Vec::new();
+    find(source.text.parse().unwrap(), &mut lines);
+    if !named {
+        let message = "`unsafe` outside of the places named for it";
+        violations.extend(
+            lines
+                .iter()
+                .map(|&line| source.violation("unsafe", line, message.to_owned())),
+        );
+    }
+    let forbidden = source.text.contains("#![forbid(unsafe_code)]");
+    if WITHOUT_UNSAFE.contains(&source.path.as_str()) && !forbidden {
+        violations.push(source.violation("unsafe", 1, "no `#![forbid(unsafe_code)]`".to_owned()));
+    }
+    violations
+}
+
+fn find(tokens: TokenStream, lines: &mut Vec<usize>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => find(group.stream(), lines),
+            TokenTree::Ident(word) if word == "unsafe" => lines.push(word.span().start().line),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn unsafe_is_found_in_macros_too_but_not_in_words_about_it() {
+    let text =
+        "// unsafe\nmacro_rules! m { () => { unsafe { f() } } }\nconst A: &str = \"unsafe\";\n";
+    let at = |path: &str| misplaced_unsafe(&Source::new(path, text.to_owned()));
+    assert_eq!(at("storage/src/plan.rs")[0].line, 2);
+    assert_eq!(at("storage/src/vector/kernels/avx2.rs"), []);
+    assert_eq!(at("tools/src/lib.rs").len(), 2);
+}
