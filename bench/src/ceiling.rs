@@ -6,10 +6,12 @@
 //! memory. What comes is touched and not decoded.
 
 use std::cell::RefCell;
+use std::num::NonZeroUsize;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::{Args, ValueEnum};
 use hdrhistogram::Histogram;
 use ringtake_runtime::ShardStats;
 use ringtake_runtime::yardstick::{
@@ -17,7 +19,7 @@ use ringtake_runtime::yardstick::{
 };
 
 use crate::advice::advice;
-use crate::cli::{By, CeilingArgs};
+use crate::args::{BoundArgs, PartArgs, RowsArgs, RunArgs};
 use crate::device::Devices;
 use crate::driver::{Bound, Clients, Run, latency_histogram, nanoseconds};
 use crate::environment::Environment;
@@ -33,13 +35,63 @@ use crate::row_checksum::{RowBytes, RowsChecksum};
 use crate::system_calls::SystemCalls;
 use crate::workload::Workload;
 
-/// Takes the measurement that `args` ask for.
-pub(crate) fn measure(args: &CeilingArgs, interrupted: &AtomicBool) -> Result<Record, Error> {
-    let places = Places::of(&args.dataset, &args.columns)?;
-    let rows = args
-        .rows
-        .map_or(places.rows(), |rows| rows.get().min(places.rows()));
-    let workload = Workload::new(rows, args.rows_per_query.get(), args.seed)?;
+/// What a yardstick reads with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// A bare io_uring, past the page cache
+    Ring,
+    /// Copies out of a map of the files, in the page cache
+    Mmap,
+    /// A system call for each row, from the page cache
+    Pread,
+}
+
+impl By {
+    /// The read path in the record.
+    fn read_path(self) -> &'static str {
+        match self {
+            By::Ring => "bare-ring",
+            By::Mmap => "mmap-loop",
+            By::Pread => "pread-loop",
+        }
+    }
+}
+
+/// Flags of `bench ceiling`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct CeilingArgs {
+    /// The rows, whose largest column group is read.
+    #[command(flatten)]
+    rows: RowsArgs,
+    /// The part of the dataset.
+    #[command(flatten)]
+    part: PartArgs,
+    /// How rows are read
+    #[arg(long, value_enum, default_value_t = By::Ring)]
+    by: By,
+    /// The end of the run.
+    #[command(flatten)]
+    bound: BoundArgs,
+    /// Threads, each with a ring of its own and on a CPU of its own
+    #[arg(long, value_name = "T", default_value = "1")]
+    threads: NonZeroUsize,
+    /// Reads that each ring keeps in flight
+    #[arg(long, value_name = "D", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    queue_depth: u32,
+    /// The run.
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Measures and prints the record.
+pub(crate) fn run(args: &CeilingArgs, interrupted: &AtomicBool) -> Result<(), Error> {
+    args.run.output.emit(&measure(args, interrupted)?)
+}
+
+fn measure(args: &CeilingArgs, interrupted: &AtomicBool) -> Result<Record, Error> {
+    let places = Places::of(&args.rows.dataset, &args.rows.columns)?;
+    let rows = args.part.rows_used(places.rows());
+    let workload = Workload::new(rows, args.rows.rows_per_query.get(), args.run.seed)?;
     let mut system_calls = SystemCalls::open();
     let source = Source::open(args, &places)?;
     let plan = places.plan(&workload, &source.cut())?;
@@ -61,7 +113,7 @@ pub(crate) fn measure(args: &CeilingArgs, interrupted: &AtomicBool) -> Result<Re
             ..loops.run(&devices, &mut system_calls)?
         };
         match measurement.prove() {
-            Err(reason) if reason.is_disturbance() && attempt < args.attempts => {
+            Err(reason) if reason.is_disturbance() && attempt < args.run.attempts => {
                 eprintln!("measuring again: {reason}");
                 attempt += 1;
             }
@@ -89,12 +141,12 @@ pub(crate) fn measure(args: &CeilingArgs, interrupted: &AtomicBool) -> Result<Re
 }
 
 fn configuration(args: &CeilingArgs, places: &Places, rows: u64) -> Configuration {
-    let (seconds, queries) = match args.bound() {
+    let (seconds, queries) = match args.bound.bound() {
         Bound::Time(time) => (Some(time.as_secs_f64()), None),
         Bound::Queries(queries) => (None, Some(queries)),
     };
     Configuration {
-        dataset: args.dataset.clone(),
+        dataset: args.rows.dataset.clone(),
         dataset_rows: places.rows(),
         rows_used: rows,
         columns: places.columns.clone(),
@@ -102,12 +154,12 @@ fn configuration(args: &CeilingArgs, places: &Places, rows: u64) -> Configuratio
         memory_bytes: None,
         seconds,
         queries,
-        rows_per_query: args.rows_per_query.get(),
+        rows_per_query: args.rows.rows_per_query.get(),
         distribution: "uniform".to_owned(),
         clients: Clients::Threads,
         threads: args.threads.get(),
         in_flight: 1,
-        seed: args.seed,
+        seed: args.run.seed,
         store: serde_json::json!({ "by": args.by.read_path(), "queue_depth": args.queue_depth }),
         store_info: serde_json::Value::Null,
     }
@@ -128,7 +180,7 @@ impl Source {
             By::Mmap => MappedFiles::open(paths).map(Source::Mapped),
             By::Pread => BufferedFiles::open(paths).map(Source::Buffered),
         };
-        opened.map_err(Error::io("open the data files of", &args.dataset))
+        opened.map_err(Error::io("open the data files of", &args.rows.dataset))
     }
 
     fn cut(&self) -> Cut {
@@ -278,11 +330,11 @@ impl Loops<'_> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Error::Interrupted);
         }
-        let rows = sum.queries * self.args.rows_per_query.get();
+        let rows = sum.queries * self.args.rows.rows_per_query.get();
         Ok(Measurement {
             cache: self.source.cache(),
             attempt: 1,
-            unique_rows: Some(rows.min(self.plan.queries() * self.args.rows_per_query.get())),
+            unique_rows: Some(rows.min(self.plan.queries() * self.args.rows.rows_per_query.get())),
             unique_queries: None,
             observed: Observed::default(),
             row_bytes: None,
@@ -318,7 +370,7 @@ impl Loops<'_> {
         let queries = Queries {
             next: thread as u64,
             step: self.args.threads.get() as u64,
-            bound: self.args.bound(),
+            bound: self.args.bound.bound(),
             deadline: None,
         };
         let wait = || {

@@ -10,11 +10,9 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
-use crate::cli::CompareArgs;
 use crate::error::Error;
-use crate::figures::{NOT_AVAILABLE, rounded};
+use crate::figures::rounded;
 use crate::recorded::Recorded;
-use crate::report::emit;
 
 pub(crate) use condition::Condition;
 use difference::{Difference, median};
@@ -43,15 +41,6 @@ const FIGURES: [(&str, Better); 13] = [
     ("syscalls_per_row", Better::Less),
 ];
 
-/// What two runs must share to be comparable, as records name it.
-const SAME: [&str; 5] = [
-    "config.dataset_rows",
-    "config.rows_used",
-    "config.row_bytes",
-    "config.rows_per_query",
-    "config.distribution",
-];
-
 /// One figure of both sides.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Compared {
@@ -71,55 +60,6 @@ pub(crate) struct Comparison {
     pub(crate) measurements: [usize; 2],
     pub(crate) figures: Vec<Compared>,
     pub(crate) notes: Vec<String>,
-}
-
-/// Compares the files, tells, and fails if a condition is met.
-pub(crate) fn run(args: &CompareArgs) -> Result<(), Error> {
-    let before = Recorded::read(&args.before)?;
-    let after = Recorded::read(&args.after)?;
-    let conditions = &args.fail_if;
-    for condition in conditions {
-        let known = |records: &[Recorded]| {
-            let mut records = records.iter();
-            records.any(|record| record.number(&condition.field).is_some())
-        };
-        if !(known(&before) && known(&after)) {
-            return Err(Error::NoSuchFigure {
-                field: condition.field.clone(),
-            });
-        }
-    }
-    if !args.force {
-        same_workload(&before, &after)?;
-    }
-    let comparisons = compare(&before, &after);
-    if comparisons.is_empty() {
-        return Err(Error::NothingToCompare);
-    }
-    emit(args.json.as_deref(), &text(&comparisons), &comparisons)?;
-    let met = met(conditions, &before, &after)?;
-    match met.is_empty() {
-        true => Ok(()),
-        false => Err(Error::ConditionMet { met }),
-    }
-}
-
-fn same_workload(before: &[Recorded], after: &[Recorded]) -> Result<(), Error> {
-    for name in SAME {
-        let of = |records: &[Recorded]| {
-            let first = records.first().and_then(|record| record.at(name));
-            first.map_or_else(|| NOT_AVAILABLE.to_owned(), ToString::to_string)
-        };
-        let (before, after) = (of(before), of(after));
-        if before != after {
-            return Err(Error::OtherWorkload {
-                field: name,
-                before,
-                after,
-            });
-        }
-    }
-    Ok(())
 }
 
 /// The measurements of a setup that count.
@@ -202,7 +142,7 @@ fn words(difference: &Difference, better: Better) -> String {
 ///
 /// # Errors
 /// A condition that nothing can be held against, since one side has no measurement that counts.
-fn met(
+pub(crate) fn met(
     conditions: &[Condition],
     before: &[Recorded],
     after: &[Recorded],
@@ -237,7 +177,7 @@ fn met(
     Ok(met)
 }
 
-fn text(comparisons: &[Comparison]) -> String {
+pub(crate) fn text(comparisons: &[Comparison]) -> String {
     let mut text = String::new();
     for comparison in comparisons {
         let [before, after] = comparison.measurements;

@@ -101,6 +101,9 @@ impl Ranks {
     }
 }
 
+/// The share of accesses that hit in a mixed run.
+pub(crate) const MIXED_HIT_SHARE: f64 = 0.9;
+
 /// What a cache must be for a share of the accesses to hit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct CacheSize {

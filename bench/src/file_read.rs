@@ -1,361 +1,165 @@
-//! `bench file-read`: the store as a subject, opened as the flags say.
+//! `bench file-read`: rows taken by id from the store, as the flags say.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
-use ringtake_runtime::{
-    CacheChoice, Checksums, Config, CpuChoice, IoMode, LatencyClass, Projection, ReadPathChoice,
-    Scheduler, ShardStats, Store, StoreMetrics, TakeOptions, WhenFull, allowed_cpus,
+use clap::Args;
+use ringtake_runtime::{Config, IoMode};
+
+use crate::args::{
+    ArrivalArgs, BoundArgs, Contents, LoadArgs, PartArgs, ReadArgs, RoundsArgs, RowsArgs, RunArgs,
+    StoreArgs, defaults,
 };
-use ringtake_storage::layout::PAGE_BYTES;
-use thread_local::ThreadLocal;
-
-use crate::cli::FileReadArgs;
-use crate::clocks::Clocks;
 use crate::dataset::DatasetFiles;
-use crate::distribution::CacheSize;
-use crate::driver::{Clients, InShard, Load};
-use crate::environment::memory_available_bytes;
+use crate::distribution::Distribution;
+use crate::driver::Clients;
 use crate::error::Error;
-use crate::measure::{MIXED_HIT_SHARE, Options, Rate};
+use crate::measure::{Options, Rate, measure_inside};
 use crate::proof::Cache;
 use crate::record::Record;
-use crate::subject::{Facts, Subject};
+use crate::store_subject::StoreSubject;
 
-/// A cache keeps more than the bytes of its rows: a quarter, and this much.
-const CACHE_SLACK_BYTES: u64 = 64 << 20;
-
-/// The longest a store lets shards look for work: longer than between two arrivals.
-const IN_SHARD_SPIN: Duration = Duration::from_secs(1);
-
-/// Share of the available memory a warm run may take, in percent.
-const MEMORY_PERCENT_MAX: u64 = 90;
-
-/// Takes the measurement that `args` ask for.
-pub(crate) fn measure(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<Record, Error> {
-    measure_or_part(args, interrupted)?.whole()
+/// Flags of `bench file-read`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct FileReadArgs {
+    /// The rows.
+    #[command(flatten)]
+    pub(crate) rows: RowsArgs,
+    /// The part of the dataset.
+    #[command(flatten)]
+    pub(crate) part: PartArgs,
+    /// Popularity of rows: uniform, or zipf:S such as zipf:0.99
+    #[arg(long, value_name = "D", default_value = "uniform")]
+    distribution: Distribution,
+    /// Where rows come from: the drive, the shards' caches, or a mix in which 90 of 100 rows are in
+    /// the caches
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    pub(crate) cache: Cache,
+    /// The end of the run.
+    #[command(flatten)]
+    pub(crate) bound: BoundArgs,
+    /// The load.
+    #[command(flatten)]
+    pub(crate) load: LoadArgs,
+    /// The arrivals.
+    #[command(flatten)]
+    pub(crate) arrivals: ArrivalArgs,
+    /// Where the clients of an open loop run: on threads of their own, or in each shard, which
+    /// takes one row of its own per query; shards with clients poll without sleeping unless --spin
+    /// is given, and --threads is ignored
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t = Clients::Threads, requires_if("in-shard", "rate"))]
+    clients: Clients,
+    /// The store.
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
+    /// How it reads.
+    #[command(flatten)]
+    pub(crate) reads: ReadArgs,
+    /// The run.
+    #[command(flatten)]
+    run: RunArgs,
 }
 
-/// The same; of a run that is interrupted, what was measured until then.
-pub(crate) fn measure_or_part(
-    args: &FileReadArgs,
-    interrupted: &AtomicBool,
-) -> Result<Record, Error> {
-    check_clients(args)?;
-    let files = DatasetFiles::of(&args.dataset, &args.columns)?;
-    let rows = args
-        .rows
-        .map_or(files.rows, |rows| rows.get().min(files.rows));
-    let config = store_config(args, &files, rows)?;
-    let options = options(args, &files, rows);
-    let open = || StoreSubject::open(args, config);
-    crate::measure::measure_inside(&options, interrupted, open, |subject| match args.clients {
-        Clients::Threads => None,
-        Clients::InShard => Some(subject.inside(rows)),
-    })
+/// Measures and prints the record, also that of a run that was interrupted.
+pub(crate) fn run(args: &FileReadArgs, interrupted: &AtomicBool) -> Result<(), Error> {
+    args.run
+        .output
+        .emit(&args.measure_until_interrupted(interrupted)?)
 }
 
-/// Refuses what clients inside the shards cannot do.
-fn check_clients(args: &FileReadArgs) -> Result<(), Error> {
-    match (args.clients, args.rate) {
-        (Clients::Threads, _) => Ok(()),
-        _ if args.rows_per_query.get() > 1 => Err(Error::InShardRows),
-        (Clients::InShard, Some(Rate::PerSecond(_))) => Ok(()),
-        (Clients::InShard, _) => Err(Error::InShardRate),
-    }
-}
-
-/// How long shards look for work before they sleep.
-fn spin(args: &FileReadArgs) -> Duration {
-    match (args.spin, args.clients) {
-        (Some(spin), _) => spin,
-        (None, Clients::InShard) => IN_SHARD_SPIN,
-        (None, Clients::Threads) => Config::default().spin_before_park,
-    }
-}
-
-fn options(args: &FileReadArgs, files: &DatasetFiles, rows: u64) -> Options {
-    Options {
-        workload: "file-read",
-        cache: args.cache,
-        load: Load {
-            threads: args.threads,
-            in_flight: args.in_flight,
-            bound: args.bound(),
-        },
-        rate: args.rate,
-        deadline: args.deadline,
-        dataset_rows: files.rows,
-        rows,
-        rows_per_query: args.rows_per_query.get(),
-        query_pool: None,
-        distribution: args.distribution,
-        seed: args.seed,
-        attempts: args.attempts,
-        dataset: args.dataset.clone(),
-        columns: files.columns.clone(),
-        row_bytes: files.row_bytes,
-        device_row_bytes: None,
-        memory_bytes: None,
-    }
-}
-
-/// The configuration of the store that `args` ask for.
-pub(crate) fn store_config(
-    args: &FileReadArgs,
-    files: &DatasetFiles,
-    rows: u64,
-) -> Result<Config, Error> {
-    let default = Config::default();
-    if args.cache == Cache::Cold && args.cache_bytes.is_some() {
-        return Err(Error::ColdCache);
-    }
-    Ok(Config {
-        shards: Some(args.shards.unwrap_or_else(|| allowed_cpus().usable())),
-        cpus: cpus(args).map_or(CpuChoice::Allowed, CpuChoice::These),
-        queue_depth: args.queue_depth.unwrap_or(default.queue_depth),
-        depth_control: args.depth_control,
-        merge_gap_bytes: args.merge_gap.unwrap_or(default.merge_gap_bytes),
-        spin_before_park: spin(args),
-        metrics: !args.skip_metrics,
-        perf_counters: args.perf_counters,
-        takes_in_flight_max: args
-            .takes_in_flight_max
-            .map_or(default.takes_in_flight_max, |takes| takes as usize),
-        result_memory_bytes: args.result_memory.unwrap_or(default.result_memory_bytes),
-        cache: match (args.cache, args.io) {
-            (Cache::Cold, _) | (_, IoMode::Buffered) => CacheChoice::Off,
-            (Cache::Warm | Cache::Mixed, IoMode::Direct) => cache_choice(args, files, rows)?,
-        },
-        io: args.io,
-        read_path: args.read_path,
-        scheduler: args.scheduler,
-        checksums: if args.skip_checksums {
-            Checksums::Skip
-        } else {
-            Checksums::Verify
-        },
-        ..default
-    })
-}
-
-/// The CPUs for shards of an open loop, where not all can tell the time.
-fn cpus(args: &FileReadArgs) -> Option<Vec<usize>> {
-    args.rate?;
-    let clocks = Clocks::of_this_machine();
-    match args.clients {
-        Clients::Threads => clocks.cpus_for_shards(),
-        Clients::InShard => clocks.cpus_for_shards_with_clients(),
-    }
-}
-
-/// What the rows need in the caches, or those of them that bring the share of hits of a mixed
-/// run, if the machine has it.
-fn cache_choice(
-    args: &FileReadArgs,
-    files: &DatasetFiles,
-    rows: u64,
-) -> Result<CacheChoice, Error> {
-    let share = rows as f64 / files.rows.max(1) as f64;
-    let rows_bytes = (files.bytes as f64 * share) as u64;
-    let cache_bytes = match (args.cache_bytes, args.cache) {
-        // The store itself refuses what does not fit.
-        (Some(choice @ (CacheChoice::Pinned | CacheChoice::Off)), _) => return Ok(choice),
-        (Some(CacheChoice::Bytes(bytes)), _) => bytes,
-        (None, Cache::Mixed) => {
-            let size = CacheSize::for_hits(rows, args.distribution, MIXED_HIT_SHARE);
-            // Popular rows are scattered, so each takes a page of the cache.
-            (size.rows * (files.bytes / files.rows.max(1)).max(PAGE_BYTES)).min(rows_bytes)
-        }
-        (None, Cache::Cold | Cache::Warm) => rows_bytes + rows_bytes / 4 + CACHE_SLACK_BYTES,
-    };
-    if let Some(available_bytes) = memory_available_bytes()
-        && cache_bytes > available_bytes / 100 * MEMORY_PERCENT_MAX
-    {
-        return Err(Error::TooLittleMemory {
-            cache_bytes,
-            available_bytes,
-        });
-    }
-    Ok(CacheChoice::Bytes(cache_bytes))
-}
-
-/// The read path as records name it: the usual scheduler goes without saying.
-pub(crate) fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
-    match scheduler {
-        Scheduler::Batched => read_path.to_string(),
-        other => format!("{read_path} ({other})"),
-    }
-}
-
-/// The store under measurement and the columns taken from it.
-#[derive(Clone)]
-pub(crate) struct StoreSubject {
-    store: Store,
-    /// Each client thread has its own: see [`Projection`].
-    projections: Arc<ThreadLocal<Projection>>,
-    dataset: PathBuf,
-    columns: Vec<String>,
-    class: LatencyClass,
-    deadline: Option<Duration>,
-    when_full: WhenFull,
-}
-
-impl StoreSubject {
-    /// The store that `args` ask for.
-    pub(crate) fn of(args: &FileReadArgs) -> Result<StoreSubject, Error> {
-        let files = DatasetFiles::of(&args.dataset, &args.columns)?;
-        StoreSubject::open(args, store_config(args, &files, files.rows)?)
+impl FileReadArgs {
+    /// The flags with their defaults.
+    pub(crate) fn of_dataset(dataset: &Path, cache: Cache) -> FileReadArgs {
+        let mut args: FileReadArgs = defaults(&["--dataset", "."]);
+        args.rows.dataset = dataset.to_path_buf();
+        args.cache = cache;
+        args
     }
 
-    /// The same store, its rows taken in `class`.
-    pub(crate) fn with_class(&self, class: LatencyClass) -> StoreSubject {
-        StoreSubject {
-            class,
-            ..self.clone()
-        }
+    /// One of several runs that are measured in turn.
+    pub(crate) fn of_rounds(rounds: &RoundsArgs) -> FileReadArgs {
+        let mut args = FileReadArgs::of_dataset(&rounds.rows.dataset, rounds.cache);
+        args.rows = rounds.rows.clone();
+        args.load = rounds.load.clone();
+        args.bound.seconds = Some(rounds.seconds);
+        args
     }
 
-    /// The store itself.
-    #[cfg(test)]
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    /// Measures; an interrupted run is an error.
+    pub(crate) fn measure(&self, interrupted: &AtomicBool) -> Result<Record, Error> {
+        self.measure_until_interrupted(interrupted)?.whole()
     }
 
-    /// Rows of the dataset.
-    pub(crate) fn rows(&self) -> u64 {
-        self.store.row_count()
+    /// Opens the store of these flags over all rows.
+    pub(crate) fn open(&self) -> Result<StoreSubject, Error> {
+        let files = self.files()?;
+        self.open_with(self.config(&files, files.rows)?)
     }
 
-    /// The same takes asked for inside the shards, of the first `rows` rows.
-    fn inside(&self, rows: u64) -> InShard {
-        let options = TakeOptions {
-            class: self.class,
-            when_full: self.when_full,
-            ..TakeOptions::default()
-        };
-        InShard::new(&self.store, rows, &self.columns, options, self.deadline)
-    }
-
-    async fn take_with(&self, row_ids: &[u64], options: TakeOptions) -> Result<RecordBatch, Error> {
-        let columns = || columns_of(&self.store, &self.columns);
-        let projection = self.projections.get_or_try(columns)?;
-        let take = self.store.take_borrowed(row_ids, projection, options);
-        Ok(take.await?)
-    }
-
-    fn open(args: &FileReadArgs, config: Config) -> Result<StoreSubject, Error> {
-        if args.cache == Cache::Cold && args.io == IoMode::Buffered {
-            // The warm-up that follows asks for other rows.
-            DatasetFiles::of(&args.dataset, &args.columns)?.drop_from_page_cache();
-        }
-        let store = Store::open(&args.dataset, config)?;
-        let projections = Arc::new(ThreadLocal::new());
-        projections.get_or_try(|| columns_of(&store, &args.columns))?;
-        Ok(StoreSubject {
-            store,
-            projections,
-            dataset: args.dataset.clone(),
-            columns: args.columns.clone(),
-            class: LatencyClass::default(),
-            deadline: args.deadline,
-            when_full: match args.refuse {
-                true => WhenFull::Refuse,
-                false => WhenFull::Wait,
-            },
-        })
-    }
-}
-
-/// What the store writes down of its time, if it does.
-pub(crate) fn metrics(store: &Store) -> Option<StoreMetrics> {
-    store.config().metrics.then(|| store.metrics())
-}
-
-/// The columns named, or all if none is.
-fn columns_of(store: &Store, names: &[String]) -> Result<Projection, Error> {
-    match names {
-        [] => Ok(store.all_columns()),
-        names => Ok(store.projection(names)?),
-    }
-}
-
-impl Subject for StoreSubject {
-    type Answer = RecordBatch;
-
-    fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<RecordBatch, Error>> {
-        let options = TakeOptions {
-            class: self.class,
-            ..TakeOptions::default()
-        };
-        self.take_with(row_ids, options)
-    }
-
-    fn take_due(
-        &self,
-        row_ids: &[u64],
-        due: Instant,
-    ) -> impl Future<Output = Result<RecordBatch, Error>> {
-        let options = TakeOptions {
-            class: self.class,
-            when_full: self.when_full,
-            deadline: self.deadline.and_then(|limit| due.checked_add(limit)),
-            ..TakeOptions::default()
-        };
-        self.take_with(row_ids, options)
-    }
-
-    fn read_path(&self) -> String {
-        read_path_name(self.store.config().read_path, self.store.config().scheduler)
-    }
-
-    /// Looked up after the store was opened: one opened while the dataset was being replaced has
-    /// the newer ones.
-    fn files(&self) -> Result<Vec<PathBuf>, Error> {
-        Ok(DatasetFiles::of(&self.dataset, &self.columns)?.paths)
-    }
-
-    fn counters(&self) -> Option<ShardStats> {
-        let shards = self.store.stats();
-        Some(
-            shards
-                .into_iter()
-                .fold(ShardStats::default(), |sum, shard| sum + shard),
-        )
-    }
-
-    fn metrics(&self) -> Option<StoreMetrics> {
-        metrics(&self.store)
-    }
-
-    fn permits_held(&self) -> Option<u64> {
-        Some(self.store.permits().windows)
-    }
-
-    fn spin(&self) -> Duration {
-        self.store.config().spin_before_park
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.store.info().warnings.clone()
-    }
-
-    fn facts(&self) -> Option<Facts> {
-        let config = self.store.config();
-        Some(Facts {
-            shards: config.shards,
-            queue_depth: config.queue_depth as usize,
+    fn measure_until_interrupted(&self, interrupted: &AtomicBool) -> Result<Record, Error> {
+        self.check_clients()?;
+        let files = self.files()?;
+        let rows = self.part.rows_used(files.rows);
+        let config = self.config(&files, rows)?;
+        let options = self.options(&files, rows);
+        let open = || self.open_with(config);
+        measure_inside(&options, interrupted, open, |subject| match self.clients {
+            Clients::Threads => None,
+            Clients::InShard => Some(subject.inside(rows)),
         })
     }
 
-    fn configuration(&self) -> serde_json::Value {
-        serde_json::to_value(self.store.config()).unwrap_or_default()
+    fn files(&self) -> Result<DatasetFiles, Error> {
+        DatasetFiles::of(&self.rows.dataset, &self.rows.columns)
     }
 
-    fn description(&self) -> serde_json::Value {
-        serde_json::to_value(self.store.info()).unwrap_or_default()
+    /// Rejects what clients inside the shards cannot do.
+    fn check_clients(&self) -> Result<(), Error> {
+        match (self.clients, self.arrivals.rate) {
+            (Clients::Threads, _) => Ok(()),
+            _ if self.rows.rows_per_query.get() > 1 => Err(Error::InShardRows),
+            (Clients::InShard, Some(Rate::PerSecond(_))) => Ok(()),
+            (Clients::InShard, _) => Err(Error::InShardRate),
+        }
+    }
+
+    fn config(&self, files: &DatasetFiles, rows: u64) -> Result<Config, Error> {
+        let config = self.store.config(Contents {
+            files,
+            rows,
+            cache: self.cache,
+            distribution: self.distribution,
+            open_loop: self.arrivals.rate.map(|_| self.clients),
+        })?;
+        Ok(self.reads.refine(config))
+    }
+
+    fn open_with(&self, config: Config) -> Result<StoreSubject, Error> {
+        if self.cache == Cache::Cold && self.store.io == IoMode::Buffered {
+            // The warm-up that follows takes other rows.
+            self.files()?.drop_from_page_cache();
+        }
+        let patience = self.arrivals.patience();
+        StoreSubject::open(&self.rows.dataset, &self.rows.columns, patience, config)
+    }
+
+    fn options(&self, files: &DatasetFiles, rows: u64) -> Options {
+        Options {
+            workload: "file-read",
+            cache: self.cache,
+            load: self.load.load(self.bound.bound()),
+            rate: self.arrivals.rate,
+            deadline: self.arrivals.deadline,
+            dataset_rows: files.rows,
+            rows,
+            rows_per_query: self.rows.rows_per_query.get(),
+            distribution: self.distribution,
+            seed: self.run.seed,
+            attempts: self.run.attempts,
+            dataset: self.rows.dataset.clone(),
+            columns: files.columns.clone(),
+            row_bytes: files.row_bytes,
+            ..Options::default()
+        }
     }
 }

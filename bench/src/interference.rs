@@ -9,26 +9,57 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use clap::Args;
 use ringtake_runtime::LatencyClass;
 use serde::Serialize;
 
-use crate::cli::{FileReadArgs, InterferenceArgs};
+use crate::args::{JsonArgs, RowsArgs, parse_positive, parse_seconds};
 use crate::device::Devices;
 use crate::driver::{self, Bound, Live, Load, Pace, Run};
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::figures::rounded;
-use crate::file_read::StoreSubject;
+use crate::file_read::FileReadArgs;
 use crate::measure::Rate;
 use crate::proof::Cache;
 use crate::record::LatencyUs;
 use crate::report::emit;
 use crate::rounds::{Spread, in_turn};
+use crate::store_subject::StoreSubject;
 use crate::subject::Subject as _;
 use crate::workload::Workload;
 
 /// Bulk work begins so much before the urgent takes and ends so much after them.
 const BULK_LEAD_SHARE: f64 = 0.1;
+
+/// Flags of `bench interference`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct InterferenceArgs {
+    /// The rows of bulk takes.
+    #[command(flatten)]
+    rows: RowsArgs,
+    /// Duration of each run
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    seconds: Duration,
+    /// Runs of each variant
+    #[arg(long, value_name = "N", default_value = "5")]
+    rounds: NonZeroUsize,
+    /// Urgent takes of one row that arrive per second
+    #[arg(long, value_name = "R", default_value = "1000", value_parser = parse_positive)]
+    rate: f64,
+    /// Bulk takes in flight
+    #[arg(long, value_name = "C", default_value = "4")]
+    in_flight: NonZeroUsize,
+    /// Shards of the store [default: one per CPU]
+    #[arg(long, value_name = "K")]
+    shards: Option<usize>,
+    /// Seed of the rows and of the times of arrival
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    seed: u64,
+    /// Where the result goes.
+    #[command(flatten)]
+    json: JsonArgs,
+}
 
 /// One run of urgent takes.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -67,19 +98,19 @@ pub(crate) struct Interference {
     store: serde_json::Value,
 }
 
-/// Measures and tells.
+/// Measures and prints.
 pub(crate) fn run(args: &InterferenceArgs, interrupted: &AtomicBool) -> Result<(), Error> {
-    let mut file_read = FileReadArgs::for_dataset(args.dataset.clone(), Cache::Cold);
-    file_read.shards = args.shards;
-    file_read.columns.clone_from(&args.columns);
-    file_read.rate = Some(Rate::PerSecond(args.rate));
-    let subject = StoreSubject::of(&file_read)?;
+    let mut file_read = FileReadArgs::of_dataset(&args.rows.dataset, Cache::Cold);
+    file_read.rows = args.rows.clone();
+    file_read.store.shards = args.shards;
+    file_read.arrivals.rate = Some(Rate::PerSecond(args.rate));
+    let subject = file_read.open()?;
     let files = subject.files()?;
     let bench = Bench {
         args,
         bulk: subject.with_class(LatencyClass::Bulk),
         one_row: Workload::new(subject.rows(), 1, args.seed)?,
-        many_rows: Workload::new(subject.rows(), args.rows_per_query.get(), !args.seed)?,
+        many_rows: Workload::new(subject.rows(), args.rows.rows_per_query.get(), !args.seed)?,
         urgent: subject,
         interrupted,
     };
@@ -93,7 +124,7 @@ pub(crate) fn run(args: &InterferenceArgs, interrupted: &AtomicBool) -> Result<(
     let interference = Interference {
         workload: "interference",
         rate_per_s: args.rate,
-        bulk_rows_per_query: args.rows_per_query.get(),
+        bulk_rows_per_query: args.rows.rows_per_query.get(),
         bulk_in_flight: args.in_flight.get(),
         percentiles: percentiles(&alone, &beside_bulk),
         bulk_rows_per_s: Spread::of(beside_bulk.iter().filter_map(|run| run.bulk_rows_per_s)),
@@ -103,7 +134,7 @@ pub(crate) fn run(args: &InterferenceArgs, interrupted: &AtomicBool) -> Result<(
         environment: Environment::observe(devices.map(|d| d.describe()).unwrap_or_default()),
         store: bench.urgent.configuration(),
     };
-    emit(args.json.as_deref(), &interference.text(), &interference)
+    emit(args.json.path(), &interference.text(), &interference)
 }
 
 struct Bench<'a> {

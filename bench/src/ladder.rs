@@ -2,25 +2,44 @@
 
 mod picture;
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use ringtake_runtime::{ReadPathChoice, Scheduler};
 use serde::Serialize;
 
-use crate::cli::LadderArgs;
+use crate::args::RoundsArgs;
 use crate::error::Error;
-use crate::file_read;
+use crate::file_read::FileReadArgs;
 use crate::record::Record;
 use crate::report::emit;
 use crate::rounds::{Spread, in_turn};
 
-/// Every read path that is measured unless others are named.
-pub(crate) const READ_PATHS: &str =
+/// The read paths that are measured by default.
+const READ_PATHS: &str =
     "ring-per-shard,glommio,shared-rings:1,shared-rings:2,shared-rings:4,thread-pool:16,mmap";
 
 const SCHEDULERS: [Scheduler; 2] = [Scheduler::PerRead, Scheduler::Batched];
+
+/// Flags of `bench ladder`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LadderArgs {
+    /// The runs.
+    #[command(flatten)]
+    runs: RoundsArgs,
+    /// Shards of the store [default: one per CPU]
+    #[arg(long, value_name = "K")]
+    shards: Option<usize>,
+    /// The read paths to measure
+    #[arg(long, value_name = "P,P", value_delimiter = ',', default_value = READ_PATHS)]
+    read_paths: Vec<ReadPathChoice>,
+    /// Draw the result, for light and dark pages, to this SVG file
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
 
 /// One combination over all rounds.
 #[derive(Debug, Serialize)]
@@ -40,7 +59,7 @@ struct Rung {
     records: Vec<Record>,
 }
 
-/// Measures and tells.
+/// Measures and prints.
 pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Error> {
     let combinations: Vec<(Scheduler, ReadPathChoice)> = SCHEDULERS
         .iter()
@@ -48,13 +67,13 @@ pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Err
         .collect();
     let results = in_turn(combinations.len(), args.runs.rounds.get(), |index| {
         let (scheduler, read_path) = combinations[index];
-        let mut file_read = args.runs.file_read();
-        file_read.shards = args.shards;
-        file_read.scheduler = scheduler;
-        file_read.read_path = read_path;
+        let mut file_read = FileReadArgs::of_rounds(&args.runs);
+        file_read.store.shards = args.shards;
+        file_read.store.read_path = read_path;
+        file_read.reads.scheduler = scheduler;
         eprintln!("{read_path} ({scheduler})");
-        match file_read::measure(&file_read, interrupted) {
-            // What this machine or the store does not offer is told in the table.
+        match file_read.measure(interrupted) {
+            // What this machine or the store does not offer is reported in the table.
             Err(Error::Store(refused)) => Ok(Err(refused.to_string())),
             other => other.map(Ok),
         }
@@ -64,7 +83,7 @@ pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Err
         .zip(results)
         .map(|((scheduler, read_path), results)| Rung::of(scheduler, read_path, results))
         .collect();
-    emit(args.runs.json.as_deref(), &text(&rungs), &rungs)?;
+    emit(args.runs.json.path(), &text(&rungs), &rungs)?;
     match &args.svg {
         Some(path) => picture::write(path, &rungs),
         None => Ok(()),

@@ -8,10 +8,12 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod args;
 mod ceiling;
 mod cli;
 mod clocks;
 mod compare;
+mod compare_command;
 mod dataset;
 mod device;
 mod distribution;
@@ -38,11 +40,13 @@ mod quick;
 mod record;
 mod recorded;
 mod report;
+mod report_command;
 mod rounds;
 mod row_checksum;
 mod sampler;
 mod scaling;
 mod scratch;
+mod store_subject;
 mod subject;
 mod system_calls;
 mod vector_search;
@@ -53,7 +57,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::cli::{Cli, Command, OutputArgs, QuickArgs};
+use crate::cli::{Cli, Command};
+use crate::quick::QuickArgs;
 
 pub use crate::distribution::Distribution;
 pub use crate::driver::{Bound, Load};
@@ -73,7 +78,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        // Where standard error is full or closed there is nobody to tell.
+        // Where standard error is full or closed the log is lost.
         .log_internal_errors(false)
         .with_max_level(tracing::Level::WARN)
         .init();
@@ -84,53 +89,11 @@ pub fn main() -> ExitCode {
         eprintln!("bench: {error}");
         return ExitCode::FAILURE;
     }
-    // As of diff(1): 1 is what was looked for, 2 is trouble.
-    let comparing = matches!(cli.command, Some(Command::Compare(_)));
-    let done = match cli.command {
-        None => quick::run(&QuickArgs::default(), &interrupted),
-        Some(Command::Quick(args)) => quick::run(&args, &interrupted),
-        Some(Command::FileRead(args)) => file_read::measure_or_part(&args, &interrupted)
-            .and_then(|record| tell(&record, &args.output)),
-        Some(Command::VectorSearch(args)) => vector_search::run(&args, &interrupted),
-        Some(Command::Ceiling(args)) => {
-            ceiling::measure(&args, &interrupted).and_then(|record| tell(&record, &args.output))
-        }
-        Some(Command::Scaling(args)) => scaling::run(&args, &interrupted),
-        Some(Command::Interference(args)) => interference::run(&args, &interrupted),
-        Some(Command::Ladder(args)) => ladder::run(&args, &interrupted),
-        Some(Command::Plan(args)) => plan::run(&args, &interrupted),
-        Some(Command::Profile(args)) => match profile::run(&args, &interrupted) {
-            Ok(status) => return status,
-            Err(error) => Err(error),
-        },
-        Some(Command::Report(args)) => page::run(&args),
-        Some(Command::Compare(args)) => compare::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench: {error}");
-            match error {
-                Error::Interrupted => ExitCode::from(interrupt::EXIT_STATUS),
-                Error::ConditionMet { .. } => ExitCode::FAILURE,
-                _ if comparing => ExitCode::from(2),
-                _ => ExitCode::FAILURE,
-            }
-        }
-    }
-}
-
-/// Prints one record as `output` says.
-fn tell(record: &Record, output: &OutputArgs) -> Result<(), Error> {
-    let text = report::report(std::slice::from_ref(record));
-    report::emit(output.json.as_deref(), &text, record)?;
-    if record.partial {
-        return Err(Error::Interrupted);
-    }
-    match &record.invalid_reason {
-        Some(reason) if output.require_valid => Err(Error::NotValid {
-            reason: reason.clone(),
-        }),
-        _ => Ok(()),
-    }
+    let command = cli
+        .command
+        .unwrap_or_else(|| Command::Quick(QuickArgs::default()));
+    command.run(&interrupted).unwrap_or_else(|error| {
+        eprintln!("bench: {error}");
+        command.exit_code(&error)
+    })
 }

@@ -18,7 +18,7 @@ use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::advice::advice;
 use crate::device::{DeviceReads, Devices, NoDevice};
-use crate::distribution::{CacheSize, Distribution};
+use crate::distribution::{CacheSize, Distribution, MIXED_HIT_SHARE};
 use crate::driver::{self, Bound, Clients, InShard, Live, Load, Pace};
 use crate::environment::Environment;
 use crate::error::Error;
@@ -54,9 +54,6 @@ pub enum Rate {
 
 /// Rows of one take while the caches of a mixed run are filled.
 const FILL_DRAWS: u64 = 512;
-
-/// The share of accesses that shall hit in a mixed run.
-pub(crate) const MIXED_HIT_SHARE: f64 = 0.9;
 
 /// Bytes of memory in which 90 of 100 accesses to `rows` rows of `row_bytes` bytes hit, if it
 /// keeps the rows asked for last. Popular rows are scattered, so each takes whole pages.

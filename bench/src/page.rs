@@ -11,24 +11,25 @@ mod overview;
 mod run;
 mod style;
 
+use std::path::{Path, PathBuf};
+
 pub(crate) use flamegraphs::PROFILED;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use crate::cli::ReportArgs;
 use crate::error::Error;
 use crate::recorded::Recorded;
 use crate::report::{goes_to_stdout, print};
 
-/// Reads the records and writes the page.
-pub(crate) fn run(args: &ReportArgs) -> Result<(), Error> {
-    let files = args.runs.iter().map(|path| Recorded::read(path));
+/// Writes the page over the records of the files `runs` to `output`.
+pub(crate) fn write(runs: &[PathBuf], output: &Path) -> Result<(), Error> {
+    let files = runs.iter().map(|path| Recorded::read(path));
     let files = files.collect::<Result<Vec<_>, Error>>()?;
     let page = page(&files).into_string();
-    if goes_to_stdout(&args.output) {
+    if goes_to_stdout(output) {
         return print(&page);
     }
-    std::fs::write(&args.output, page).map_err(Error::io("write", &args.output))?;
-    print(&format!("{}\n", args.output.display()))
+    std::fs::write(output, page).map_err(Error::io("write", output))?;
+    print(&format!("{}\n", output.display()))
 }
 
 /// The records of one file after the other.

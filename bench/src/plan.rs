@@ -5,18 +5,21 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
+use clap::Args;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::{FileReadArgs, PlanArgs};
+use crate::args::{JsonArgs, parse_positive, parse_seconds};
 use crate::error::Error;
 use crate::figures::{rounded, whole};
-use crate::file_read;
+use crate::file_read::FileReadArgs;
 use crate::proof::Cache;
 use crate::report::emit;
 
@@ -26,6 +29,32 @@ const ROWS_PER_MESSAGE_MIN: f64 = 8.0;
 /// Bytes that pass memory for a row besides those the drive moves into it: the row is read from
 /// there, written to the output, and read by the client.
 const ROW_PASSES: f64 = 3.0;
+
+/// Flags of `bench plan`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PlanArgs {
+    /// Cores of the machine to plan for
+    #[arg(long, value_name = "N")]
+    cores: NonZeroUsize,
+    /// Reads per second of its drives together
+    #[arg(long, value_name = "R", value_parser = parse_positive)]
+    iops: f64,
+    /// Bytes per second of its drives together, in units of 10^9 [default: no limit]
+    #[arg(long, value_name = "GB", value_parser = parse_positive)]
+    drive_gb_per_s: Option<f64>,
+    /// A record that `bench file-read --json` has written
+    #[arg(long, value_name = "FILE", conflicts_with = "dataset")]
+    from: Option<PathBuf>,
+    /// Measure this dataset now, with one shard
+    #[arg(long, value_name = "DIR", required_unless_present = "from")]
+    dataset: Option<PathBuf>,
+    /// Duration of that run
+    #[arg(long, value_name = "S", default_value = "5", value_parser = parse_seconds)]
+    seconds: Duration,
+    /// Where the estimate goes.
+    #[command(flatten)]
+    json: JsonArgs,
+}
 
 /// What a record says about a row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,15 +98,15 @@ struct Estimate {
     memory_bytes_per_s: f64,
 }
 
-/// Measures if it must, and tells.
+/// Estimates from a record, or from a run of its own, and prints the estimate.
 pub(crate) fn run(args: &PlanArgs, interrupted: &AtomicBool) -> Result<(), Error> {
     let measured = match (&args.from, &args.dataset) {
         (Some(path), _) => Measured::read(path)?,
         (None, Some(dataset)) => {
-            let mut file_read = FileReadArgs::for_dataset(dataset.clone(), Cache::Cold);
-            file_read.seconds = Some(args.seconds);
-            file_read.shards = Some(1);
-            let record = file_read::measure(&file_read, interrupted)?;
+            let mut file_read = FileReadArgs::of_dataset(dataset, Cache::Cold);
+            file_read.bound.seconds = Some(args.seconds);
+            file_read.store.shards = Some(1);
+            let record = file_read.measure(interrupted)?;
             let json = serde_json::to_value(&record).unwrap_or_default();
             Measured::of(&json, "measured now, one shard".to_owned())
                 .ok_or(Error::NothingToPlanFrom)?
@@ -91,7 +120,7 @@ pub(crate) fn run(args: &PlanArgs, interrupted: &AtomicBool) -> Result<(), Error
         drive_bytes_per_s: args.drive_gb_per_s.map(|gb| gb * 1e9),
     };
     let estimate = Estimate::of(measured, machine);
-    emit(args.json.as_deref(), &estimate.text(), &estimate)
+    emit(args.json.path(), &estimate.text(), &estimate)
 }
 
 impl Measured {

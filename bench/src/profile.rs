@@ -15,12 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser as _;
+use clap::Args;
 use inferno::collapse::Collapse as _;
 use inferno::collapse::perf::Folder;
 use inferno::flamegraph::color::{MultiPalette, Palette};
 
-use crate::cli::{Cli, Command as Workload, ProfileArgs, ReportArgs};
 use crate::error::Error;
 use crate::interrupt;
 use crate::page;
@@ -33,9 +32,51 @@ const FOLDED: &str = "stacks.folded";
 /// In pixels.
 const IMAGE_WIDTH: usize = 1200;
 
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  bench profile -- file-read --dataset vectors --cache warm --seconds 10
+  bench profile -o search -- vector-search --dataset vectors --nprobes 20
+
+Writes record.json, report.html, and, where perf is installed and permitted, a flame graph of the
+whole and one of each stage. Only the measured windows are recorded, all of them together.";
+
+/// Flags of `bench profile`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ProfileArgs {
+    /// The folder to write
+    #[arg(long, short, value_name = "DIR", default_value = "profile")]
+    output: PathBuf,
+    /// Replace what an earlier profile has left there
+    #[arg(long)]
+    overwrite: bool,
+    /// Samples a second of each CPU
+    #[arg(long, value_name = "HZ", default_value = "499", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    frequency: u32,
+    /// Keep perf's own file, for `perf report`
+    #[arg(long)]
+    keep_perf_data: bool,
+    /// The workload, as after `bench`: file-read, vector-search, ceiling or quick, with its flags
+    #[arg(
+        value_name = "WORKLOAD",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) workload: Vec<OsString>,
+}
+
 /// Runs the workload and writes the folder. Returns how that ended.
-pub(crate) fn run(args: &ProfileArgs, interrupted: &AtomicBool) -> Result<ExitCode, Error> {
-    let workload = workload(args)?;
+///
+/// `counters` are flags that the workload takes beside its own.
+pub(crate) fn run(
+    args: &ProfileArgs,
+    counters: &[&str],
+    interrupted: &AtomicBool,
+) -> Result<ExitCode, Error> {
+    let mut workload = args.workload.clone();
+    if !workload.iter().any(|word| word == "--skip-metrics") {
+        workload.extend(counters.iter().map(OsString::from));
+    }
     let dir = prepare(args)?;
     let perf = Perf::probe();
     if let Err(reason) = &perf {
@@ -55,33 +96,12 @@ pub(crate) fn run(args: &ProfileArgs, interrupted: &AtomicBool) -> Result<ExitCo
     }
     let record = dir.join(RECORD);
     if record.exists() {
-        page::run(&ReportArgs {
-            runs: vec![record],
-            output: dir.join(REPORT),
-        })?;
+        page::write(&[record], &dir.join(REPORT))?;
     }
     match (status.success(), interrupted.load(Ordering::Relaxed)) {
         (true, _) => Ok(ExitCode::SUCCESS),
         (false, true) => Ok(ExitCode::from(interrupt::EXIT_STATUS)),
         (false, false) => Err(Error::WorkloadFailed { status, path: dir }),
-    }
-}
-
-/// The workload's command line, which is understood before anything is done.
-fn workload(args: &ProfileArgs) -> Result<Vec<OsString>, Error> {
-    let words = std::iter::once(OsString::from("bench")).chain(args.workload.iter().cloned());
-    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| error.exit());
-    match cli.command {
-        Some(Workload::FileRead(_) | Workload::VectorSearch(_)) => {
-            let mut words = args.workload.clone();
-            let skips = words.iter().any(|word| word == "--skip-metrics");
-            words.extend((!skips).then(|| OsString::from("--perf-counters")));
-            Ok(words)
-        }
-        Some(Workload::Ceiling(_) | Workload::Quick(_)) => Ok(args.workload.clone()),
-        _ => Err(Error::NotAWorkload {
-            workload: args.workload[0].to_string_lossy().into_owned(),
-        }),
     }
 }
 

@@ -4,18 +4,19 @@
 //! The dataset is made on a drive, in a scratch directory.
 
 use std::num::{NonZeroU64, NonZeroUsize};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use clap::Args;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use crate::cli::{FileReadArgs, QuickArgs};
+use crate::args::{JsonArgs, defaults, parse_seconds};
 use crate::environment::memory_available_bytes;
 use crate::error::Error;
 use crate::figures::{bytes, whole};
-use crate::file_read::measure;
+use crate::file_read::FileReadArgs;
 use crate::making::{Making, write_vectors};
 use crate::proof::Cache;
 use crate::record::Record;
@@ -45,7 +46,30 @@ const WRITE_TIME_MAX: Duration = Duration::from_secs(25);
 /// The filling of the caches reads each row once; it may take this long.
 const FILL_SECONDS_MAX: f64 = 25.0;
 
-/// Makes, measures, tells, removes.
+/// Flags of `bench quick`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct QuickArgs {
+    /// Directory for the dataset: on a drive, not in memory [default: ./target if there is one, else here]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Rows of the dataset; fewer are made where space, memory or time is short
+    #[arg(long, value_name = "N", default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(500..))]
+    rows: u64,
+    /// Duration of each of the two runs
+    #[arg(long, value_name = "S", default_value = "6", value_parser = parse_seconds)]
+    seconds: Duration,
+    /// Where both records go.
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl Default for QuickArgs {
+    fn default() -> QuickArgs {
+        defaults(&[])
+    }
+}
+
+/// Makes a dataset, measures it cold and warm, prints both records, and removes the dataset.
 pub(crate) fn run(args: &QuickArgs, interrupted: &AtomicBool) -> Result<(), Error> {
     let base = args.dir.clone().unwrap_or_else(default_base);
     let place = Scratch::prepare(&base, DIRECTORY)?;
@@ -60,15 +84,15 @@ pub(crate) fn run(args: &QuickArgs, interrupted: &AtomicBool) -> Result<(), Erro
     write_dataset(&dataset, rows, interrupted)?;
 
     eprintln!("2/3 cold: every row is read from the drive");
-    let mut file_read = FileReadArgs::for_dataset(dataset, Cache::Cold);
-    file_read.seconds = Some(args.seconds);
-    (file_read.threads, file_read.shards) = split_cpus();
-    let cold = measure(&file_read, interrupted)?;
+    let mut file_read = FileReadArgs::of_dataset(&dataset, Cache::Cold);
+    file_read.bound.seconds = Some(args.seconds);
+    (file_read.load.threads, file_read.store.shards) = split_cpus();
+    let cold = file_read.measure(interrupted)?;
 
     eprintln!("3/3 warm: every row is put into memory first");
     file_read.cache = Cache::Warm;
-    file_read.rows = rows_to_fill(&cold);
-    let warm = measure(&file_read, interrupted)?;
+    file_read.part.rows = rows_to_fill(&cold);
+    let warm = file_read.measure(interrupted)?;
 
     let same_rows = cold.rows_checksum_rows == warm.rows_checksum_rows
         && cold.config.rows_used == warm.config.rows_used;
@@ -78,7 +102,7 @@ pub(crate) fn run(args: &QuickArgs, interrupted: &AtomicBool) -> Result<(), Erro
             warm: warm.rows_checksum,
         });
     }
-    tell(args.json.as_deref(), &[cold, warm])
+    tell(args.json.path(), &[cold, warm])
 }
 
 fn tell(json: Option<&Path>, records: &[Record]) -> Result<(), Error> {

@@ -10,9 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use serde::Serialize;
 
-use crate::cli::RoundsArgs;
+use crate::args::RoundsArgs;
 use crate::error::Error;
-use crate::file_read;
+use crate::file_read::FileReadArgs;
 use crate::record::Record;
 use crate::report::emit;
 use crate::rounds::{Spread, in_turn};
@@ -37,15 +37,16 @@ pub(crate) struct Scaling {
     records: Vec<Vec<Record>>,
 }
 
-/// Measures and tells.
+/// Measures and prints.
 pub(crate) fn run(args: &RoundsArgs, interrupted: &AtomicBool) -> Result<(), Error> {
-    let mut file_read = args.file_read();
+    let mut file_read = FileReadArgs::of_rounds(args);
     let records = in_turn(SHARDS.len(), args.rounds.get(), |index| {
-        file_read.shards = Some(SHARDS[index]);
-        file_read::measure(&file_read, interrupted)
+        file_read.store.shards = Some(SHARDS[index]);
+        file_read.measure(interrupted)
     })?;
     let scaling = Scaling::of(records);
-    emit(args.json.as_deref(), &scaling.text(args.threads), &scaling)
+    let text = scaling.text(args.load.threads);
+    emit(args.json.path(), &text, &scaling)
 }
 
 /// CPU that the shards took for a row.

@@ -15,18 +15,22 @@ mod sweep;
 mod truth;
 
 use std::fmt;
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use ringtake_runtime::{CacheChoice, Config, IndexInfo, SearchParams, Store, WhenFull};
+use clap::{Args, ValueEnum};
+use ringtake_runtime::{CacheChoice, Config, IndexInfo, SearchParams, Store};
 use ringtake_storage::vector::kernels::Kernels;
 use ringtake_storage::vector::{Metric, VectorColumn};
 
-use crate::cli::{VectorSearchArgs, Yardstick};
+use crate::args::{ArrivalArgs, Contents, LoadArgs, RunArgs, StoreArgs, bound, parse_seconds};
 use crate::dataset::DatasetFiles;
-use crate::driver::{Bound, Load};
+use crate::distribution::Distribution;
+use crate::driver::{Bound, Clients};
 use crate::error::Error;
-use crate::file_read::store_config;
 use crate::measure::{Bench, Options, stop_if};
 use crate::proof::Cache;
 use crate::record::Record;
@@ -44,6 +48,111 @@ pub use queries::QuerySource;
 
 /// Partitions looked at, unless it is said: the least, and what is usual.
 const NPROBES: [usize; 2] = [1, 20];
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  bench vector-search                              makes a dataset and an index, and removes them
+  bench vector-search --dir place                  the same, kept for the next run
+  bench vector-search --dataset vectors --cache warm --nprobes 20 --threads 2
+  bench vector-search --dataset vectors --queries queries.npy --rate 70%
+  bench vector-search --dataset vectors --sweep --csv curve.csv
+  bench vector-search --dataset vectors --yardstick map";
+
+/// Flags of `bench vector-search`.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct VectorSearchArgs {
+    /// A dataset with an index [default: one of clustered vectors is made]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dir", "rows", "dims", "partitions"])]
+    pub(crate) dataset: Option<PathBuf>,
+    /// Directory to make that dataset in, or to find it again [default: one that is removed at the
+    /// end, in ./target if it exists, else here]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Rows to make [default: those found, or 1,000,000]
+    #[arg(long, value_name = "N")]
+    pub(crate) rows: Option<NonZeroU64>,
+    /// Dimensions of each vector made [default: those found, or 768]
+    #[arg(long, value_name = "N", value_parser = parse_dims)]
+    pub(crate) dims: Option<NonZeroU32>,
+    /// Partitions of the index made [default: the store's]
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<NonZeroU32>,
+    /// The column to search [default: the only one with an index]
+    #[arg(long, value_name = "NAME")]
+    column: Option<String>,
+    /// The distance: l2, cosine or dot [default: the index's, l2 for one that is made]
+    #[arg(long, value_name = "M")]
+    pub(crate) metric: Option<Metric>,
+    /// Queries, an .npy array of vectors [default: for a dataset that is made, drawn as its rows
+    /// are; for another, rows with noise]
+    #[arg(long, value_name = "FILE")]
+    queries: Option<PathBuf>,
+    /// Queries to generate; none is repeated before all have been used
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "10000",
+        conflicts_with = "queries"
+    )]
+    query_pool: NonZeroUsize,
+    /// Queries that recall is measured with, 0 for no recall
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    recall_queries: usize,
+    /// Rows that each search returns
+    #[arg(long, value_name = "K", default_value = "50", value_parser = parse_count)]
+    k: usize,
+    /// Partitions that a search scans; several are measured one after the other [default: 1,20]
+    #[arg(long, value_name = "N,N", value_delimiter = ',', value_parser = parse_count)]
+    nprobes: Vec<usize>,
+    /// Refine factor: this many times k rows are read and ranked by their exact distance, or none;
+    /// several are measured one after the other [default: 10]
+    #[arg(long, value_name = "R,R", value_delimiter = ',', value_parser = parse_refine)]
+    refine_factor: Vec<Refine>,
+    /// Further columns of the rows found
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    columns: Vec<String>,
+    /// Measure many nprobes and refine factors, and print recall against speed
+    #[arg(long, conflicts_with_all = ["yardstick", "rate"])]
+    sweep: bool,
+    /// Write the curve to this file, `-` for standard output
+    #[arg(long, value_name = "FILE", requires = "sweep")]
+    csv: Option<PathBuf>,
+    /// Measure this yardstick instead of the store
+    #[arg(long, value_enum)]
+    yardstick: Option<Yardstick>,
+    /// Measure nothing; write vectors.npy, queries.npy and nearest.npy, the true nearest rows of the
+    /// first queries, into this directory, to measure other software with them
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["sweep", "yardstick", "json"])]
+    export: Option<PathBuf>,
+    /// Where refined rows come from: cold from the drive, warm from the shards' caches
+    #[arg(long, value_enum, default_value_t = Cache::Cold)]
+    cache: Cache,
+    /// Duration of each run [default: 10, and 2 in a sweep]
+    #[arg(long, value_name = "S", value_parser = parse_seconds, conflicts_with = "searches")]
+    seconds: Option<Duration>,
+    /// End after this many queries instead
+    #[arg(long, value_name = "Q")]
+    searches: Option<NonZeroU64>,
+    /// The load.
+    #[command(flatten)]
+    load: LoadArgs,
+    /// The arrivals.
+    #[command(flatten)]
+    arrivals: ArrivalArgs,
+    /// The store.
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The run.
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// A yardstick for searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Yardstick {
+    /// A loop over a memory map that computes as many distances as a search refines
+    Map,
+}
 
 /// How many times k rows are measured exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,7 +221,7 @@ fn tell(args: &VectorSearchArgs, records: &[Record]) -> Result<(), Error> {
         }
         _ => report(records),
     };
-    let json = args.output.json.as_deref();
+    let json = args.run.output.json.path();
     match records {
         [record] => emit(json, &text, record)?,
         records => emit(json, &text, &records)?,
@@ -120,15 +229,7 @@ fn tell(args: &VectorSearchArgs, records: &[Record]) -> Result<(), Error> {
     if let Some(path) = &args.csv {
         sweep::write_csv(path, records)?;
     }
-    let failed = records
-        .iter()
-        .find_map(|record| record.invalid_reason.as_ref());
-    match failed {
-        Some(reason) if args.output.require_valid => Err(Error::NotValid {
-            reason: reason.clone(),
-        }),
-        _ => Ok(()),
-    }
+    args.run.output.check_valid(records)
 }
 
 /// What is searched, and with what.
@@ -213,19 +314,15 @@ impl Prepared {
         Options {
             workload: "vector-search",
             cache: args.cache,
-            load: Load {
-                threads: args.threads,
-                in_flight: args.in_flight,
-                bound: args.bound(),
-            },
-            rate: args.rate,
-            deadline: args.deadline,
+            load: args.load.load(args.bound()),
+            rate: args.arrivals.rate,
+            deadline: args.arrivals.deadline,
             dataset_rows: self.rows,
             rows: self.rows,
             rows_per_query: candidates as u64,
             query_pool: Some(self.queries.count() as u64),
-            seed: args.seed,
-            attempts: args.attempts,
+            seed: args.run.seed,
+            attempts: args.run.attempts,
             dataset: home.dataset.clone(),
             row_bytes: Some((self.column.dims * self.column.element.bytes()) as u64),
             columns,
@@ -265,9 +362,18 @@ fn store_config_of(
     columns: &[String],
     cache: Cache,
 ) -> Result<Config, Error> {
-    let file_read = args.file_read(home.dataset.clone(), columns.to_vec(), cache);
     let files = DatasetFiles::of(&home.dataset, columns)?;
-    store_config(&file_read, &files, files.rows)
+    let mut store = args.store.clone();
+    if cache != args.cache {
+        store.cache_bytes = None;
+    }
+    store.config(Contents {
+        files: &files,
+        rows: files.rows,
+        cache,
+        distribution: Distribution::Uniform,
+        open_loop: args.arrivals.rate.map(|_| Clients::Threads),
+    })
 }
 
 /// That for what comes before the clock starts.
@@ -410,10 +516,6 @@ fn open(
         [] => None,
         names => Some(store.projection(names)?),
     };
-    let when_full = match args.refuse {
-        true => WhenFull::Refuse,
-        false => WhenFull::Wait,
-    };
     let index = prepared.index.as_ref();
     let searched = index.map_or(0, |index| index.rows_indexed + (prepared.rows - index.rows));
     Ok(SearchSubject {
@@ -427,8 +529,7 @@ fn open(
         },
         vectors: store.projection(columns)?,
         paths: files.paths,
-        deadline: args.deadline,
-        when_full,
+        patience: args.arrivals.patience(),
         rows_found: args.k.min(usize::try_from(searched).unwrap_or(usize::MAX)),
         store,
     })
@@ -476,7 +577,7 @@ fn measure_map(
         queries: &prepared.queries,
         k: args.k,
         candidates,
-        seed: args.seed,
+        seed: args.run.seed,
     };
     let bench = Bench::open(interrupted, || MapLoop::open(&measured))?;
     bench.fill(&options)?;
@@ -489,6 +590,30 @@ impl VectorSearchArgs {
     /// When a run ends.
     fn bound(&self) -> Bound {
         let seconds = self.seconds.or(self.sweep.then_some(sweep::TIME));
-        crate::cli::bound(self.searches, seconds)
+        bound(self.searches, seconds)
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.trim().parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("give a whole number from 1 on".to_owned()),
+    }
+}
+
+const DIMS_MAX: u32 = 1 << 16;
+
+fn parse_dims(text: &str) -> Result<NonZeroU32, String> {
+    match text.trim().parse::<NonZeroU32>() {
+        Ok(dims) if dims.get() <= DIMS_MAX => Ok(dims),
+        _ => Err(format!("give a whole number from 1 to {DIMS_MAX}")),
+    }
+}
+
+fn parse_refine(text: &str) -> Result<Refine, String> {
+    match (text.trim(), text.trim().parse()) {
+        ("none", _) => Ok(Refine::None),
+        (_, Ok(factor)) if factor > 0 => Ok(Refine::Times(factor)),
+        _ => Err("give a whole number from 1 on, or none".to_owned()),
     }
 }

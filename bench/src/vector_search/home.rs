@@ -13,7 +13,7 @@ use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
 use ringtake_storage::vector::{Metric, VectorColumn};
 use ringtake_vectors::{Mixture, Shape};
 
-use crate::cli::VectorSearchArgs;
+use super::VectorSearchArgs;
 use crate::dataset::DatasetFiles;
 use crate::error::Error;
 use crate::figures::{bytes, whole};

@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt64Type;
-use ringtake_runtime::{
-    Projection, SearchParams, ShardStats, Store, StoreMetrics, TakeOptions, WhenFull,
-};
+use ringtake_runtime::{Projection, SearchParams, ShardStats, Store, StoreMetrics, TakeOptions};
 
 use super::queries::Queries;
 use crate::error::Error;
-use crate::file_read::{metrics, read_path_name};
 use crate::row_checksum::{RowsChecksum, touch};
+use crate::store_subject::{Patience, metrics, read_path_name};
 use crate::subject::{Answer, Facts, Subject};
 
 /// See the module.
@@ -26,8 +24,7 @@ pub(crate) struct SearchSubject {
     pub(crate) vectors: Projection,
     /// The files that are read.
     pub(crate) paths: Vec<PathBuf>,
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) when_full: WhenFull,
+    pub(crate) patience: Patience,
     /// Rows that an answer has if there are enough.
     pub(crate) rows_found: usize,
 }
@@ -81,8 +78,8 @@ impl Subject for SearchSubject {
 
     async fn take_due(&self, ids: &[u64], due: Instant) -> Result<Found, Error> {
         let params = SearchParams {
-            when_full: self.when_full,
-            deadline: self.deadline.and_then(|limit| due.checked_add(limit)),
+            when_full: self.patience.when_full,
+            deadline: self.patience.deadline_of(due),
             ..self.params.clone()
         };
         let search = self.store.search_borrowed(self.query(ids), &params);
