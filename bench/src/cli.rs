@@ -7,20 +7,30 @@ use std::sync::atomic::AtomicBool;
 
 use clap::{Parser, Subcommand};
 
-use crate::args::RoundsArgs;
-use crate::ceiling::{self, CeilingArgs};
-use crate::compare_command::{self as compare, CompareArgs};
+use crate::command::args::RoundsArgs;
+use crate::command::ceiling;
+use crate::command::ceiling::CeilingArgs;
+use crate::command::compare;
+use crate::command::compare::CompareArgs;
+use crate::command::file_read;
+use crate::command::file_read::FileReadArgs;
+use crate::command::interference;
+use crate::command::interference::InterferenceArgs;
+use crate::command::ladder;
+use crate::command::ladder::LadderArgs;
+use crate::command::plan;
+use crate::command::plan::PlanArgs;
+use crate::command::profile;
+use crate::command::profile::ProfileArgs;
+use crate::command::quick;
+use crate::command::quick::QuickArgs;
+use crate::command::report;
+use crate::command::report::ReportArgs;
+use crate::command::scaling;
+use crate::command::vector_search;
+use crate::command::vector_search::VectorSearchArgs;
 use crate::error::Error;
-use crate::file_read::{self, FileReadArgs};
-use crate::interference::{self, InterferenceArgs};
 use crate::interrupt;
-use crate::ladder::{self, LadderArgs};
-use crate::plan::{self, PlanArgs};
-use crate::profile::{self, ProfileArgs};
-use crate::quick::{self, QuickArgs};
-use crate::report_command::{self as report, ReportArgs};
-use crate::scaling;
-use crate::vector_search::{self, VectorSearchArgs};
 
 const EXAMPLES: &str = "\
 Examples:

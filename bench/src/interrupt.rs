@@ -2,9 +2,11 @@
 //! what a run has written is removed before the process ends.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::error::Error;
 
 /// The exit status by which a shell knows that Ctrl-C ended a process.
 pub(crate) const EXIT_STATUS: u8 = 130;
@@ -25,4 +27,12 @@ pub fn listen() -> Arc<AtomicBool> {
         let _ = signal_hook::flag::register(signal, Arc::clone(&interrupted));
     }
     interrupted
+}
+
+/// Fails if a signal has come.
+pub(crate) fn stop_if(interrupted: &AtomicBool) -> Result<(), Error> {
+    if interrupted.load(Ordering::Relaxed) {
+        return Err(Error::Interrupted);
+    }
+    Ok(())
 }

@@ -7,50 +7,17 @@
 
 #![forbid(unsafe_code)]
 
-mod advice;
-mod args;
-mod ceiling;
 mod cli;
-mod clocks;
-mod compare;
-mod compare_command;
-mod dataset;
-mod device;
-mod distribution;
-mod driver;
-mod environment;
+mod command;
+mod count;
+mod drive;
 mod error;
-mod figures;
-mod file_read;
-mod interference;
 mod interrupt;
-mod ladder;
-mod making;
 mod measure;
-mod observations;
-mod observed;
-mod page;
-mod permutation;
-mod places;
-mod plan;
-mod process;
-mod profile;
-mod proof;
-mod quick;
+mod numbers;
+mod progress;
 mod record;
-mod recorded;
-mod report;
-mod report_command;
-mod rounds;
-mod row_checksum;
-mod sampler;
-mod scaling;
-mod scratch;
-mod store_subject;
-mod subject;
-mod system_calls;
-mod vector_search;
-mod verdict;
+mod tell;
 mod workload;
 
 use std::process::ExitCode;
@@ -58,19 +25,23 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
-use crate::quick::QuickArgs;
+use crate::command::quick::QuickArgs;
+use crate::count::perf_window;
 
-pub use crate::distribution::Distribution;
-pub use crate::driver::{Bound, Load};
+pub use crate::drive::load::{Bound, Load, Rate};
+pub use crate::drive::subject::{Alarm, Answer, Subject, SubjectLimits};
 pub use crate::error::Error;
 pub use crate::interrupt::listen;
-pub use crate::measure::{Options, Rate, measure, mixed_memory_bytes};
-pub use crate::proof::Cache;
+pub use crate::measure::measure;
+pub use crate::measure::options::{Options, mixed_memory_bytes};
 pub use crate::record::Record;
-pub use crate::report::{report, write_json};
-pub use crate::row_checksum::{RowBytes, RowsChecksum};
-pub use crate::subject::{Alarm, Answer, Facts, Subject};
-pub use crate::vector_search::{QuerySource, SearchFigures};
+pub use crate::record::proof::Cache;
+pub use crate::record::search::SearchFigures;
+pub use crate::tell::output::write_json;
+pub use crate::tell::table::report;
+pub use crate::workload::distribution::Distribution;
+pub use crate::workload::row_checksum::{RowBytes, RowsChecksum};
+pub use crate::workload::search::queries::QuerySource;
 
 /// Runs the `bench` program on the command line of this process; the first signal ends it
 /// in order.
@@ -84,7 +55,7 @@ pub fn main() -> ExitCode {
         .init();
     let interrupted = interrupt::listen();
     if let Some(fifos) = &cli.perf_control
-        && let Err(error) = profile::window::open(fifos)
+        && let Err(error) = perf_window::open(fifos)
     {
         eprintln!("bench: {error}");
         return ExitCode::FAILURE;

@@ -17,9 +17,17 @@
 //! query number i is the same rows whatever thread asks for it and however the
 //! rows are read.
 
-use crate::distribution::{Distribution, Ranks};
+pub(crate) mod dataset;
+pub(crate) mod distribution;
+pub(crate) mod made_dataset;
+pub(crate) mod permutation;
+pub(crate) mod read_plan;
+pub(crate) mod row_checksum;
+pub(crate) mod search;
+
 use crate::error::Error;
-use crate::permutation::{Permutation, mix};
+use crate::workload::distribution::{Distribution, Ranks};
+use crate::workload::permutation::{Permutation, mix};
 
 /// The warm-up gets this share of the queries of one pass...
 const WARM_UP_SHARE: u64 = 8;

@@ -1,0 +1,172 @@
+//! The answers of a run: what each client received, and the sum over all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+use hdrhistogram::Histogram;
+
+use crate::count::process::Spent;
+use crate::drive::arrivals::Arrivals;
+use crate::drive::latency::{latency_histogram, nanoseconds};
+use crate::drive::live::Tally;
+use crate::drive::load::Pace;
+use crate::drive::subject::Answer;
+use crate::error::{Error, Shed};
+
+/// The answers that all clients have received.
+#[derive(Debug, Clone)]
+pub(crate) struct Run {
+    /// From the first query asked to the last answered.
+    pub(crate) duration: Duration,
+    /// Queries answered.
+    pub(crate) queries: u64,
+    /// Rows in the answers.
+    pub(crate) rows: u64,
+    /// From asking, or the planned time of it, to answer, in nanoseconds.
+    pub(crate) latency_ns: Histogram<u64>,
+    /// What the client threads spent, part of what the process spent.
+    pub(crate) clients: Spent,
+    /// A sum over bytes of the answers: proof that they were looked at.
+    pub(crate) touched: u64,
+    /// What an open loop did besides.
+    pub(crate) arrivals: Option<Arrivals>,
+    /// It was ended before its time.
+    pub(crate) interrupted: bool,
+}
+
+impl Run {
+    /// The run, if it was not ended before its time.
+    pub(crate) fn whole(self) -> Result<Run, Error> {
+        match self.interrupted {
+            true => Err(Error::Interrupted),
+            false => Ok(self),
+        }
+    }
+}
+
+/// The sum over `clients`.
+///
+/// # Errors
+/// The error of a client; an interruption before the first answer.
+pub(crate) fn sum(
+    clients: Vec<std::thread::Result<Client>>,
+    pace: Pace,
+    interrupted: &AtomicBool,
+) -> Result<Run, Error> {
+    let mut sum = Client::new(Arc::default());
+    for client in clients {
+        match client {
+            Ok(client) => sum.absorb(client),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    if let Some(error) = sum.error {
+        return Err(error);
+    }
+    let interrupted = interrupted.load(Ordering::Relaxed);
+    if interrupted && sum.queries == 0 {
+        return Err(Error::Interrupted);
+    }
+    Ok(Run {
+        interrupted,
+        duration: sum
+            .started
+            .zip(sum.last_answer)
+            .map_or(Duration::ZERO, |(first, last)| last.duration_since(first)),
+        queries: sum.queries,
+        rows: sum.rows,
+        latency_ns: sum.latency_ns,
+        clients: sum.spent,
+        touched: sum.touched,
+        arrivals: match pace {
+            Pace::Closed | Pace::Capacity => None,
+            Pace::Open { .. } => Some(sum.arrivals),
+        },
+    })
+}
+
+/// The answers that one client has received.
+pub(crate) struct Client {
+    pub(crate) tally: Arc<CachePadded<Tally>>,
+    pub(crate) started: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
+    /// When the last query was answered, or found to be given up.
+    pub(crate) last_answer: Option<Instant>,
+    pub(crate) queries: u64,
+    pub(crate) rows: u64,
+    pub(crate) latency_ns: Histogram<u64>,
+    pub(crate) spent: Spent,
+    pub(crate) touched: u64,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) error: Option<Error>,
+}
+
+impl Client {
+    pub(crate) fn new(tally: Arc<CachePadded<Tally>>) -> Client {
+        Client {
+            tally,
+            started: None,
+            deadline: None,
+            last_answer: None,
+            queries: 0,
+            rows: 0,
+            latency_ns: latency_histogram(),
+            spent: Spent::default(),
+            touched: 0,
+            arrivals: Arrivals::new(),
+            error: None,
+        }
+    }
+
+    /// A query was not answered, since the store was full or its deadline had come.
+    pub(crate) fn shed(&mut self, now: Instant, shed: Shed) {
+        // Time in which nothing is answered counts.
+        self.last_answer = Some(now);
+        match shed {
+            Shed::Refused => self.arrivals.refused += 1,
+            Shed::Expired => self.arrivals.expired += 1,
+        }
+    }
+
+    /// A query that was asked at `asked` has come back.
+    pub(crate) fn came(
+        &mut self,
+        asked: Instant,
+        now: Instant,
+        answer: Result<impl Answer, Error>,
+    ) {
+        match answer {
+            Ok(answer) => self.answered(asked, now, &answer),
+            Err(error) => self.error = self.error.take().or(Some(error)),
+        }
+    }
+
+    fn answered(&mut self, asked: Instant, now: Instant, answer: &impl Answer) {
+        let latency_ns = nanoseconds(now - asked);
+        self.latency_ns.saturating_record(latency_ns);
+        self.tally.answered(answer.rows() as u64, latency_ns);
+        self.last_answer = Some(now);
+        self.queries += 1;
+        self.rows += answer.rows() as u64;
+        self.touched = self
+            .touched
+            .wrapping_add(std::hint::black_box(answer.touch()));
+    }
+
+    fn absorb(&mut self, other: Client) {
+        self.started = match (self.started, other.started) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self.last_answer = self.last_answer.max(other.last_answer);
+        self.queries += other.queries;
+        self.rows += other.rows;
+        self.latency_ns += other.latency_ns;
+        self.spent = self.spent.plus(other.spent);
+        self.touched = self.touched.wrapping_add(other.touched);
+        self.arrivals.absorb(other.arrivals);
+        self.error = self.error.take().or(other.error);
+    }
+}

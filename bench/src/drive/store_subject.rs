@@ -1,0 +1,206 @@
+//! The store as a subject whose rows are taken by id.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use ringtake_runtime::{
+    Config, LatencyClass, Projection, ReadPathChoice, Scheduler, ShardStats, Store, StoreMetrics,
+    TakeOptions, WhenFull,
+};
+use thread_local::ThreadLocal;
+
+use crate::drive::in_shard::InShard;
+use crate::drive::subject::{Subject, SubjectLimits};
+use crate::error::Error;
+use crate::workload::dataset::DatasetFiles;
+
+/// How long a query of an open loop may take, and what happens to one that finds the store full.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Patience {
+    /// From the planned arrival.
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) when_full: WhenFull,
+}
+
+impl Patience {
+    /// The deadline of a query that arrives at `due`.
+    pub(crate) fn deadline_of(&self, due: Instant) -> Option<Instant> {
+        self.deadline.and_then(|limit| due.checked_add(limit))
+    }
+}
+
+/// The read path as records name it: the usual scheduler goes without saying.
+pub(crate) fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
+    match scheduler {
+        Scheduler::Batched => read_path.to_string(),
+        other => format!("{read_path} ({other})"),
+    }
+}
+
+/// The store under measurement and the columns taken from it.
+#[derive(Clone)]
+pub(crate) struct StoreSubject {
+    store: Store,
+    /// Each client thread has its own: see [`Projection`].
+    projections: Arc<ThreadLocal<Projection>>,
+    dataset: PathBuf,
+    columns: Vec<String>,
+    class: LatencyClass,
+    patience: Patience,
+}
+
+impl StoreSubject {
+    /// Opens the dataset and takes `columns`, or all if none is named.
+    pub(crate) fn open(
+        dataset: &Path,
+        columns: &[String],
+        patience: Patience,
+        config: Config,
+    ) -> Result<StoreSubject, Error> {
+        let store = Store::open(dataset, config)?;
+        let projections = Arc::new(ThreadLocal::new());
+        projections.get_or_try(|| columns_of(&store, columns))?;
+        Ok(StoreSubject {
+            store,
+            projections,
+            dataset: dataset.to_path_buf(),
+            columns: columns.to_vec(),
+            class: LatencyClass::default(),
+            patience,
+        })
+    }
+
+    /// The same store, its rows taken in `class`.
+    pub(crate) fn with_class(&self, class: LatencyClass) -> StoreSubject {
+        StoreSubject {
+            class,
+            ..self.clone()
+        }
+    }
+
+    /// The store itself.
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Rows of the dataset.
+    pub(crate) fn rows(&self) -> u64 {
+        self.store.row_count()
+    }
+
+    /// Clients inside the shards that take the same columns of the first `rows` rows.
+    pub(crate) fn inside(&self, rows: u64) -> InShard {
+        let options = TakeOptions {
+            class: self.class,
+            when_full: self.patience.when_full,
+            ..TakeOptions::default()
+        };
+        InShard::new(
+            &self.store,
+            rows,
+            &self.columns,
+            options,
+            self.patience.deadline,
+        )
+    }
+
+    async fn take_with(&self, row_ids: &[u64], options: TakeOptions) -> Result<RecordBatch, Error> {
+        let columns = || columns_of(&self.store, &self.columns);
+        let projection = self.projections.get_or_try(columns)?;
+        let take = self.store.take_borrowed(row_ids, projection, options);
+        Ok(take.await?)
+    }
+}
+
+/// What the store writes down of its time, if it does.
+pub(crate) fn metrics(store: &Store) -> Option<StoreMetrics> {
+    store.config().metrics.then(|| store.metrics())
+}
+
+/// The columns named, or all if none is.
+fn columns_of(store: &Store, names: &[String]) -> Result<Projection, Error> {
+    match names {
+        [] => Ok(store.all_columns()),
+        names => Ok(store.projection(names)?),
+    }
+}
+
+impl Subject for StoreSubject {
+    type Answer = RecordBatch;
+
+    fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<RecordBatch, Error>> {
+        let options = TakeOptions {
+            class: self.class,
+            ..TakeOptions::default()
+        };
+        self.take_with(row_ids, options)
+    }
+
+    fn take_due(
+        &self,
+        row_ids: &[u64],
+        due: Instant,
+    ) -> impl Future<Output = Result<RecordBatch, Error>> {
+        let options = TakeOptions {
+            class: self.class,
+            when_full: self.patience.when_full,
+            deadline: self.patience.deadline_of(due),
+            ..TakeOptions::default()
+        };
+        self.take_with(row_ids, options)
+    }
+
+    fn read_path(&self) -> String {
+        read_path_name(self.store.config().read_path, self.store.config().scheduler)
+    }
+
+    /// Looked up after the store was opened: one opened while the dataset was being replaced has
+    /// the newer ones.
+    fn files(&self) -> Result<Vec<PathBuf>, Error> {
+        Ok(DatasetFiles::of(&self.dataset, &self.columns)?.paths)
+    }
+
+    fn counters(&self) -> Option<ShardStats> {
+        let shards = self.store.stats();
+        Some(
+            shards
+                .into_iter()
+                .fold(ShardStats::default(), |sum, shard| sum + shard),
+        )
+    }
+
+    fn metrics(&self) -> Option<StoreMetrics> {
+        metrics(&self.store)
+    }
+
+    fn permits_held(&self) -> Option<u64> {
+        Some(self.store.permits().windows)
+    }
+
+    fn spin(&self) -> Duration {
+        self.store.config().spin_before_park
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.store.info().warnings.clone()
+    }
+
+    fn limits(&self) -> Option<SubjectLimits> {
+        let config = self.store.config();
+        Some(SubjectLimits {
+            shards: config.shards,
+            queue_depth: config.queue_depth as usize,
+        })
+    }
+
+    fn configuration(&self) -> serde_json::Value {
+        serde_json::to_value(self.store.config()).unwrap_or_default()
+    }
+
+    fn description(&self) -> serde_json::Value {
+        serde_json::to_value(self.store.info()).unwrap_or_default()
+    }
+}
