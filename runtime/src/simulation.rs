@@ -24,7 +24,7 @@ use crate::client::store::Store;
 use crate::config::{CacheChoice, Config, CpuChoice, DepthControl, ReadPathChoice};
 use crate::device::simulated::Faults;
 use crate::host::clock::{self, virtual_time::Stopped};
-use crate::shard::inbox::LocalFuture;
+use crate::shard::local::LocalFuture;
 use client::Told;
 pub(crate) use device::Device;
 use device::{Injected, Kind};

@@ -1,83 +1,22 @@
 //! Code of callers inside a shard: it takes the shard's own rows without a hop.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use ringtake_storage::dataset::Dataset;
-use ringtake_storage::layout::PAGE_BYTES;
 use ringtake_storage::projection::Projection;
 
 use crate::admission::Admission;
 use crate::client::take::{self, Request, Route, TakeOptions};
 use crate::metrics::Watch;
 use crate::ownership::ShardId;
-use crate::shard::ShardContext;
 use crate::shard::cache::pinned::PinnedPages;
-use crate::shard::inbox::LocalFuture;
+use crate::shard::context::ShardContext;
+use crate::shard::local::{LocalContext, LocalQueue};
 use crate::shard::part::Part;
 use crate::{Error, Result};
-
-/// Parts handed over on the shard's own thread, and how much code of callers is alive there.
-#[derive(Default)]
-pub(crate) struct LocalQueue {
-    parts: RefCell<VecDeque<Part>>,
-    tasks: Cell<usize>,
-    /// Rows, and pages of them, that such code has copied itself out of pinned memory since it
-    /// last let others run.
-    copied: Cell<u64>,
-}
-
-/// So many of those, and it lets others run.
-const COPIED_IN_TURN_MAX: u64 = 1024;
-
-impl LocalQueue {
-    pub(crate) fn push(&self, part: Part) {
-        self.parts.borrow_mut().push_back(part);
-    }
-
-    pub(crate) fn pop(&self) -> Option<Part> {
-        self.parts.borrow_mut().pop_front()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.parts.borrow().is_empty()
-    }
-
-    /// Whether code that has just copied `rows` rows of `bytes` bytes itself should let others
-    /// run: it has kept the thread for long.
-    fn turn_is_over(&self, rows: u64, bytes: u64) -> bool {
-        let copied = self.copied.get() + rows.max(1) + bytes / PAGE_BYTES;
-        let over = copied >= COPIED_IN_TURN_MAX;
-        self.copied.set(if over { 0 } else { copied });
-        over
-    }
-
-    pub(crate) fn tasks(&self) -> usize {
-        self.tasks.get()
-    }
-
-    /// `task`, counted as alive until it ends or is dropped.
-    pub(crate) fn counted(self: Rc<Self>, task: LocalFuture) -> LocalFuture {
-        self.tasks.set(self.tasks.get() + 1);
-        let alive = Alive(self);
-        Box::pin(async move {
-            let _alive = alive;
-            task.await;
-        })
-    }
-}
-
-struct Alive(Rc<LocalQueue>);
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.0.tasks.set(self.0.tasks.get() - 1);
-    }
-}
 
 /// A shard as code that runs on it sees it. Stays on the shard's thread.
 #[derive(Clone)]
@@ -111,8 +50,11 @@ impl std::fmt::Debug for LocalShard {
 }
 
 impl LocalShard {
-    pub(crate) fn new(context: Arc<ShardContext>, queue: Rc<LocalQueue>) -> LocalShard {
-        LocalShard { context, queue }
+    pub(crate) fn new(LocalContext { shard, queue }: LocalContext) -> LocalShard {
+        LocalShard {
+            context: shard,
+            queue,
+        }
     }
 
     /// Which shard this is.

@@ -9,8 +9,8 @@ use crate::client::store::Store;
 use crate::config::{ReadPathChoice, ResolvedConfig, Scheduler};
 use crate::metrics::stats::ShardStats;
 use crate::metrics::{self, ShardMeter, StoreMetrics};
-use crate::shard::ShardInfo;
 use crate::shard::cache::pinned::PinnedPages;
+use crate::shard::start::ShardInfo;
 
 /// What an open store is and runs on.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -28,8 +28,10 @@ use crate::metrics::stats::ShardCounters;
 use crate::metrics::{CallerMeter, ShardMeter};
 use crate::ownership::{Ownership, ShardId};
 use crate::shard::cache::pinned::PinnedPages;
+use crate::shard::context::ShardContext;
 use crate::shard::inbox::{Inbox, Message, inbox};
-use crate::shard::{self, ShardContext, ShardInfo};
+use crate::shard::start::{ShardInfo, StartReport};
+use crate::shard::thread;
 use crate::{Error, Result};
 
 /// Threads per shard where io_uring is missing and the configuration leaves the choice.
@@ -206,7 +208,7 @@ impl Opening {
         shard: usize,
         rings: Option<Arc<SharedRings>>,
         started: &mut Started,
-    ) -> Result<Receiver<Result<ShardInfo, String>>> {
+    ) -> Result<Receiver<StartReport>> {
         let config = &self.config;
         let failed = |error: std::io::Error| Error::ShardStart {
             shard,
@@ -244,7 +246,7 @@ impl Opening {
             local_admission: local_admission.clone(),
         };
         let (report, reported) = bounded(1);
-        let thread = shard::spawn(context, messages, self.under_glommio, report)?;
+        let thread = thread::spawn(context, messages, self.under_glommio, report)?;
         started.threads.push(thread);
         started.inboxes.push(inbox);
         started.doorbells.push(doorbell);

@@ -6,8 +6,8 @@ use crate::admission::{LatencyClass, Need};
 use crate::client::local::LocalShard;
 use crate::client::store::Store;
 use crate::ownership::ShardId;
-use crate::shard::catch_panic;
-use crate::shard::inbox::{LocalFuture, Message};
+use crate::shard::inbox::Message;
+use crate::shard::local::{LocalContext, LocalFuture, catch_panic};
 use crate::{Error, Result};
 
 impl Store {
@@ -46,7 +46,8 @@ impl Store {
                 .await
                 .map_err(|refused| refused.into_error(0))?;
             let (answer, answered) = async_channel::bounded(1);
-            let run = move |local: LocalShard| -> LocalFuture {
+            let run = move |context: LocalContext| -> LocalFuture {
+                let local = LocalShard::new(context);
                 // The inbox has room again.
                 drop(permit);
                 Box::pin(async move {

@@ -19,7 +19,6 @@ use ringtake_storage::dataset::{BadOffsets, Extent, Locator};
 use ringtake_storage::layout::{Group, PAGE_BYTES};
 use ringtake_storage::plan::{Entry, PlannedRead, ReadLimits, next_read};
 
-use super::ShardContext;
 use crate::admission::LatencyClass;
 use crate::config::Checksums;
 use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
@@ -35,6 +34,7 @@ use crate::metrics::{Meter, Phase, QueueSample, Stage};
 use crate::shard::cache::load::{Loaded, load};
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::cache::{CacheError, PageCache, Use};
+use crate::shard::context::ShardContext;
 use crate::shard::part::{Part, Progress};
 use depth::Depth;
 use forecast::{Forecast, Margin, Waits};

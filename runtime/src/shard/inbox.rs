@@ -1,31 +1,26 @@
 //! A shard's inbox: a bounded channel and the doorbell beside it.
 //!
-//! Invariants: whoever sends holds a permit of the store's admission, of which there are no more
-//! than the channel has room for; so sending does not block. A message is taken or dropped, never
-//! left lying: a shard that ends drops what has come, and a sender who finds that it has ended
-//! drops what came too late (the channel alone would keep it until the last sender goes, and
-//! that one may be waiting for it).
+//! Invariants: a sender holds a permit of the store's admission, and the channel has room for a
+//! message of every permit, so sending does not block. A message is taken or dropped, never kept:
+//! a shard that ends drops the messages that have come, and a sender that finds that it has ended
+//! drops those that came too late. (The channel alone would keep them until the last sender goes,
+//! and that sender may be waiting for one of them.)
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::client::local::LocalShard;
 use crate::doorbell::Doorbell;
+use crate::shard::local::{LocalContext, LocalFuture};
 use crate::shard::part::Part;
 
-/// A future that stays on the shard where it was made.
-pub(crate) type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
-
-/// What a shard can be sent.
+/// A message to a shard.
 pub(crate) enum Message {
     /// Rows to take.
     Take(Part),
     /// Code to run on the shard.
-    Run(Box<dyn FnOnce(LocalShard) -> LocalFuture + Send>),
+    Run(Box<dyn FnOnce(LocalContext) -> LocalFuture + Send>),
     /// Finish what is in flight and end.
     Stop,
 }
@@ -72,7 +67,7 @@ pub(crate) fn inbox(
 }
 
 impl Messages {
-    /// Those that have come.
+    /// The messages that have come.
     pub(crate) fn try_iter(&self) -> impl Iterator<Item = Message> {
         self.received.try_iter()
     }
@@ -134,7 +129,7 @@ mod tests {
     fn message() -> (Message, Arc<()>) {
         let witness = Arc::new(());
         let held = witness.clone();
-        let run = move |_: LocalShard| -> LocalFuture {
+        let run = move |_: LocalContext| -> LocalFuture {
             drop(held);
             Box::pin(async {})
         };

@@ -14,7 +14,7 @@ use ringtake_storage::layout::PAGE_BYTES;
 use super::{PAGE, PageCache, Use};
 use crate::config::Checksums;
 use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
-use crate::shard::ShardContext;
+use crate::shard::context::ShardContext;
 
 /// Bytes of a read. Drives reach their rate with less; more keeps a frame waiting.
 const READ_BYTES_MAX: u64 = 256 << 10;

@@ -13,7 +13,7 @@ use crate::host::clock;
 use crate::index::codes::ShardCodes;
 use crate::index::query::Query;
 use crate::metrics::Stage;
-use crate::shard::ShardContext;
+use crate::shard::context::ShardContext;
 use crate::shard::part::Part;
 
 /// Rows scanned in one turn: a few microseconds' worth.
