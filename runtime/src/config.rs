@@ -161,7 +161,9 @@ pub enum ReadPathChoice {
         threads: u32,
     },
     /// Copies out of maps of the files: a yardstick, not a way to serve. Page faults block the
-    /// shard, and a file that is cut short while it is open ends the process.
+    /// shard, and a file that is cut short while it is open ends the process. Only with the
+    /// feature `yardstick`.
+    #[cfg(feature = "yardstick")]
     Mmap,
     /// A made-up device.
     #[cfg(test)]
@@ -175,8 +177,13 @@ pub enum ReadPathChoice {
 
 impl ReadPathChoice {
     /// The names that can be parsed; `N` is a number.
+    #[cfg(feature = "yardstick")]
     pub const NAMES: &str =
         "auto, ring-per-shard, glommio, shared-rings:N, thread-pool, thread-pool:N or mmap";
+    /// The names that can be parsed; `N` is a number.
+    #[cfg(not(feature = "yardstick"))]
+    pub const NAMES: &str =
+        "auto, ring-per-shard, glommio, shared-rings:N, thread-pool or thread-pool:N";
 
     /// Whether it can only work where io_uring does.
     pub(crate) fn needs_ring(self) -> bool {
@@ -186,6 +193,16 @@ impl ReadPathChoice {
                 | ReadPathChoice::Glommio
                 | ReadPathChoice::SharedRings { .. }
         )
+    }
+
+    /// Whether the shard's own thread does the reads, so that none can be a task of its own.
+    fn reads_on_shard_thread(self) -> bool {
+        match self {
+            ReadPathChoice::Glommio => true,
+            #[cfg(feature = "yardstick")]
+            ReadPathChoice::Mmap => true,
+            _ => false,
+        }
     }
 }
 
@@ -209,6 +226,7 @@ impl FromStr for ReadPathChoice {
                 "thread-pool" => Ok(ReadPathChoice::ThreadPool {
                     threads: THREAD_POOL_THREADS,
                 }),
+                #[cfg(feature = "yardstick")]
                 "mmap" => Ok(ReadPathChoice::Mmap),
                 _ => Err(unknown()),
             },
@@ -231,6 +249,7 @@ impl fmt::Display for ReadPathChoice {
             ReadPathChoice::Glommio => f.write_str("glommio"),
             ReadPathChoice::SharedRings { rings } => write!(f, "shared-rings:{rings}"),
             ReadPathChoice::ThreadPool { threads } => write!(f, "thread-pool:{threads}"),
+            #[cfg(feature = "yardstick")]
             ReadPathChoice::Mmap => f.write_str("mmap"),
             #[cfg(test)]
             ReadPathChoice::Simulated { seed, .. } => write!(f, "simulated:{seed}"),
@@ -648,9 +667,7 @@ impl Config {
                 count(threads, THREAD_POOL_THREADS_MAX, "threads")?;
             }
             ReadPathChoice::SharedRings { rings } => count(rings, SHARED_RINGS_MAX, "rings")?,
-            ReadPathChoice::Glommio | ReadPathChoice::Mmap
-                if self.scheduler == Scheduler::PerRead =>
-            {
+            path if path.reads_on_shard_thread() && self.scheduler == Scheduler::PerRead => {
                 let reason = format!(
                     "{} reads on the shard's own thread; choose the scheduler batched, or one of the read paths ring-per-shard, shared-rings:N and thread-pool:N",
                     self.read_path

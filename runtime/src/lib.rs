@@ -52,6 +52,7 @@ mod ownership;
 mod shard;
 #[cfg(test)]
 mod simulation;
+#[cfg(feature = "yardstick")]
 pub mod yardstick;
 
 pub use admission::{AdmissionStats, ClassStats, LatencyClass, PermitsHeld, WhenFull};

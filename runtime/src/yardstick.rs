@@ -7,7 +7,12 @@
 //! them one by one. They are here and not in that program because they need unsafe code.
 //!
 //! Invariant, as in `shard.rs`: a slot lent to the kernel is looked at only after its
-//! completion, and the arena is freed only when nothing is in flight.
+//! completion, and the arena is freed only when nothing is in flight; `BareRing` sees to it when a
+//! caller's closure panics, too.
+//!
+//! The feature `yardstick` turns this module on, and the read path `mmap` with it. They are for
+//! programs that measure: a mapped file that another process cuts short ends the process by SIGBUS,
+//! and one that it changes has no defined content.
 
 mod direct;
 
@@ -20,7 +25,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use memmap2::Mmap;
 use ringtake_storage::layout::PAGE_BYTES;
 
-use crate::device::probe::{RingFeatures, RingRung};
+use crate::device::probe::RingFeatures;
 use crate::device::ring_per_shard::build_ring;
 use crate::host::cpus::allowed_cpus;
 use crate::memory::arena::{Arena, Slots};
@@ -81,15 +86,13 @@ pub fn read_on_ring(
     mut next: impl FnMut() -> Option<ReadAt>,
     mut done: impl FnMut(ReadAt, &[u8]),
 ) -> io::Result<RingCounts> {
-    // Declared before the ring, so dropped after it.
     let arena = Arena::new(Slots {
         small: shape.queue_depth,
         small_bytes: shape.bytes_max.max(1).next_multiple_of(PAGE_BYTES as u32),
         large: 0,
         large_bytes: 0,
     })?;
-    let (mut ring, rung) = build_ring(shape.queue_depth)?;
-    let mut bare = BareRing::new(&mut ring, rung, files, &arena, shape.queue_depth);
+    let mut bare = BareRing::new(files, arena, shape.queue_depth)?;
     ready();
     let mut failed = None;
     loop {
@@ -108,11 +111,7 @@ pub fn read_on_ring(
         if bare.in_flight == 0 {
             break;
         }
-        if let Err(error) = bare.enter() {
-            // What is in flight may still be written.
-            arena.region().give_up();
-            return Err(error);
-        }
+        bare.enter()?;
         if let Err(error) = bare.reap(&mut done) {
             failed.get_or_insert(error);
         }
@@ -121,9 +120,10 @@ pub fn read_on_ring(
 }
 
 struct BareRing<'a> {
-    ring: &'a mut IoUring,
+    /// Dropped before the arena, which is registered with it.
+    ring: IoUring,
     files: &'a DirectFiles,
-    arena: &'a Arena,
+    arena: Arena,
     free: Vec<u32>,
     reads: Vec<ReadAt>,
     in_flight: u32,
@@ -132,20 +132,15 @@ struct BareRing<'a> {
 }
 
 impl<'a> BareRing<'a> {
-    fn new(
-        ring: &'a mut IoUring,
-        rung: RingRung,
-        files: &'a DirectFiles,
-        arena: &'a Arena,
-        queue_depth: u32,
-    ) -> BareRing<'a> {
+    fn new(files: &'a DirectFiles, arena: Arena, queue_depth: u32) -> io::Result<BareRing<'a>> {
+        let (ring, rung) = build_ring(queue_depth)?;
         let submitter = ring.submitter();
         let registered_files = submitter.register_files(&files.descriptors()).is_ok();
         let iovec = libc::iovec {
             iov_base: arena.region().start().as_ptr().cast(),
             iov_len: arena.region().bytes(),
         };
-        // SAFETY: the arena outlives the ring: `read_on_ring` declares it first.
+        // SAFETY: the arena outlives the ring, which is the field before it.
         let registered_buffers = unsafe { submitter.register_buffers(&[iovec]) }.is_ok();
         let mut submitter = ring.submitter();
         let registered_ring = submitter.register_ring_fd().is_ok();
@@ -155,7 +150,7 @@ impl<'a> BareRing<'a> {
             offset: 0,
             tag: 0,
         };
-        BareRing {
+        Ok(BareRing {
             files,
             arena,
             free: (0..queue_depth).rev().collect(),
@@ -175,7 +170,7 @@ impl<'a> BareRing<'a> {
                 },
             },
             ring,
-        }
+        })
     }
 
     fn queue(&mut self, slot: u32, read: ReadAt) -> io::Result<()> {
@@ -232,6 +227,17 @@ impl<'a> BareRing<'a> {
         }
     }
 
+    /// Waits for every read in flight; whether that could be done.
+    fn drain(&mut self) -> bool {
+        while self.in_flight > 0 {
+            if self.enter().is_err() {
+                return false;
+            }
+            self.in_flight -= self.ring.completion().count() as u32;
+        }
+        true
+    }
+
     /// The first failed read of those that have completed is the error.
     fn reap(&mut self, done: &mut impl FnMut(ReadAt, &[u8])) -> io::Result<()> {
         let mut failed = Ok(());
@@ -254,6 +260,16 @@ impl<'a> BareRing<'a> {
     }
 }
 
+impl Drop for BareRing<'_> {
+    /// Waits for the reads that a failure or a panic has left in flight. Where that fails, too,
+    /// their memory is never freed.
+    fn drop(&mut self) {
+        if !self.drain() {
+            self.arena.region().give_up();
+        }
+    }
+}
+
 /// The bytes read: fewer than asked for at the end of a file only.
 fn came(completion: &cqueue::Entry) -> io::Result<usize> {
     usize::try_from(completion.result())
@@ -267,15 +283,17 @@ pub struct MappedFiles {
 }
 
 impl MappedFiles {
-    /// Maps files that nobody changes or cuts short, such as those of a dataset.
+    /// Maps files. Nobody may change them or cut them short while they are mapped, as nobody does
+    /// with the data files of a dataset.
     ///
     /// # Errors
     /// Files that cannot be opened or mapped.
     pub fn open(paths: &[PathBuf]) -> io::Result<MappedFiles> {
         let map = |path: &PathBuf| {
             let file = File::open(path)?;
-            // SAFETY: data files of a committed generation are not changed (FORMAT.md), and the
-            // caller of this function is told so.
+            // SAFETY: data files of a committed generation are not changed (FORMAT.md). That
+            // others keep to it cannot be enforced, which is why the feature `yardstick` guards
+            // this module.
             unsafe { Mmap::map(&file) }
         };
         Ok(MappedFiles {
@@ -442,6 +460,48 @@ mod tests {
         let failed = read_on_ring(&files, shape, || (), || reads.next(), |_, _| came += 1);
         assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EINVAL));
         assert!(came >= 5, "{came}");
+    }
+
+    #[test]
+    fn reads_in_flight_are_waited_for_before_their_memory_is_freed() {
+        let place = place();
+        let files = DirectFiles::open(&numbered(&place, 1)).unwrap();
+        let slots = Slots {
+            small: 32,
+            small_bytes: 4096,
+            large: 0,
+            large_bytes: 0,
+        };
+        let mut bare = BareRing::new(&files, Arena::new(slots).unwrap(), 32).unwrap();
+        for read in every_page(1).into_iter().take(32) {
+            let slot = bare.free.pop().unwrap();
+            bare.queue(slot, read).unwrap();
+        }
+        assert!(bare.drain());
+        assert_eq!(bare.in_flight, 0);
+        // Their bytes lie in the arena: it was the completions that were waited for.
+        for slot in 0..32 {
+            // SAFETY: nothing is in flight.
+            let bytes = unsafe { bare.arena.slot_slice(slot, 4096) };
+            assert_eq!(number(bytes), u64::from(bare.reads[slot as usize].tag));
+        }
+    }
+
+    #[test]
+    fn panic_of_a_caller_passes_with_reads_in_flight() {
+        let place = place();
+        let files = DirectFiles::open(&numbered(&place, 1)).unwrap();
+        let mut reads = every_page(1).into_iter();
+        let shape = RingShape {
+            queue_depth: 32,
+            bytes_max: 4096,
+        };
+        let panics = std::panic::AssertUnwindSafe(|| {
+            let done = |_: ReadAt, _: &[u8]| panic!("of a caller");
+            read_on_ring(&files, shape, || (), || reads.next(), done)
+        });
+        let panic = std::panic::catch_unwind(panics).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"of a caller"));
     }
 
     #[test]

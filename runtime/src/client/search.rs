@@ -24,7 +24,7 @@ use crate::client::take::{TakeOptions, read_bytes_max};
 use crate::doorbell::Doorbell;
 use crate::metrics::{CallerStage, Watch};
 use crate::shard::inbox::{Inbox, Message};
-use crate::shard::part::{Part, Progress, Sink, Window};
+use crate::shard::part::{Part, Progress, Window};
 
 use crate::error::search::SearchError;
 use crate::index::filter::RowFilter;
@@ -220,16 +220,9 @@ impl Searcher<'_> {
         // All parts exist before the first is sent, as in a take.
         let parts: Vec<Part> = (0..self.inboxes.len())
             .map(|shard| {
-                let nearest = Box::new(Nearest::new(query.clone(), shard));
+                let nearest = Nearest::new(query.clone(), shard);
                 let projection = query.index.projection.clone();
-                Part::new(
-                    shard,
-                    Vec::new(),
-                    0,
-                    projection,
-                    Sink::Nearest(nearest),
-                    window.clone(),
-                )
+                Part::of_search(shard, projection, nearest, window.clone())
             })
             .collect();
         drop(window);

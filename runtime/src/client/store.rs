@@ -213,8 +213,9 @@ impl Store {
         if in_place::may_fill(&request, &route) {
             // SAFETY: the buffers are borrowed for the whole of this function, and these outputs
             // stay in this block.
-            let outputs = unsafe { Outputs::borrow(request.dataset, projection, ids, buffers)? };
-            if in_place::fill(&request, &route, &outputs) {
+            let mut outputs =
+                unsafe { Outputs::borrow(request.dataset, projection, ids, buffers)? };
+            if in_place::fill(&request, &route, &mut outputs) {
                 return Ok(());
             }
         }

@@ -24,7 +24,7 @@ use crate::metrics::{CallerStage, Watch};
 use crate::ownership::Ownership;
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::inbox::{Inbox, Message};
-use crate::shard::part::{Part, Progress, Sink, Window};
+use crate::shard::part::{Part, Progress, Window};
 use crate::{Error, Result};
 
 pub(crate) mod in_place;
@@ -116,10 +116,11 @@ pub(crate) async fn batch(request: &Request<'_>, route: impl Route) -> Result<Re
         ..
     } = *request;
     let allocate = || Outputs::allocate(dataset, projection, ids, results);
-    let in_place = match in_place::may_fill(request, &route) {
-        true => Some(allocate()?).filter(|outputs| in_place::fill(request, &route, outputs)),
-        false => None,
-    };
+    let mut in_place = None;
+    if in_place::may_fill(request, &route) {
+        let mut outputs = allocate()?;
+        in_place = in_place::fill(request, &route, &mut outputs).then_some(outputs);
+    }
     let outputs = match in_place {
         Some(outputs) => outputs,
         None => {
@@ -284,8 +285,12 @@ impl Flight {
         let parts: Vec<(usize, Part)> = owners
             .into_iter()
             .map(|(shard, entries)| {
-                let (projection, sink) = (request.projection.clone(), Sink::Rows(outputs.clone()));
-                let part = Part::new(shard, entries, base, projection, sink, shared.clone());
+                let (projection, outputs) = (request.projection.clone(), outputs.clone());
+                // SAFETY: windows do not overlap, and `split` gives each position of this one to
+                // one shard; the caller waits for the parts before it looks at the outputs.
+                let part = unsafe {
+                    Part::of_take(shard, entries, base, projection, outputs, shared.clone())
+                };
                 (shard, part)
             })
             .collect();

@@ -87,7 +87,9 @@ impl PageCacheFirst<'_> {
     }
 }
 
-impl ReadPath for PageCacheFirst<'_> {
+// SAFETY: a read that the page cache served is written before its completion is queued, and the
+// path behind gets all others.
+unsafe impl ReadPath for PageCacheFirst<'_> {
     unsafe fn queue(&mut self, read: Read) {
         // SAFETY: passed on from the caller.
         if unsafe { self.serve(read) } {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use io_uring::IoUring;
 
 use crate::config::{ReadPathChoice, Scheduler};
+#[cfg(feature = "yardstick")]
 use crate::device::control::mapped::Mapped;
 use crate::device::control::per_read::PerRead;
 use crate::device::control::shared_rings::{SharedRings, SharedRingsPath};
@@ -94,6 +95,7 @@ impl Parts {
                 let pool = ThreadPool::new(shard, threads, queue_depth, files, doorbell, counters)?;
                 Ok((Box::new(pool), None))
             }
+            #[cfg(feature = "yardstick")]
             ReadPathChoice::Mmap => {
                 // SAFETY: the files are those of a committed generation, which nobody changes.
                 let path = unsafe { Mapped::new(&files, doorbell, counters) }?;

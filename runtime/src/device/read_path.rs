@@ -68,7 +68,12 @@ pub(crate) enum Wait {
 }
 
 /// A way to read. Driven by one shard on its own thread.
-pub(crate) trait ReadPath {
+///
+/// # Safety
+/// The shard reads and reuses buffers by what an implementation reports. `turn` returns one
+/// completion for each read that was queued, with its token, once nothing writes its buffer any
+/// more; and no completion has more bytes than its read asked for.
+pub(crate) unsafe trait ReadPath {
     /// Queues a read. There is room for as many as the shard's queue depth.
     ///
     /// # Safety

@@ -240,7 +240,9 @@ unsafe fn register(submitter: &Submitter<'_>, memory: &[Span]) -> Registered {
     Registered::Nothing
 }
 
-impl ReadPath for RingPerShard<'_> {
+// SAFETY: the kernel completes each submission once, when it no longer writes the buffer, with at
+// most the bytes asked for.
+unsafe impl ReadPath for RingPerShard<'_> {
     unsafe fn queue(&mut self, read: Read) {
         let entry = self.entry(read);
         self.push(&entry);

@@ -102,7 +102,8 @@ impl Simulated {
     }
 }
 
-impl ReadPath for Simulated {
+// SAFETY: buffers are written in `queue` and `turn` only, before the one completion of each read.
+unsafe impl ReadPath for Simulated {
     unsafe fn queue(&mut self, read: Read) {
         self.queued += 1;
         // SAFETY: the buffer is the read's until its completion.

@@ -86,7 +86,9 @@ pub(crate) unsafe fn read_whole(file: BorrowedFd<'_>, read: Read) -> Result<u32,
     }
 }
 
-impl ReadPath for ThreadPool {
+// SAFETY: a thread of the pool reads each job once, at most into the bytes asked for, and then
+// makes its completion.
+unsafe impl ReadPath for ThreadPool {
     unsafe fn queue(&mut self, read: Read) {
         // The channel has room for the whole queue depth, and the pool lives as long as we do.
         if let Some(jobs) = &self.jobs {

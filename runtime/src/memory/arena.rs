@@ -84,8 +84,10 @@ impl Region {
     /// If the range leaves the region.
     pub(crate) unsafe fn slice(&self, offset: usize, bytes: usize) -> &[u8] {
         assert!(
-            offset + bytes <= self.bytes,
-            "{offset} + {bytes} is past {}",
+            offset
+                .checked_add(bytes)
+                .is_some_and(|end| end <= self.bytes),
+            "{bytes} bytes at {offset} leave the region of {} bytes",
             self.bytes
         );
         // SAFETY: the range is inside the mapping (checked above), initialised (anonymous maps

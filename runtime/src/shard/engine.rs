@@ -128,8 +128,8 @@ impl Active {
         let groups = self.part.projection.groups().len();
         let rows = match groups - self.group {
             0 => 0,
-            1 => self.part.entries.len() - self.next,
-            _ => self.part.entries.len(),
+            1 => self.part.entries().len() - self.next,
+            _ => self.part.entries().len(),
         };
         self.group = groups;
         // How long it would have taken is not known.
@@ -171,7 +171,7 @@ impl Active {
     /// Of all groups that are not planned.
     fn rows_left(&self) -> u64 {
         let groups_left = self.part.projection.groups().len() - self.group;
-        (self.part.entries.len() * groups_left - self.next) as u64
+        (self.part.entries().len() * groups_left - self.next) as u64
     }
 }
 
@@ -396,20 +396,20 @@ impl<'a> Engine<'a> {
     /// Puts a part whose rows are known in line. They are read in ascending order, which brings
     /// neighbours together.
     fn begin(&mut self, mut part: Part) {
-        part.entries.sort_unstable();
+        part.sort();
         let class = part.class();
         if let Some(deadline) = part.deadline() {
             self.next_deadline = Some(earlier(self.next_deadline, deadline));
         }
         self.parts_seen = self.parts_seen.wrapping_add(1);
-        let asks = match part.base {
+        let asks = match part.base() {
             0 => Use::By(self.parts_seen),
             _ => Use::Bulk,
         };
         // Of a take's later windows something has been read already.
         let waits = part
             .deadline()
-            .filter(|_| part.base == 0)
+            .filter(|_| part.base() == 0)
             .map(|_| Waits::begin(&self.context.counters));
         let active = Active {
             waits,
@@ -830,7 +830,7 @@ impl<'a> Engine<'a> {
             if hits == HITS_IN_TURN_MAX {
                 return Turn::Long;
             }
-            if active.next == active.part.entries.len() {
+            if active.next == active.part.entries().len() {
                 active.group += 1;
                 active.next = 0;
                 continue;
@@ -844,7 +844,7 @@ impl<'a> Engine<'a> {
             if self.large_free.is_empty() {
                 limits.bytes_max = self.arena.slots().small_bytes;
             }
-            let planned = match next_read(locator, &active.part.entries[active.next..], limits) {
+            let planned = match next_read(locator, &active.part.entries()[active.next..], limits) {
                 Ok(planned) => planned,
                 Err(BadOffsets { row }) => {
                     let file = self.context.files.index(group, 0);
@@ -892,7 +892,7 @@ impl<'a> Engine<'a> {
             if let Some(active) = self.actives[id as usize].as_mut() {
                 active.next += planned.entries;
                 active.in_flight += 1;
-                if active.group + 1 == groups && active.next == active.part.entries.len() {
+                if active.group + 1 == groups && active.next == active.part.entries().len() {
                     // Its last completion ends it, without another turn of its class.
                     active.group = groups;
                     self.to_plan[class.index()].pop_front();
@@ -988,7 +988,7 @@ impl<'a> Engine<'a> {
             return None;
         }
         let place =
-            active.part.base + active.part.entries[rows.first_entry as usize].position as usize;
+            active.part.base() + active.part.entries()[rows.first_entry as usize].position as usize;
         let start = active
             .part
             .outputs()?
@@ -1052,7 +1052,7 @@ impl<'a> Engine<'a> {
     fn fetch_checksum(&self, rows: Waiter) {
         if let Some(active) = self.actives[rows.active as usize].as_ref() {
             let group = active.part.projection.groups()[rows.group as usize].group;
-            let row = active.part.entries[rows.first_entry as usize].row;
+            let row = active.part.entries()[rows.first_entry as usize].row;
             if let Some(checksums) = self.locators[group].checksums() {
                 prefetch::element(checksums, row as usize);
             }
@@ -1096,6 +1096,11 @@ impl<'a> Engine<'a> {
             Ok(0) => None,
             Ok(bytes) => {
                 flight.got += bytes;
+                // What comes next reads that many bytes of the buffer.
+                assert!(
+                    flight.got <= flight.bytes,
+                    "a read brought more than was asked for"
+                );
                 if flight.got < flight.bytes {
                     // A short read. Continue where the device can: at an aligned place.
                     let align_bytes = self.context.files.align_bytes;
@@ -1178,7 +1183,7 @@ impl<'a> Engine<'a> {
         };
         let class = active.part.class();
         let group = active.part.projection.groups()[rows.group as usize].group;
-        let entry = active.part.entries[rows.first_entry as usize];
+        let entry = active.part.entries()[rows.first_entry as usize];
         let planned = match next_read(&self.locators[group], &[entry], self.limits) {
             Ok(planned) => planned,
             Err(_) => {
@@ -1212,7 +1217,7 @@ impl<'a> Engine<'a> {
     fn fail(&mut self, rows: Waiter, dir: u32, kind: FaultKind) {
         if let Some(active) = self.actives[rows.active as usize].as_ref() {
             let group = active.part.projection.groups()[rows.group as usize].group;
-            let row = active.part.entries[rows.first_entry as usize].row;
+            let row = active.part.entries()[rows.first_entry as usize].row;
             let file = self.context.files.index(group, dir);
             fault(self.context, active, group, file, row, kind);
         }
@@ -1331,7 +1336,7 @@ impl Arrived<'_, '_> {
         let mut checked_row = None;
         let entries = rows.first_entry as usize..(rows.first_entry + rows.entries) as usize;
         for (nth, place) in entries.enumerate() {
-            let row = active.part.entries[place].row;
+            let row = active.part.entries()[place].row;
             let checked = if checked_row == Some(row) {
                 Checked::Yes
             } else {
@@ -1428,7 +1433,7 @@ fn deliver_row(
     stored: &[u8],
     checked: Checked,
 ) -> Result<(), FaultKind> {
-    let entry = active.part.entries[place];
+    let entry = active.part.entries()[place];
     let Some(outputs) = active.part.outputs() else {
         return measure_row(site, active, locator, entry, stored, checked);
     };
@@ -1437,7 +1442,7 @@ fn deliver_row(
         wanted: &active.part.projection.groups()[group_place],
         outputs,
     };
-    let place = active.part.base + entry.position as usize;
+    let place = active.part.base() + entry.position as usize;
     if checked == Checked::No {
         if site.context.checksums == Checksums::Verify {
             // The place is on its way into the processor's cache while the row is checked.
@@ -1495,7 +1500,7 @@ fn fault_all(
 ) {
     let group = active.part.projection.groups()[active.group].group;
     for place in active.next..active.next + entries {
-        let row = active.part.entries[place].row;
+        let row = active.part.entries()[place].row;
         if locator.locate(row).is_ok_and(|extent| extent.bytes == 0) {
             continue;
         }

@@ -187,7 +187,7 @@ impl Window {
 
 /// What becomes of the rows of a part.
 #[derive(Debug)]
-pub(crate) enum Sink {
+enum Sink {
     /// Each goes to its place in the result of a take.
     Rows(Arc<Outputs>),
     /// Their distances to the query of a search are kept.
@@ -198,10 +198,11 @@ pub(crate) enum Sink {
 /// known before it has scanned its codes.
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// Rows and their places; the shard sorts them.
-    pub(crate) entries: Vec<Entry>,
+    /// Rows and their positions in the window. Kept from other modules: the writing of rows
+    /// without a lock rests on no two parts of a take having the same place.
+    entries: Vec<Entry>,
     /// The first place of the window in the output.
-    pub(crate) base: usize,
+    base: usize,
     pub(crate) projection: Projection,
     /// Whose it is.
     shard: usize,
@@ -213,12 +214,17 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    pub(crate) fn new(
+    /// A part of a take: the row of each entry goes to the place `base` plus its position.
+    ///
+    /// # Safety
+    /// No other part of these outputs has one of these places, and nobody else writes or reads
+    /// them before the part is finished or dropped.
+    pub(crate) unsafe fn of_take(
         shard: usize,
         entries: Vec<Entry>,
         base: usize,
         projection: Projection,
-        sink: Sink,
+        outputs: Arc<Outputs>,
         window: Arc<Window>,
     ) -> Part {
         Part {
@@ -226,10 +232,58 @@ impl Part {
             base,
             projection,
             shard,
-            sink: Some(sink),
+            sink: Some(Sink::Rows(outputs)),
             window: Some(window),
             sent_at: None,
         }
+    }
+
+    /// A part of a search. [`Part::choose`] gives it its rows.
+    pub(crate) fn of_search(
+        shard: usize,
+        projection: Projection,
+        nearest: Nearest,
+        window: Arc<Window>,
+    ) -> Part {
+        Part {
+            entries: Vec::new(),
+            base: 0,
+            projection,
+            shard,
+            sink: Some(Sink::Nearest(Box::new(nearest))),
+            window: Some(window),
+            sent_at: None,
+        }
+    }
+
+    /// Rows and their positions in the window.
+    #[inline]
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The place in the output of position 0.
+    #[inline]
+    pub(crate) fn base(&self) -> usize {
+        self.base
+    }
+
+    /// Puts the entries in the order of their rows.
+    pub(crate) fn sort(&mut self) {
+        self.entries.sort_unstable();
+    }
+
+    /// Makes the candidates of a search that are to be read, and the rows of `unindexed`, the
+    /// entries of its part. Returns whether every shard has scanned, so that they are known.
+    pub(crate) fn choose(&mut self, unindexed: impl Iterator<Item = u64>) -> bool {
+        let Some(Sink::Nearest(nearest)) = &mut self.sink else {
+            return false;
+        };
+        match nearest.chosen(unindexed) {
+            Some(entries) => self.entries = entries,
+            None => return false,
+        }
+        true
     }
 
     /// Notes that it is sent now.

@@ -137,7 +137,8 @@ impl Device {
     }
 }
 
-impl ReadPath for Device {
+// SAFETY: buffers are written in `queue` and `turn` only, before the one completion of each read.
+unsafe impl ReadPath for Device {
     unsafe fn queue(&mut self, read: Read) {
         self.reads += 1;
         // SAFETY: the buffer is the read's until its completion. A look at memory that is lent shall

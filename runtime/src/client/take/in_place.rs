@@ -39,9 +39,10 @@ pub(crate) fn may_fill(request: &Request<'_>, route: &impl Route) -> bool {
         && !request.options.is_late()
 }
 
-/// Copies every row to its place in `outputs`, which nobody else has. Returns whether it could;
-/// if not, some places may have been written.
-pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &Outputs) -> bool {
+/// Copies every row to its place in `outputs`. Returns whether it could; if not, some places may
+/// have been written.
+pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &mut Outputs) -> bool {
+    let outputs = &*outputs;
     if outputs.value_bytes() > BYTES_MAX {
         return false;
     }
@@ -87,7 +88,7 @@ pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &Outputs)
             if check && !locator.matches(row, stored) {
                 return false;
             }
-            // SAFETY: nobody else has the outputs, so no other thread writes this place.
+            // SAFETY: the outputs are borrowed mutably, so no other thread writes this place.
             unsafe { decoder.deliver(place, stored) };
         }
     }

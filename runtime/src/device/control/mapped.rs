@@ -58,7 +58,9 @@ impl Mapped {
     }
 }
 
-impl ReadPath for Mapped {
+// SAFETY: `queue` has written the buffer, with at most the bytes asked for, when it makes the one
+// completion.
+unsafe impl ReadPath for Mapped {
     unsafe fn queue(&mut self, read: Read) {
         let file = self.maps[read.file as usize].as_deref().unwrap_or_default();
         let from = usize::try_from(read.offset).map_or(file.len(), |at| at.min(file.len()));

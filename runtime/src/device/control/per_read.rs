@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::device::control::stage::{Work, drive};
+use crate::device::control::stage::{ReadSource, drive};
 use crate::device::parts::Parts;
 use crate::device::probe::RingFeatures;
 use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
@@ -167,7 +167,8 @@ impl PerRead {
     }
 }
 
-impl ReadPath for PerRead {
+// SAFETY: each task is driven once by the stage's read path, whose completion it brings back.
+unsafe impl ReadPath for PerRead {
     unsafe fn queue(&mut self, read: Read) {
         let task = Box::new(Task {
             order: self.order,
@@ -239,7 +240,9 @@ impl Drop for Ended {
     }
 }
 
-impl Work for Stage {
+// SAFETY: a task holds a read whose buffer its shard has lent (contract of `ReadPath::queue`), and
+// its token is the shard's own, so it is unique while the read is in flight.
+unsafe impl ReadSource for Stage {
     fn next(&mut self) -> Option<Read> {
         let task = {
             let mut tasks = self.queue.tasks();

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::QUEUE_DEPTH_MAX;
-use crate::device::control::stage::{Work, drive};
+use crate::device::control::stage::{ReadSource, drive};
 use crate::device::files::Files;
 use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use crate::device::returns::Returns;
@@ -197,7 +197,9 @@ struct RingWork {
     is_to_ring: Vec<bool>,
 }
 
-impl Work for RingWork {
+// SAFETY: a job holds a read whose buffer its shard has lent (contract of `ReadPath::queue`); the
+// token is a slot of the ring, which is free again when its completion has come.
+unsafe impl ReadSource for RingWork {
     fn next(&mut self) -> Option<Read> {
         let slot = *self.free.last()?;
         let Job { shard, read } = self.jobs.try_recv().ok()?;
@@ -285,7 +287,9 @@ impl SharedRingsPath {
     }
 }
 
-impl ReadPath for SharedRingsPath {
+// SAFETY: each job is driven once by a ring's read path, whose completion comes back under the
+// read's own token.
+unsafe impl ReadPath for SharedRingsPath {
     unsafe fn queue(&mut self, read: Read) {
         let ring = self.next_ring;
         self.next_ring = (ring + 1) % self.given.len();

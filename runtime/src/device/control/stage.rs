@@ -11,9 +11,13 @@ use crate::device::read_path::{Completion, Read, ReadPath, Wait};
 use crate::doorbell::Doorbell;
 
 /// Where reads come from and completions go. Whoever adds work rings the stage's doorbell.
-pub(crate) trait Work {
-    /// The next read that may be handed over now. Its buffer is the read's until the completion
-    /// with its token.
+///
+/// # Safety
+/// A read that `next` returns is the stage's until `complete` gets a completion with its token:
+/// its buffer has room for its bytes, stays where it is, and nobody else reads, writes or frees it.
+/// No other read of the source has that token meanwhile.
+pub(crate) unsafe trait ReadSource {
+    /// The next read that may be handed over now.
     fn next(&mut self) -> Option<Read>;
 
     /// Whether `next` has one.
@@ -43,7 +47,7 @@ const DRAIN_ATTEMPTS: u32 = 20;
 /// The path is broken; reads in flight may still write their buffers.
 pub(crate) fn drive(
     path: &mut dyn ReadPath,
-    work: &mut dyn Work,
+    work: &mut dyn ReadSource,
     doorbell: &Doorbell,
     queue_depth: u32,
 ) -> io::Result<()> {
@@ -53,7 +57,7 @@ pub(crate) fn drive(
         while in_flight < queue_depth
             && let Some(read) = work.next()
         {
-            // SAFETY: the buffer is the read's until its completion, as `Work::next` promises;
+            // SAFETY: the buffer is the read's until its completion, as `ReadSource` promises;
             // the completion goes to the owner below, after the path has returned it.
             unsafe { path.queue(read) };
             in_flight += 1;
@@ -88,7 +92,7 @@ pub(crate) fn drive(
 /// to hand over, waits.
 fn turn(
     path: &mut dyn ReadPath,
-    work: &dyn Work,
+    work: &dyn ReadSource,
     doorbell: &Doorbell,
     in_flight: u32,
     queue_depth: u32,

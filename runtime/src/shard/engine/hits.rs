@@ -110,7 +110,7 @@ pub(super) fn deliver_hits<C: Hits>(
     let mut hits = 0;
     let mut ahead = [Hit::Miss; AHEAD];
     // Where the cache has little, nothing is asked for beforehand.
-    let first = look(cache, &active.part.entries, active.next);
+    let first = look(cache, active.part.entries(), active.next);
     let mut looked_at = active.next + 1;
     ahead[active.next % AHEAD] = first;
     loop {
@@ -119,7 +119,7 @@ pub(super) fn deliver_hits<C: Hits>(
             break;
         }
         while looked_at < active.next + AHEAD {
-            let hit = look(cache, &active.part.entries, looked_at);
+            let hit = look(cache, active.part.entries(), looked_at);
             if let Hit::Row(found) = hit {
                 cache.prefetch(found);
             }
@@ -143,7 +143,7 @@ pub(super) fn deliver_hits<C: Hits>(
                 Ok(()) => {}
                 Err(_) if cache.refuse(found) == Refused::Evicted => break,
                 Err(kind) => {
-                    let row = active.part.entries[place].row;
+                    let row = active.part.entries()[place].row;
                     let dir = locator.locate(row).map_or(0, |extent| extent.dir);
                     let file = context.files.index(group, dir);
                     fault(context, active, group, file, row, kind);

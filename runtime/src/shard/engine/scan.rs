@@ -120,9 +120,7 @@ impl Scans {
         let mut part = self.waiting.swap_remove(place);
         let nearest = part.nearest()?;
         let query = nearest.query.clone();
-        let entries = nearest.chosen(tail(context, &query))?;
-        part.entries = entries;
-        Some(part)
+        part.choose(tail(context, &query)).then_some(part)
     }
 
     /// Scans a piece for the oldest search. Returns whether there was one.
