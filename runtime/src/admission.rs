@@ -25,8 +25,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use crate::Error;
 use crate::admission::estimate::{Estimate, LATE_COUNTS};
+use crate::config::ResolvedConfig;
+use crate::error::Error;
 use crate::host::clock;
 use crate::host::fork::Origin;
 use crate::host::lock::lock;
@@ -38,6 +39,17 @@ use timer::Timer;
 
 /// Seconds that work takes before anything has been learned.
 const SERVICE_FIRST: f64 = 1e-3;
+
+impl From<&ResolvedConfig> for Need {
+    /// The limits of a store: what may be at work at once.
+    fn from(config: &ResolvedConfig) -> Need {
+        Need {
+            windows: config.takes_in_flight_max as u64,
+            reads: config.reads_in_flight_max,
+            bytes: config.bytes_in_flight_max,
+        }
+    }
+}
 
 /// Whose reads go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::admission::Need;
 use crate::error::ConfigError;
 use crate::host::cpus::AllowedCpus;
 
@@ -165,15 +164,25 @@ pub enum ReadPathChoice {
     /// feature `yardstick`.
     #[cfg(feature = "yardstick")]
     Mmap,
-    /// A made-up device.
+    /// A read path that a test makes.
     #[cfg(test)]
-    Simulated {
-        /// Of its latencies and short reads.
-        seed: u64,
-        /// Whether it also fails reads for good.
-        faults: crate::device::simulated::Faults,
-    },
+    Custom(CustomPath),
 }
+
+/// The maker of a test's read path: `device/path_spec.rs` knows its type.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub struct CustomPath(pub(crate) &'static (dyn std::any::Any + Send + Sync));
+
+#[cfg(test)]
+impl PartialEq for CustomPath {
+    fn eq(&self, other: &CustomPath) -> bool {
+        std::ptr::eq(self.0, other.0)
+    }
+}
+
+#[cfg(test)]
+impl Eq for CustomPath {}
 
 impl ReadPathChoice {
     /// The names that can be parsed; `N` is a number.
@@ -252,7 +261,7 @@ impl fmt::Display for ReadPathChoice {
             #[cfg(feature = "yardstick")]
             ReadPathChoice::Mmap => f.write_str("mmap"),
             #[cfg(test)]
-            ReadPathChoice::Simulated { seed, .. } => write!(f, "simulated:{seed}"),
+            ReadPathChoice::Custom(_) => f.write_str("custom"),
         }
     }
 }
@@ -518,17 +527,6 @@ impl fmt::Display for ResolvedConfig {
         writeln!(f, "metrics = {}", self.metrics)?;
         writeln!(f, "slow_query = {:?}", self.slow_query)?;
         write!(f, "perf_counters = {}", self.perf_counters)
-    }
-}
-
-impl ResolvedConfig {
-    /// What may be at work at once.
-    pub(crate) fn in_flight_max(&self) -> Need {
-        Need {
-            windows: self.takes_in_flight_max as u64,
-            reads: self.reads_in_flight_max,
-            bytes: self.bytes_in_flight_max,
-        }
     }
 }
 

@@ -6,6 +6,9 @@ pub(crate) mod search;
 use std::fmt;
 use std::path::PathBuf;
 
+/// The result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
 /// An error of the runtime. Each message is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

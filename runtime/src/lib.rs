@@ -68,7 +68,7 @@ pub use config::{
 };
 pub use device::probe;
 pub use error::search::SearchError;
-pub use error::{ConfigError, Error, FaultKind, RowFault};
+pub use error::{ConfigError, Error, FaultKind, Result, RowFault};
 pub use host::cpus::{AllowedCpus, allowed_cpus};
 #[cfg(debug_assertions)]
 #[doc(hidden)]
@@ -85,6 +85,3 @@ pub use ownership::ShardId;
 pub use ringtake_storage::projection::{Missing, Projection};
 pub use ringtake_storage::vector::{Element, Metric};
 pub use shard::ShardInfo;
-
-/// The result of this crate's operations.
-pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -8,6 +8,7 @@
 
 mod client;
 mod device;
+mod unreliable;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,13 +22,12 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::client::store::Store;
-use crate::config::{CacheChoice, Config, CpuChoice, DepthControl, ReadPathChoice};
-use crate::device::simulated::Faults;
+use crate::config::{CacheChoice, Config, CpuChoice, CustomPath, DepthControl, ReadPathChoice};
 use crate::host::clock::{self, virtual_time::Stopped};
 use crate::shard::local::LocalFuture;
+use crate::shard::thread::TAKE_OVER;
 use client::Told;
-pub(crate) use device::Device;
-use device::{Injected, Kind};
+use device::{Device, Injected, Kind};
 
 /// What goes wrong in a world.
 #[derive(Debug, Clone, Copy)]
@@ -69,11 +69,6 @@ thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
 }
 
-/// Whether this thread simulates.
-pub(crate) fn is_on() -> bool {
-    WORLD.with_borrow(Option::is_some)
-}
-
 fn world<T>(look: impl FnOnce(&mut World) -> T) -> T {
     WORLD.with_borrow_mut(|world| look(world.as_mut().expect("a simulation is on")))
 }
@@ -84,7 +79,7 @@ fn adopt(task: LocalFuture) {
 }
 
 /// Takes over the life of a shard, which is polled once: it then tells how it has started.
-pub(crate) fn start(mut shard: LocalFuture) {
+fn start(mut shard: LocalFuture) {
     let polled = shard.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     if polled.is_pending() {
         adopt(shard);
@@ -144,6 +139,7 @@ impl Drop for Simulation {
     fn drop(&mut self) {
         // Tasks may use the world when they are dropped.
         self.tasks.clear();
+        TAKE_OVER.set(None);
         let world = WORLD.with_borrow_mut(Option::take);
         drop(world);
     }
@@ -152,6 +148,7 @@ impl Drop for Simulation {
 impl Simulation {
     fn new(seed: u64, plan: Plan) -> Simulation {
         let clock = Stopped::new();
+        TAKE_OVER.set(Some(start));
         WORLD.with_borrow_mut(|world| {
             *world = Some(World {
                 plan,
@@ -239,10 +236,9 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
             false => DepthControl::default(),
         },
         cache: CacheChoice::Bytes(random.random_range(0..3) << 19),
-        read_path: ReadPathChoice::Simulated {
-            seed,
-            faults: Faults::World,
-        },
+        read_path: ReadPathChoice::Custom(CustomPath::new(move |shard, files| {
+            Box::new(Device::new(seed, shard, files))
+        })),
         result_memory_bytes: random.random_range(0..2) << 20,
         takes_in_flight_max: if crowded { 4 } else { 64 },
         metrics: random.random_bool(0.5),

@@ -25,8 +25,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use memmap2::Mmap;
 use ringtake_storage::layout::PAGE_BYTES;
 
-use crate::device::probe::RingFeatures;
-use crate::device::ring_per_shard::build_ring;
+use crate::device::ring::{RingFeatures, build_ring};
 use crate::host::cpus::allowed_cpus;
 use crate::memory::arena::{Arena, Slots};
 use crate::shard::engine::{FULL_QUEUE_SHARE, LARGE_SLOT_BYTES};

@@ -31,10 +31,10 @@ use crate::admission::LatencyClass;
 use crate::client::store::Store;
 use crate::client::take::TakeOptions;
 use crate::error::ConfigError;
+use crate::error::{Error, Result};
 use crate::host::cpus::allowed_cpus;
 use crate::index::opened::{self, IndexInfo};
 use crate::memory::outputs::ColumnBuffer;
-use crate::{Error, Result};
 
 /// How an index is built.
 #[derive(Debug, Clone, PartialEq, Eq)]

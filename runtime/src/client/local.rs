@@ -10,13 +10,13 @@ use ringtake_storage::projection::Projection;
 
 use crate::admission::Admission;
 use crate::client::take::{self, Request, Route, TakeOptions};
+use crate::error::{Error, Result};
 use crate::metrics::Watch;
 use crate::ownership::ShardId;
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::context::ShardContext;
 use crate::shard::local::{LocalContext, LocalQueue};
 use crate::shard::part::Part;
-use crate::{Error, Result};
 
 /// A shard as code that runs on it sees it. Stays on the shard's thread.
 #[derive(Clone)]

@@ -10,15 +10,17 @@ use crossbeam_channel::{Receiver, bounded};
 use ringtake_storage::dataset::{Dataset, TableCheck};
 use ringtake_storage::layout::PAGE_BYTES;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Need};
 use crate::client::observe::StoreInfo;
 use crate::client::store::{Core, Store};
 use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig};
 use crate::device::control::shared_rings::SharedRings;
 use crate::device::files::{self, Files};
-use crate::device::probe::{NoRing, RingRung, probe_ring};
+use crate::device::probe::{NoRing, probe_ring};
+use crate::device::ring::RingRung;
 use crate::doorbell::Doorbell;
 use crate::error::shortage;
+use crate::error::{Error, Result};
 use crate::host::available_memory;
 use crate::host::cpus::allowed_cpus;
 use crate::host::fork::Origin;
@@ -32,7 +34,6 @@ use crate::shard::context::ShardContext;
 use crate::shard::inbox::{Inbox, Message, inbox};
 use crate::shard::start::{ShardInfo, StartReport};
 use crate::shard::thread;
-use crate::{Error, Result};
 
 /// Threads per shard where io_uring is missing and the configuration leaves the choice.
 const FALLBACK_THREADS: u32 = 16;
@@ -114,7 +115,7 @@ impl Opening {
             align_bytes = align_bytes.max(PAGE_BYTES as u32);
         }
         if config.cache == CacheChoice::Pinned {
-            available_memory::room_for(&dataset)?;
+            available_memory::check_fits(PinnedPages::bytes_needed(&dataset))?;
         }
         let indexes = Indexes::open(&dataset, check);
         warnings.extend_from_slice(&indexes.faults);
@@ -219,7 +220,7 @@ impl Opening {
         let counters = Arc::new(ShardCounters::default());
         let pinned = Arc::new(OnceLock::new());
         let meter = Arc::new(ShardMeter::new(config.metrics, config.perf_counters));
-        let local_limits = config.in_flight_max().share_of(config.shards as u64);
+        let local_limits = Need::from(config).share_of(config.shards as u64);
         let local_admission = Arc::new(Admission::new(local_limits));
         let context = ShardContext {
             shard: ShardId(shard),
@@ -286,7 +287,7 @@ impl Opening {
             ownership: self.ownership(),
             dataset: self.dataset,
             inboxes: started.inboxes,
-            admission: Arc::new(Admission::new(self.config.in_flight_max())),
+            admission: Arc::new(Admission::new(Need::from(&self.config))),
             local_admissions: started.local_admissions,
             results: self.results,
             counters: started.counters,

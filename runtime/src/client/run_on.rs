@@ -5,10 +5,10 @@ use std::future::Future;
 use crate::admission::{LatencyClass, Need};
 use crate::client::local::LocalShard;
 use crate::client::store::Store;
+use crate::error::{Error, Result};
 use crate::ownership::ShardId;
 use crate::shard::inbox::Message;
 use crate::shard::local::{LocalContext, LocalFuture, catch_panic};
-use crate::{Error, Result};
 
 impl Store {
     /// Runs `make`'s future on the thread of shard `shard`, beside its reads. There

@@ -18,10 +18,10 @@ use ringtake_storage::projection::Projection;
 use ringtake_storage::vector::nearest::Neighbour;
 use ringtake_storage::vector::{Metric, is_measurable, normalise};
 
-use crate::Result;
 use crate::admission::{Admission, LatencyClass, Need, WhenFull};
 use crate::client::take::{TakeOptions, read_bytes_max};
 use crate::doorbell::Doorbell;
+use crate::error::Result;
 use crate::metrics::{CallerStage, Watch};
 use crate::shard::inbox::{Inbox, Message};
 use crate::shard::part::{Part, Progress, Window};

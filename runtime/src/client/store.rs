@@ -26,6 +26,7 @@ use crate::client::take::{self, Flight, Inboxes, Request, TakeOptions, in_place}
 use crate::config::ResolvedConfig;
 use crate::doorbell::Doorbell;
 use crate::error::search::SearchError;
+use crate::error::{Error, Result};
 use crate::host::fork::Origin;
 use crate::host::lock::lock;
 use crate::index::opened::IndexInfo;
@@ -37,7 +38,6 @@ use crate::metrics::{CallerMeter, CallerStage, QueryKind, ShardMeter, Watch};
 use crate::ownership::{Ownership, ShardId};
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::inbox::{Inbox, Message};
-use crate::{Error, Result};
 
 /// Spans of queries have this target, and the level of debugging.
 const QUERY_SPANS: &str = "ringtake::query";

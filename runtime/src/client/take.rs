@@ -17,6 +17,7 @@ use ringtake_storage::projection::{Missing, Projection};
 
 use crate::admission::{Admission, LatencyClass, Need, NotAdmitted, Permit, WhenFull};
 use crate::config::Checksums;
+use crate::error::{Error, Result};
 use crate::host::clock;
 use crate::memory::outputs::Outputs;
 use crate::memory::results::ResultMemory;
@@ -25,7 +26,6 @@ use crate::ownership::Ownership;
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::inbox::{Inbox, Message};
 use crate::shard::part::{Part, Progress, Window};
-use crate::{Error, Result};
 
 pub(crate) mod in_place;
 mod windows;

@@ -1,20 +1,23 @@
 //! The contract of [`ReadPath`], tried on every path without a shard above it: the bytes, the end
 //! of the file, memory outside the arena, and the end of a path with reads in flight.
 
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
 use glommio::LocalExecutorBuilder;
 use ringtake_storage::dataset::TableCheck;
+use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
+use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
 
 use crate::config::{IoMode, ReadPathChoice, Scheduler};
 use crate::device::control::dma_file::Reads;
 use crate::device::control::shared_rings::SharedRings;
 use crate::device::files::{self, Files};
-use crate::device::parts::Parts;
+use crate::device::path_spec::PathSpec;
 use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
-use crate::device::simulated::written;
 use crate::doorbell::Doorbell;
 use crate::memory::arena::Region;
 use crate::metrics::stats::ShardCounters;
@@ -34,6 +37,39 @@ fn ways() -> Vec<(ReadPathChoice, Scheduler)> {
         (shared, Scheduler::PerRead),
         (pool, Scheduler::PerRead),
     ]
+}
+
+pub(crate) const ROWS: u64 = 1_000;
+
+/// Rows of a few bytes to many pages, so that reads of all sizes are made.
+pub(crate) fn rows(ids: &[u64]) -> RecordBatch {
+    let id = Int64Array::from_iter_values(ids.iter().map(|&id| id as i64));
+    let blob = BinaryArray::from_iter_values(ids.iter().map(|&id| {
+        let bytes = [17, 5_000, 40_000, 300_000][if id % 50 == 7 { 3 } else { id as usize % 3 }];
+        (0..bytes)
+            .map(|at| (id as usize + at / 7) as u8)
+            .collect::<Vec<u8>>()
+    }));
+    let columns: [(&str, ArrayRef); 2] = [("id", Arc::new(id)), ("blob", Arc::new(blob))];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+pub(crate) fn written(path: &Path) {
+    let options = WriteOptions {
+        block_rows: Some(256),
+        grouping: GroupOptions {
+            policy: LayoutPolicy::Packed,
+            ..GroupOptions::default()
+        },
+        data_dirs: Vec::new(),
+        overwrite: Overwrite::Refuse,
+    };
+    let mut writer = Writer::create(path, &rows(&[0]).schema(), options).unwrap();
+    let all: Vec<u64> = (0..ROWS).collect();
+    for ids in all.chunks(250) {
+        writer.write(&rows(ids)).unwrap();
+    }
+    writer.finish().unwrap();
 }
 
 struct World {
@@ -129,7 +165,7 @@ impl Buffers {
     }
 }
 
-fn parts(world: &World, way: ReadPathChoice, queue_depth: u32, buffers: &Buffers) -> Parts {
+fn spec(world: &World, way: ReadPathChoice, queue_depth: u32, buffers: &Buffers) -> PathSpec {
     let rings = match way {
         ReadPathChoice::SharedRings { rings } => {
             let rings = SharedRings::start(rings, 1, queue_depth, &world.files).unwrap();
@@ -137,7 +173,7 @@ fn parts(world: &World, way: ReadPathChoice, queue_depth: u32, buffers: &Buffers
         }
         _ => None,
     };
-    Parts {
+    PathSpec {
         shard: 0,
         read_path: way,
         queue_depth,
@@ -203,10 +239,10 @@ fn every_path_brings_the_bytes_and_ends_where_the_file_does() {
         for skew in skews {
             let mut driven = Driven::new(&world, skew, format!("{way} {scheduler} {skew}"));
             let depth = world.places().len() as u32;
-            let parts = parts(&world, way, depth, &driven.buffers);
+            let spec = spec(&world, way, depth, &driven.buffers);
             let mut ring = None;
             // SAFETY: buffers and files outlive the path.
-            let (mut path, _) = unsafe { parts.scheduled(scheduler, &mut ring) }.unwrap();
+            let (mut path, _) = unsafe { spec.scheduled(scheduler, &mut ring) }.unwrap();
             driven.queue_all(path.as_mut());
             let mut completions = Vec::new();
             while driven.left > 0 {
@@ -303,10 +339,10 @@ fn a_path_may_end_with_reads_in_flight_whose_memory_is_given_up() {
         for _ in 0..8 {
             let driven = Driven::new(&world, 0, String::new());
             let depth = world.places().len() as u32;
-            let parts = parts(&world, way, depth, &driven.buffers);
+            let spec = spec(&world, way, depth, &driven.buffers);
             let mut ring = None;
             // SAFETY: the files outlive the path, and the memory is never freed.
-            let (mut path, _) = unsafe { parts.scheduled(scheduler, &mut ring) }.unwrap();
+            let (mut path, _) = unsafe { spec.scheduled(scheduler, &mut ring) }.unwrap();
             driven.queue_all(path.as_mut());
             path.turn(Wait::No, &mut Vec::new()).unwrap();
             driven.buffers.region.give_up();

@@ -12,8 +12,8 @@ use ringtake_storage::layout::{PAGE_BYTES, TableEntry};
 use ringtake_storage::manifest::{DataFileHeader, Manifest};
 use rustix::fs::{AtFlags, Mode, OFlags, StatxFlags};
 
-use crate::Result;
 use crate::config::IoMode;
+use crate::error::Result;
 use ringtake_storage::Error as StorageError;
 
 /// Where the kernel takes the bytes of a file from.

@@ -5,46 +5,8 @@
 use std::fs;
 use std::io;
 
-use serde::Serialize;
-
-use crate::device::ring_per_shard::build_ring;
-
-/// How modern the ring is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RingRung {
-    /// SINGLE_ISSUER, DEFER_TASKRUN and TASKRUN_FLAG: Linux 6.1.
-    DeferTaskrun,
-    /// COOP_TASKRUN and TASKRUN_FLAG: Linux 5.19.
-    CoopTaskrun,
-    /// No flags: Linux 5.1.
-    Plain,
-}
-
-impl RingRung {
-    /// From the best to the least.
-    pub(crate) const LADDER: [RingRung; 3] = [
-        RingRung::DeferTaskrun,
-        RingRung::CoopTaskrun,
-        RingRung::Plain,
-    ];
-}
-
-/// What a shard's ring uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct RingFeatures {
-    /// Which flags the ring was set up with.
-    pub rung: RingRung,
-    /// Data files are registered.
-    pub registered_files: bool,
-    /// The arena is registered; needs memlock.
-    pub registered_buffers: bool,
-    /// The memory for results is registered, so that reads into it cost no more than others; needs
-    /// memlock.
-    pub registered_results: bool,
-    /// The ring itself is registered: Linux 5.18.
-    pub registered_ring: bool,
-}
+use crate::device::ring::build_ring;
+pub use crate::device::ring::{RingFeatures, RingRung};
 
 /// io_uring cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,8 @@ use std::io;
 use std::ptr::NonNull;
 use std::time::Duration;
 
+use crate::device::ring::RingFeatures;
+
 /// A read of part of a data file into memory that stays in place until its completion.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Read {
@@ -36,16 +38,6 @@ pub(crate) enum Memory {
 // `ReadPath::queue`), so it may be written from whichever thread performs the read.
 unsafe impl Send for Read {}
 
-/// Where memory lies that is lent to reads over and over.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Span {
-    pub(crate) start: NonNull<u8>,
-    pub(crate) bytes: usize,
-}
-
-// SAFETY: an address and a length; whoever reads or writes there has to say why it may.
-unsafe impl Send for Span {}
-
 /// The end of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Completion {
@@ -66,6 +58,9 @@ pub(crate) enum Wait {
     /// one read.
     For { completions: u32, timeout: Duration },
 }
+
+/// A path and its ring's features, if it has one of its own.
+pub(crate) type Made<'r> = (Box<dyn ReadPath + 'r>, Option<RingFeatures>);
 
 /// A way to read. Driven by one shard on its own thread.
 ///

@@ -10,44 +10,14 @@ use std::time::Duration;
 
 use io_uring::{CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squeue, types};
 
-use crate::device::probe::{RingFeatures, RingRung};
-use crate::device::read_path::{Completion, Memory, Read, ReadPath, Span, Wait};
+use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
+use crate::device::ring::{RingFeatures, RingRung};
 use crate::doorbell::Doorbell;
+use crate::memory::arena::Span;
 use crate::metrics::stats::ShardCounters;
 
 /// User data of the doorbell's poll; tokens are 32 bits, so no read has it.
 const DOORBELL: u64 = u64::MAX;
-
-/// Builds the best ring that this kernel offers; returns it with the rung it stands on.
-///
-/// With deferred task work completions appear only when the owner enters the kernel, which the
-/// TASKRUN flag tells it to do; that keeps the kernel from interrupting a decode.
-pub(crate) fn build_ring(entries: u32) -> io::Result<(IoUring, RingRung)> {
-    let mut last = io::Error::from(io::ErrorKind::Unsupported);
-    for rung in RingRung::LADDER {
-        let mut builder = IoUring::builder();
-        builder.setup_clamp();
-        match rung {
-            RingRung::DeferTaskrun => {
-                builder
-                    .setup_single_issuer()
-                    .setup_defer_taskrun()
-                    .setup_taskrun_flag();
-            }
-            RingRung::CoopTaskrun => {
-                builder.setup_coop_taskrun().setup_taskrun_flag();
-            }
-            RingRung::Plain => {}
-        }
-        match builder.build(entries) {
-            Ok(ring) => return Ok((ring, rung)),
-            // Flags that a kernel does not know are EINVAL; everything else will not get better.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => last = error,
-            Err(error) => return Err(error),
-        }
-    }
-    Err(last)
-}
 
 /// See the module.
 pub(crate) struct RingPerShard<'r> {

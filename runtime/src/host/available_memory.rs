@@ -1,26 +1,13 @@
-//! Whether memory is there for a dataset that is to be kept whole: what the kernel says is
-//! available, within the cgroup's limits.
+//! Whether the memory available is enough for rows that stay in it: the kernel's count, within the
+//! cgroup's limits.
 
 use std::fs;
 use std::path::Path;
 
-use ringtake_storage::dataset::Dataset;
-use ringtake_storage::layout::PAGE_BYTES;
-
 use crate::error::ConfigError;
 
-/// Beside each page: its entry in the table and the state of its frame.
-const TABLE_BYTES_PER_PAGE: u64 = 24;
-
-/// Refuses a dataset whose rows do not fit into the memory available.
-pub(crate) fn room_for(dataset: &Dataset) -> Result<(), ConfigError> {
-    let files = dataset
-        .layout()
-        .groups
-        .iter()
-        .flat_map(|group| group.file_bytes());
-    let pages: u64 = files.map(|bytes| bytes.div_ceil(PAGE_BYTES)).sum();
-    let needed = pages * (PAGE_BYTES + TABLE_BYTES_PER_PAGE);
+/// Refuses rows to pin that take more memory, `needed` bytes, than is available.
+pub(crate) fn check_fits(needed: u64) -> Result<(), ConfigError> {
     match available_bytes() {
         Some(available) => fits(needed, available),
         None => Ok(()),

@@ -218,7 +218,7 @@ pub fn inspect_indexes(path: &Path, manifest: &Manifest) -> Vec<InspectedIndex> 
 
 /// What the index of column `column`, which has just been written, is. Its memory is that of one
 /// shard.
-pub(crate) fn info_of(dataset: &Dataset, column: usize) -> crate::Result<IndexInfo> {
+pub(crate) fn info_of(dataset: &Dataset, column: usize) -> crate::error::Result<IndexInfo> {
     let path = dataset.path().join(index_name(column));
     let of = IndexedColumn::of(dataset, column);
     let Some((index, _)) = open_file(&path, &of, TableCheck::Verify)? else {

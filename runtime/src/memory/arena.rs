@@ -16,7 +16,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use memmap2::{Advice, MmapMut};
 
-use crate::device::read_path::Span;
+/// Where memory lies that is lent to reads over and over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) start: NonNull<u8>,
+    pub(crate) bytes: usize,
+}
+
+// SAFETY: an address and a length; whoever reads or writes there has to say why it may.
+unsafe impl Send for Span {}
 
 /// From here on it pays to ask for huge pages, which are this large.
 const HUGE_PAGE_BYTES: usize = 2 << 20;

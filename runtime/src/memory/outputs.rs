@@ -15,9 +15,9 @@ use ringtake_storage::column::ColumnShape;
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::projection::Projection;
 
+use crate::error::{Error, Result};
 use crate::host::prefetch;
 use crate::memory::results::{Lease, ResultMemory};
-use crate::{Error, Result};
 
 /// The outputs of all columns of one take.
 #[derive(Debug)]

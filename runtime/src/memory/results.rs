@@ -14,9 +14,8 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
 
-use crate::device::read_path::Span;
 use crate::host::lock::lock;
-use crate::memory::arena::Region;
+use crate::memory::arena::{Region, Span};
 
 /// A column of fewer bytes comes from the heap: small memory there is warm as it is.
 const LEASE_BYTES_MIN: usize = 32 << 10;

@@ -18,8 +18,8 @@ use std::time::Instant;
 use ringtake_storage::plan::Entry;
 use ringtake_storage::projection::Projection;
 
-use crate::Error;
 use crate::admission::{LatencyClass, Permit, Work};
+use crate::error::Error;
 use crate::error::{FAULTS_MAX, RowFault};
 use crate::host::fork::Origin;
 use crate::host::lock::lock;

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::config::ReadPathChoice;
 use crate::device::page_cache_first::page_cache_first;
-use crate::device::parts::{Made as MadePath, Parts};
-use crate::device::probe::RingFeatures;
-use crate::device::read_path::ReadPath;
+use crate::device::path_spec::PathSpec;
+use crate::device::read_path::{Made as MadePath, ReadPath};
+use crate::device::ring::RingFeatures;
 use crate::error::shortage;
 use crate::index::codes::ShardCodes;
 use crate::index::opened::OpenIndex;
@@ -90,7 +90,7 @@ async fn read_path<'a>(
     }
     let arena_span = arena.region().span();
     let results = context.results.iter().map(|results| results.span());
-    let parts = Parts {
+    let spec = PathSpec {
         shard: context.shard.0,
         read_path: context.read_path,
         queue_depth: context.queue_depth,
@@ -102,7 +102,7 @@ async fn read_path<'a>(
     };
     // SAFETY: the arena, and the results and files that the context keeps, outlive the engine,
     // which owns the path: all are borrowed for `'a`.
-    unsafe { parts.scheduled(context.scheduler, ring) }.map_err(|error| shortage(&error))
+    unsafe { spec.scheduled(context.scheduler, ring) }.map_err(|error| shortage(&error))
 }
 
 /// The codes of this shard's rows, in memory that its own thread is the first to touch.

@@ -14,14 +14,15 @@ use crossbeam_channel::Sender;
 use futures_lite::FutureExt as _;
 use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
 
-use crate::Error;
 use crate::config::ReadPathChoice;
 use crate::device::control::dma_file::Reads;
-use crate::error::shortage;
+use crate::error::{Error, shortage};
 use crate::shard::context::ShardContext;
 use crate::shard::engine;
 use crate::shard::executor::Executor;
 use crate::shard::inbox::Messages;
+#[cfg(test)]
+use crate::shard::local::LocalFuture;
 use crate::shard::shard_loop::run;
 use crate::shard::start::StartReport;
 
@@ -35,6 +36,12 @@ const GLOMMIO_RING_DEPTH: usize = 32;
 /// rings; what it needs beyond comes from the heap.
 const GLOMMIO_IO_MEMORY_MAX: usize = 16 << 20;
 
+#[cfg(test)]
+thread_local! {
+    /// Takes over the shards that this thread starts: a simulation polls them itself.
+    pub(crate) static TAKE_OVER: Cell<Option<fn(LocalFuture)>> = const { Cell::new(None) };
+}
+
 /// Starts a shard's thread, which reports through `started` how it has started.
 pub(crate) fn spawn(
     context: ShardContext,
@@ -44,10 +51,10 @@ pub(crate) fn spawn(
 ) -> Result<JoinHandle<()>, Error> {
     let shard = context.shard.0;
     #[cfg(test)]
-    if crate::simulation::is_on() {
+    if let Some(take_over) = TAKE_OVER.get() {
         let executor = Rc::new(async_executor::LocalExecutor::new());
         let simulated = Executor::Simulated(executor.clone());
-        crate::simulation::start(Box::pin(async move {
+        take_over(Box::pin(async move {
             executor
                 .run(run(context, messages, simulated, started))
                 .await;

@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
+use io_uring::IoUring;
 
 use crate::device::control::stage::{ReadSource, drive};
-use crate::device::parts::Parts;
-use crate::device::probe::RingFeatures;
-use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
+use crate::device::read_path::{Completion, Errno, Made, Read, ReadPath, Wait};
 use crate::device::returns::Returns;
+use crate::device::ring::RingFeatures;
 use crate::doorbell::Doorbell;
 use crate::host::lock::lock;
 use crate::metrics::stats::ShardCounters;
@@ -84,7 +84,7 @@ impl Queue {
     }
 }
 
-/// See the module.
+/// A read path that hands each read to another one as a task of its own.
 pub(crate) struct PerRead {
     queue: Arc<Queue>,
     returns: Returns<Box<Task>>,
@@ -98,13 +98,24 @@ pub(crate) struct PerRead {
 }
 
 impl PerRead {
-    /// Starts the I/O stage, which makes its path itself: a ring belongs to the thread that
-    /// made it.
+    /// Starts the I/O stage, which makes its path itself: a ring belongs to the thread that made
+    /// it. `make` gets the stage's doorbell and counters. Dropping the scheduler ends that path.
     ///
-    /// # Safety
-    /// The memory of the parts' arena outlives the scheduler.
-    pub(crate) unsafe fn start(parts: Parts) -> io::Result<(PerRead, Option<RingFeatures>)> {
-        let queue_depth = parts.queue_depth;
+    /// # Errors
+    /// No thread or doorbell; otherwise those of `make`.
+    pub(crate) fn start(
+        shard: usize,
+        queue_depth: u32,
+        doorbell: Arc<Doorbell>,
+        counters: Arc<ShardCounters>,
+        make: impl for<'r> FnOnce(
+            Arc<Doorbell>,
+            Arc<ShardCounters>,
+            &'r mut Option<IoUring>,
+        ) -> io::Result<Made<'r>>
+        + Send
+        + 'static,
+    ) -> io::Result<(PerRead, Option<RingFeatures>)> {
         let queue = Arc::new(Queue {
             tasks: Mutex::new(BinaryHeap::with_capacity(queue_depth as usize)),
             doorbell: Arc::new(Doorbell::new()?),
@@ -113,27 +124,20 @@ impl PerRead {
         });
         let (completed, done) = bounded(queue_depth as usize);
         let stage_counters = Arc::new(ShardCounters::default());
-        let inner = Parts {
-            doorbell: queue.doorbell.clone(),
-            counters: stage_counters.clone(),
-            ..parts.clone()
-        };
         let stage = Stage {
             queue: queue.clone(),
             in_flight: (0..queue_depth).map(|_| None).collect(),
             bytes_in_flight: 0,
             completed,
-            doorbell: parts.doorbell.clone(),
+            doorbell: doorbell.clone(),
         };
         let (started, start) = bounded(1);
+        let (stage_doorbell, counted) = (queue.doorbell.clone(), stage_counters.clone());
         let thread = std::thread::Builder::new()
-            .name(format!("rt-{}-io", parts.shard))
+            .name(format!("rt-{shard}-io"))
             .spawn(move || {
-                let files = inner.files.clone();
                 let mut ring = None;
-                // SAFETY: the arena outlives the scheduler, which joins this thread when it is
-                // dropped; the files are held here.
-                match unsafe { inner.make(&mut ring) } {
+                match make(stage_doorbell, counted, &mut ring) {
                     Ok((mut path, features)) => {
                         let _ = started.send(Ok(features));
                         stage.run(path.as_mut(), queue_depth);
@@ -142,14 +146,13 @@ impl PerRead {
                         let _ = started.send(Err(error));
                     }
                 }
-                drop(files);
             })?;
         let scheduler = PerRead {
             queue,
-            returns: Returns::new(done, parts.doorbell, parts.counters.clone()),
+            returns: Returns::new(done, doorbell, counters.clone()),
             order: 0,
             queued: false,
-            counters: parts.counters,
+            counters,
             stage_counters,
             stage_system_calls: 0,
             thread: Some(thread),

@@ -17,7 +17,8 @@ use crate::device::control::stage::{ReadSource, drive};
 use crate::device::files::Files;
 use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
 use crate::device::returns::Returns;
-use crate::device::ring_per_shard::{RingPerShard, build_ring};
+use crate::device::ring::build_ring;
+use crate::device::ring_per_shard::RingPerShard;
 use crate::doorbell::Doorbell;
 use crate::metrics::stats::ShardCounters;
 

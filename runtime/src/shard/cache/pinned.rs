@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
-use ringtake_storage::dataset::{Extent, Locator};
+use ringtake_storage::dataset::{Dataset, Extent, Locator};
+use ringtake_storage::layout::PAGE_BYTES;
 
 use super::{Found, PageCache, bit};
 
@@ -22,6 +23,9 @@ pub(crate) struct PinnedPages {
 struct InPlace([CachePadded<AtomicU64>; STRIPES]);
 
 const STRIPES: usize = 16;
+
+/// Beside each page: its entry in the table and the state of its frame.
+const TABLE_BYTES_PER_PAGE: u64 = 24;
 
 impl InPlace {
     fn add(&self, by: u64) {
@@ -41,6 +45,14 @@ impl InPlace {
 }
 
 impl PinnedPages {
+    /// Memory that all rows of `dataset` take when they are pinned.
+    pub(crate) fn bytes_needed(dataset: &Dataset) -> u64 {
+        let groups = dataset.layout().groups.iter();
+        let files = groups.flat_map(|group| group.file_bytes());
+        let pages: u64 = files.map(|bytes| bytes.div_ceil(PAGE_BYTES)).sum();
+        pages * (PAGE_BYTES + TABLE_BYTES_PER_PAGE)
+    }
+
     /// The pages of `cache`, which is pinned and has been loaded, and whether it is `sound`.
     pub(crate) fn of(cache: PageCache, sound: bool) -> PinnedPages {
         debug_assert!(cache.pinned, "a cache that changes");

@@ -1,26 +1,31 @@
-//! What a read path is made from, and the making of those that need no executor.
+//! What a read path is made from, and the making of those paths that need no executor.
 
 use std::io;
 use std::sync::Arc;
 
 use io_uring::IoUring;
 
+#[cfg(test)]
+use crate::config::CustomPath;
 use crate::config::{ReadPathChoice, Scheduler};
 #[cfg(feature = "yardstick")]
 use crate::device::control::mapped::Mapped;
 use crate::device::control::per_read::PerRead;
 use crate::device::control::shared_rings::{SharedRings, SharedRingsPath};
 use crate::device::files::Files;
-use crate::device::probe::RingFeatures;
-use crate::device::read_path::{ReadPath, Span};
-use crate::device::ring_per_shard::{RingPerShard, build_ring};
+use crate::device::read_path::Made;
+#[cfg(test)]
+use crate::device::read_path::ReadPath;
+use crate::device::ring::build_ring;
+use crate::device::ring_per_shard::RingPerShard;
 use crate::device::thread_pool::ThreadPool;
 use crate::doorbell::Doorbell;
+use crate::memory::arena::Span;
 use crate::metrics::stats::ShardCounters;
 
-/// See the module.
+/// What a shard makes its read path from.
 #[derive(Clone)]
-pub(crate) struct Parts {
+pub(crate) struct PathSpec {
     pub(crate) shard: usize,
     pub(crate) read_path: ReadPathChoice,
     /// Reads in flight at most.
@@ -36,10 +41,22 @@ pub(crate) struct Parts {
     pub(crate) rings: Option<Arc<SharedRings>>,
 }
 
-/// A path and its ring's features, if it has one of its own.
-pub(crate) type Made<'r> = (Box<dyn ReadPath + 'r>, Option<RingFeatures>);
+/// Makes a read path of a test's own for a shard and its files.
+#[cfg(test)]
+pub(crate) type MakePath = Box<dyn Fn(usize, Arc<Files>) -> Box<dyn ReadPath> + Send + Sync>;
 
-impl Parts {
+#[cfg(test)]
+impl CustomPath {
+    /// A choice of the path that `make` makes. The maker is kept for as long as the process lives.
+    pub(crate) fn new(
+        make: impl Fn(usize, Arc<Files>) -> Box<dyn ReadPath> + Send + Sync + 'static,
+    ) -> CustomPath {
+        let make: MakePath = Box::new(make);
+        CustomPath(Box::leak(Box::new(make)))
+    }
+}
+
+impl PathSpec {
     /// Makes the path that this thread will drive, with `scheduler` in front of it. A ring of its
     /// own goes to `ring`.
     ///
@@ -54,8 +71,24 @@ impl Parts {
             // SAFETY: passed on to the caller.
             Scheduler::Batched => unsafe { self.make(ring) },
             Scheduler::PerRead => {
-                // SAFETY: passed on to the caller; dropping the scheduler ends the inner path.
-                let (path, features) = unsafe { PerRead::start(self) }?;
+                let (shard, queue_depth) = (self.shard, self.queue_depth);
+                let (doorbell, counters) = (self.doorbell.clone(), self.counters.clone());
+                let (path, features) = PerRead::start(
+                    shard,
+                    queue_depth,
+                    doorbell,
+                    counters,
+                    move |doorbell, counters, ring| {
+                        let inner = PathSpec {
+                            doorbell,
+                            counters,
+                            ..self
+                        };
+                        // SAFETY: passed on to the caller; dropping the scheduler ends the inner
+                        // path.
+                        unsafe { inner.make(ring) }
+                    },
+                )?;
                 Ok((Box::new(path), features))
             }
         }
@@ -65,8 +98,8 @@ impl Parts {
     ///
     /// # Safety
     /// As for `scheduled`.
-    pub(super) unsafe fn make(self, ring: &mut Option<IoUring>) -> io::Result<Made<'_>> {
-        let Parts {
+    unsafe fn make(self, ring: &mut Option<IoUring>) -> io::Result<Made<'_>> {
+        let PathSpec {
             shard,
             queue_depth,
             files,
@@ -105,20 +138,11 @@ impl Parts {
                 "glommio's files are opened by the executor that reads them",
             )),
             #[cfg(test)]
-            ReadPathChoice::Simulated {
-                seed,
-                faults: crate::device::simulated::Faults::World,
-            } => Ok((
-                Box::new(crate::simulation::Device::new(seed, shard, files)),
-                None,
-            )),
-            #[cfg(test)]
-            ReadPathChoice::Simulated { seed, faults } => Ok((
-                Box::new(crate::device::simulated::Simulated::new(
-                    seed, faults, files,
-                )),
-                None,
-            )),
+            ReadPathChoice::Custom(CustomPath(make)) => {
+                let make = make.downcast_ref::<MakePath>();
+                let make = make.ok_or(io::ErrorKind::InvalidInput)?;
+                Ok((make(shard, files), None))
+            }
         }
     }
 }

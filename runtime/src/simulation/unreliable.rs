@@ -3,22 +3,20 @@
 //! at memory that is still lent does not go unnoticed.
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use ringtake_storage::layout::{GroupOptions, LayoutPolicy, PAGE_BYTES};
-use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
+use ringtake_storage::layout::PAGE_BYTES;
 
+use crate::config::{CustomPath, ReadPathChoice};
 use crate::device::files::Files;
 use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
 use crate::device::thread_pool::read_whole;
 
 /// What a device may do beside being slow and short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Faults {
+enum Faults {
     /// Nothing.
     None,
     /// Fail one read in sixteen with EIO.
@@ -37,20 +35,18 @@ pub enum Faults {
     BreaksAndHolds(u32),
     /// Complete nothing, ever.
     Silent,
-    /// Whatever the simulated world of this thread has in store.
-    World,
 }
 
 /// Whether devices that hold their reads do so.
-pub(crate) static HELD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
+static HELD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(true);
 
 struct Flight {
     read: Read,
     turns_left: u32,
 }
 
-/// See the module.
-pub(super) struct Simulated {
+/// A device with seeded latencies, short reads and faults.
+struct Unreliable {
     rng: ChaCha8Rng,
     faults: Faults,
     files: Arc<Files>,
@@ -59,12 +55,19 @@ pub(super) struct Simulated {
     broken: bool,
 }
 
+/// The choice of such a device for each shard.
+fn choice(seed: u64, faults: Faults) -> ReadPathChoice {
+    ReadPathChoice::Custom(CustomPath::new(move |_, files| {
+        Box::new(Unreliable::new(seed, faults, files))
+    }))
+}
+
 /// Short reads end here, as they do on a block device.
 const SECTOR_BYTES: u32 = 4096;
 
-impl Simulated {
-    pub(super) fn new(seed: u64, faults: Faults, files: Arc<Files>) -> Simulated {
-        Simulated {
+impl Unreliable {
+    fn new(seed: u64, faults: Faults, files: Arc<Files>) -> Unreliable {
+        Unreliable {
             rng: ChaCha8Rng::seed_from_u64(seed),
             faults,
             files,
@@ -103,7 +106,7 @@ impl Simulated {
 }
 
 // SAFETY: buffers are written in `queue` and `turn` only, before the one completion of each read.
-unsafe impl ReadPath for Simulated {
+unsafe impl ReadPath for Unreliable {
     unsafe fn queue(&mut self, read: Read) {
         self.queued += 1;
         // SAFETY: the buffer is the read's until its completion.
@@ -153,40 +156,6 @@ unsafe impl ReadPath for Simulated {
     }
 }
 
-pub(super) const ROWS: u64 = 1_000;
-
-/// Rows of a few bytes to many pages, so that reads of all sizes are made.
-pub(super) fn rows(ids: &[u64]) -> RecordBatch {
-    let id = Int64Array::from_iter_values(ids.iter().map(|&id| id as i64));
-    let blob = BinaryArray::from_iter_values(ids.iter().map(|&id| {
-        let bytes = [17, 5_000, 40_000, 300_000][if id % 50 == 7 { 3 } else { id as usize % 3 }];
-        (0..bytes)
-            .map(|at| (id as usize + at / 7) as u8)
-            .collect::<Vec<u8>>()
-    }));
-    let columns: [(&str, ArrayRef); 2] = [("id", Arc::new(id)), ("blob", Arc::new(blob))];
-    RecordBatch::try_from_iter(columns).unwrap()
-}
-
-pub(super) fn written(path: &Path) {
-    let options = WriteOptions {
-        block_rows: Some(256),
-        grouping: GroupOptions {
-            policy: LayoutPolicy::Packed,
-            ..GroupOptions::default()
-        },
-        data_dirs: Vec::new(),
-        overwrite: Overwrite::Refuse,
-    };
-    let mut writer = Writer::create(path, &rows(&[0]).schema(), options).unwrap();
-    let all: Vec<u64> = (0..ROWS).collect();
-    for ids in all.chunks(250) {
-        writer.write(&rows(ids)).unwrap();
-    }
-    writer.finish().unwrap();
-}
-
-#[cfg(test)]
 mod tests {
     use std::path::Path;
 
@@ -199,8 +168,9 @@ mod tests {
     use arrow::array::{ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch};
     use ringtake_storage::write::{WriteOptions, Writer};
 
-    use super::{Faults, HELD, ROWS, rows, written};
-    use crate::config::{Config, CpuChoice, ReadPathChoice, Scheduler};
+    use super::{Faults, HELD, choice};
+    use crate::config::{Config, CpuChoice, Scheduler};
+    use crate::device::contract::{ROWS, rows, written};
     use crate::shard::engine::DRAIN_TIME_MAX;
     use crate::{Error, FaultKind, Store, TakeOptions};
 
@@ -211,7 +181,7 @@ mod tests {
             cpus: CpuChoice::Unpinned,
             queue_depth: 8 << (seed % 3),
             cache: crate::CacheChoice::Bytes((seed % 2) << 20),
-            read_path: ReadPathChoice::Simulated { seed, faults },
+            read_path: choice(seed, faults),
             scheduler,
             ..Config::default()
         };
@@ -323,10 +293,7 @@ mod tests {
         let config = Config {
             shards: Some(2),
             cpus: CpuChoice::Unpinned,
-            read_path: ReadPathChoice::Simulated {
-                seed: 1,
-                faults: Faults::BreaksAndHolds(READS),
-            },
+            read_path: choice(1, Faults::BreaksAndHolds(READS)),
             ..Config::default()
         };
         let store = Store::open(&path, config).unwrap();
