@@ -1,5 +1,6 @@
 //! The house rules that a compiler does not hold: how long functions and files may be, where
-//! `unsafe` may stand, which way imports run, and how documentation reads.
+//! `unsafe` may stand, which way imports run, how documentation reads, and that the files it names
+//! exist.
 //!
 //! Each rule is a function from parsed source to violations, and shows on a snippet that it can
 //! fail. `house.rs` holds what the rules know about this project, and the exceptions.
@@ -7,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod documents;
 mod house;
 mod imports;
 mod prose;
@@ -32,6 +34,7 @@ fn the_house_is_in_order() {
         violations.extend(prose::repeated_numbers(source));
     }
     violations.extend(imports::of_all_crates(&sources));
+    violations.extend(documents::dangling_references(&sources));
 
     let mut faults = Vec::new();
     for exception in EXCEPTIONS {

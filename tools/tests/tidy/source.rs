@@ -6,8 +6,17 @@ use std::path::{Path, PathBuf};
 use crate::house::AREAS;
 
 /// The names of the rules.
-pub(crate) const RULES: [&str; 9] = [
-    "function", "file", "unsafe", "sentence", "summary", "word", "number", "arrow", "circle",
+pub(crate) const RULES: [&str; 10] = [
+    "function",
+    "file",
+    "unsafe",
+    "sentence",
+    "summary",
+    "word",
+    "number",
+    "arrow",
+    "circle",
+    "reference",
 ];
 
 /// A Rust file, or a text (a script, a document) that has words alone.
