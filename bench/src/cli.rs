@@ -53,7 +53,7 @@ pub(crate) struct Cli {
     /// The command; a quick run if none is given.
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-    /// FIFOs that tell perf of the measured window, and that it answers in
+    /// FIFOs that switch perf on and off, and that it answers in
     #[arg(long, hide = true, global = true, num_args = 2, value_names = ["FIFO", "FIFO"])]
     pub(crate) perf_control: Option<Vec<PathBuf>>,
 }

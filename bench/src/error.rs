@@ -1,18 +1,18 @@
-//! What can go wrong in the bench, each as one sentence that says what to do.
+//! The errors of the bench, each as one sentence that says what to do.
 
 use std::path::PathBuf;
 
-/// Why the bench gives no number.
+/// Why there is no result.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The store or the format has a sentence of its own.
+    /// The error of the store, in its own words.
     #[error(transparent)]
     Store(#[from] ringtake_runtime::Error),
-    /// The writer or the manifest has a sentence of its own.
+    /// The error of the writer or of the manifest, in its own words.
     #[error(transparent)]
     Storage(#[from] ringtake_storage::Error),
-    /// What is measured has a sentence of its own.
+    /// The error of another subject, in its own words.
     #[error(transparent)]
     Subject(Box<dyn std::error::Error + Send + Sync>),
     /// A cache for a run that has none.
@@ -35,9 +35,9 @@ pub enum Error {
          take fewer columns with --columns, set --cache-bytes, or measure with --cache cold"
     )]
     TooLittleMemory {
-        /// What the cache would need.
+        /// Bytes that the cache needs.
         cache_bytes: u64,
-        /// What the machine has.
+        /// Bytes that the machine has.
         available_bytes: u64,
     },
     /// The dataset that a run makes does not fit on the disk.
@@ -48,9 +48,9 @@ pub enum Error {
     TooLittleSpace {
         /// Where the dataset would be.
         path: PathBuf,
-        /// What is free.
+        /// Free bytes.
         available_bytes: u64,
-        /// What the run needs.
+        /// Bytes that the run needs.
         needed_bytes: u64,
     },
     /// Another run is at work in the same place.
@@ -85,9 +85,9 @@ pub enum Error {
          this is a defect of the store, see `ringtake verify`"
     )]
     DifferentRows {
-        /// Of the cold run.
+        /// The checksum of the cold run.
         cold: String,
-        /// Of the warm run.
+        /// The checksum of the warm run.
         warm: String,
     },
     /// A cache that searches are not measured with.
@@ -184,11 +184,11 @@ pub enum Error {
     /// The operating system refused something.
     #[error("cannot {operation} `{path}`: {source}")]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
         /// On which file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
     /// A condition on a field that records do not have.
@@ -212,7 +212,7 @@ pub enum Error {
          --force compares them all the same"
     )]
     OtherWorkload {
-        /// What differs.
+        /// The field that differs.
         field: &'static str,
         /// On the first side.
         before: String,
@@ -227,7 +227,7 @@ pub enum Error {
     NothingProven {
         /// The condition.
         condition: String,
-        /// Of what.
+        /// The setup that it is checked for.
         setup: String,
     },
     /// Conditions of `--fail-if` that hold.
@@ -247,11 +247,11 @@ pub enum Error {
     /// A command that measures nothing, to be profiled.
     #[error("`{workload}` cannot be profiled; give file-read, vector-search, ceiling or quick")]
     NotAWorkload {
-        /// What was given.
+        /// The command given.
         workload: String,
     },
     /// The workload that was profiled failed; it has said why.
-    #[error("the workload ended with {status}; `{path}` holds what there is")]
+    #[error("the workload ended with {status}; `{path}` holds the part that was written")]
     WorkloadFailed {
         /// How it ended.
         status: std::process::ExitStatus,
@@ -259,18 +259,18 @@ pub enum Error {
         path: PathBuf,
     },
     /// The user pressed Ctrl-C.
-    #[error("stopped by a signal; what is no result has been removed")]
+    #[error("stopped by a signal; everything but results has been removed")]
     Interrupted,
     /// A run whose proof failed, where a proven one was demanded.
     #[error("the run is not valid: {reason}")]
     NotValid {
-        /// What the proof found.
+        /// The reason.
         reason: String,
     },
 }
 
 impl Error {
-    /// An error of what is measured.
+    /// An error of a subject.
     pub fn subject(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
         Error::Subject(error.into())
     }
@@ -296,7 +296,7 @@ pub(crate) enum Shed {
 }
 
 impl Error {
-    /// Whether it only says that there was too much to do.
+    /// Why the store did not answer, if it had too much to do.
     pub(crate) fn shed(&self) -> Option<Shed> {
         match self {
             Error::Store(ringtake_runtime::Error::Overloaded { .. }) => Some(Shed::Refused),

@@ -1,5 +1,5 @@
-//! Ctrl-C and SIGTERM: remembered here and looked at between queries, so that
-//! what a run has written is removed before the process ends.
+//! Ctrl-C and SIGTERM: remembered here and checked between queries, so that a
+//! run removes its files before the process ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

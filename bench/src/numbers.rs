@@ -1,6 +1,6 @@
 //! How numbers are written for people.
 
-/// What stands in a table where there is no number.
+/// The word in a table for a missing number.
 pub(crate) const NOT_AVAILABLE: &str = "n/a";
 
 /// A whole number with commas between thousands.

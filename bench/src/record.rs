@@ -1,8 +1,7 @@
-//! The record of one measurement: what `--json` writes.
+//! The record of one measurement, which `--json` writes.
 //!
 //! The names of the fields are a contract with scripts: fields are added, never
-//! renamed. A number that could not be had is `null`, and `notes` says why; it
-//! is never 0.
+//! renamed. A missing number is `null`, and `notes` says why; it is never 0.
 
 pub(crate) mod activity;
 pub(crate) mod advice;
@@ -35,7 +34,7 @@ use crate::record::series::{Observations, Verdict};
 /// ([`crate::write_json`]).
 #[derive(Debug, Clone, Serialize)]
 pub struct Record {
-    /// What was measured.
+    /// The name of the workload.
     pub(crate) workload: &'static str,
     /// The read path really used.
     pub(crate) read_path: String,
@@ -45,7 +44,7 @@ pub struct Record {
     pub(crate) invalid_reason: Option<String>,
     /// A signal ended it before its time.
     pub(crate) partial: bool,
-    /// Which try this is; those before were disturbed by other programs and are left out.
+    /// The number of this attempt; other programs disturbed those before, which are left out.
     pub(crate) attempt: u32,
     pub(crate) duration_s: f64,
     pub(crate) queries: u64,
@@ -75,17 +74,17 @@ pub struct Record {
     /// Sum over one byte of every row and column of every answer: the answers were used.
     pub(crate) touched: u64,
     pub(crate) seed: u64,
-    /// What the shards counted during the run, summed.
+    /// Counters of the shards during the run, summed.
     pub(crate) store_counters: Option<ShardStats>,
-    /// What limits the run; `null` where what was measured does not tell enough.
+    /// The limit of the run; `null` where the subject does not measure enough.
     pub(crate) verdict: Option<Verdict>,
-    /// What was seen while it went on.
+    /// Samples over the run.
     pub(crate) observations: Observations,
     /// Why the numbers may mislead, and which flag mends it.
     pub(crate) warnings: Vec<String>,
     /// Why a field is `null`.
     pub(crate) notes: Vec<String>,
-    /// What a search adds.
+    /// The fields of a search.
     #[serde(flatten)]
     pub(crate) search: Option<SearchFigures>,
     pub(crate) environment: Environment,
@@ -111,7 +110,7 @@ impl Record {
         }
     }
 
-    /// The same with what a search adds.
+    /// This record with the fields of a search.
     #[must_use]
     pub fn with_search(self, search: SearchFigures) -> Record {
         Record {
@@ -120,7 +119,7 @@ impl Record {
         }
     }
 
-    /// Divides what was counted and proves where the rows came from.
+    /// Divides the counts and proves where the rows came from.
     pub(crate) fn new(
         measurement: &Measurement,
         workload: &'static str,
@@ -318,14 +317,23 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn latency_is_told_from_the_median_to_the_longest() {
-        let told = record_of(&measurement()).observations.latency;
-        assert!(told.is_sorted_by(|one, next| one.share < next.share && one.us <= next.us));
-        assert_eq!((told[0].share, told[told.len() - 1].share), (0.5, 1.0));
-        assert!((told[0].us / 50_000.0 - 1.0).abs() < 0.002, "{told:?}");
-        // Of a hundred queries nothing is told beyond the hundredth.
-        assert!(told[told.len() - 2].share <= 0.99 + 1e-9, "{told:?}");
-        assert!(told.iter().any(|at| (at.share - 0.9).abs() < 1e-9));
+    fn latency_is_recorded_from_the_median_to_the_longest() {
+        let latency = record_of(&measurement()).observations.latency;
+        assert!(latency.is_sorted_by(|one, next| one.share < next.share && one.us <= next.us));
+        assert_eq!(
+            (latency[0].share, latency[latency.len() - 1].share),
+            (0.5, 1.0)
+        );
+        assert!(
+            (latency[0].us / 50_000.0 - 1.0).abs() < 0.002,
+            "{latency:?}"
+        );
+        // A hundred queries have no percentile beyond the hundredth.
+        assert!(
+            latency[latency.len() - 2].share <= 0.99 + 1e-9,
+            "{latency:?}"
+        );
+        assert!(latency.iter().any(|at| (at.share - 0.9).abs() < 1e-9));
     }
 
     #[test]
@@ -396,7 +404,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn numbers_that_cannot_be_had_are_null_and_explained() {
+    fn missing_numbers_are_null_and_explained() {
         let mut blind = measurement();
         blind.device = Err(NoDevice::NotOnDevice {
             path: PathBuf::from("/mem"),

@@ -71,7 +71,7 @@ impl Workload {
         })
     }
 
-    /// The same with rows drawn by popularity: rows repeat between queries.
+    /// A workload whose rows are drawn by popularity, and so repeat between queries.
     pub(crate) fn drawn(
         rows: u64,
         rows_per_query: u64,

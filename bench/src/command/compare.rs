@@ -11,7 +11,7 @@ use crate::record::archive::ArchivedRecord;
 use crate::tell::comparison::{Condition, compare, met, text};
 use crate::tell::output::emit;
 
-/// What two runs must share to be comparable, as records name it.
+/// The fields of a record that two runs must share to be comparable.
 const SAME: [&str; 5] = [
     "config.dataset_rows",
     "config.rows_used",
@@ -25,23 +25,24 @@ Examples:
   bench compare before.json after.json
   bench compare before.json after.json --fail-if 'rows_per_s < 0.95x' --fail-if 'latency_us.p99 > 5000'
 
-A file holds a record or a JSON list of them; three or more of a kind on each side tell a difference
-from noise. 1 is the exit status where a condition holds, 2 where nothing can be told.";
+A file holds a record or a JSON list of them; three or more of a kind on each side
+separate a difference from noise. The exit status is 1 if a condition holds, 2 if it cannot be
+checked.";
 
 /// Flags of `bench compare`.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct CompareArgs {
-    /// Records of before
+    /// Records before the change
     #[arg(value_name = "A.json")]
     before: PathBuf,
-    /// Records of after
+    /// Records after the change
     #[arg(value_name = "B.json")]
     after: PathBuf,
-    /// End with status 1 if this holds of the second side's median (2 if it cannot be told); `x` is
-    /// the first side's
+    /// End with status 1 if this holds for the second side's median, with 2 if it cannot be checked;
+    /// `x` is the first side's median
     #[arg(long, value_name = "FIELD < NUMBER[x]")]
     fail_if: Vec<Condition>,
-    /// Compare what was measured on other rows too
+    /// Compare even if the two sides were measured on different rows
     #[arg(long)]
     force: bool,
     /// Where the comparison goes.

@@ -1,8 +1,8 @@
-//! `bench profile`: a workload run under perf, and what comes of it in one folder.
+//! `bench profile`: a workload run under perf, with its record and flame graphs in one folder.
 //!
-//! The workload runs in a process of its own, which tells perf when its measured windows begin and
-//! end (`profile/window.rs`). `profile/perf.rs` knows perf, `profile/stacks.rs` what of a profile
-//! belongs to which stage.
+//! The workload runs in a process of its own, which switches perf on for its measured windows
+//! (`count/perf_window.rs`). `profile/perf.rs` runs perf, `profile/stacks.rs` assigns stacks to
+//! stages.
 
 mod perf;
 mod stacks;
@@ -45,7 +45,7 @@ pub(crate) struct ProfileArgs {
     /// The folder to write
     #[arg(long, short, value_name = "DIR", default_value = "profile")]
     output: PathBuf,
-    /// Replace what an earlier profile has left there
+    /// Replace an earlier profile there
     #[arg(long)]
     overwrite: bool,
     /// Samples a second of each CPU
@@ -64,7 +64,7 @@ pub(crate) struct ProfileArgs {
     pub(crate) workload: Vec<OsString>,
 }
 
-/// Runs the workload and writes the folder. Returns how that ended.
+/// Runs the workload and writes the folder; returns the exit status of the workload.
 ///
 /// `counters` are flags that the workload takes beside its own.
 pub(crate) fn run(

@@ -30,14 +30,14 @@ const DIRECTORY: &str = "ringtake-bench-quick-run";
 /// Numbers in one vector: a common width of text embeddings.
 const DIMENSION: u32 = 768;
 
-/// What one row takes on the drive: its 3,072 bytes, kept within one page.
+/// Bytes of one row on the drive, kept within one page.
 const ROW_STORED_BYTES: u64 = 4096;
 
-/// Fewer rows than this tell nothing.
+/// The fewest rows that are worth a measurement.
 const ROWS_MIN: u64 = 1_000;
 
-/// The warm run keeps the dataset in memory and a margin beside it; so many
-/// bytes of memory per byte of dataset.
+/// Bytes of memory per byte of dataset: the warm run keeps the dataset in
+/// memory, with a margin.
 const MEMORY_FACTOR: u64 = 2;
 
 /// When the writing ends, however many rows there are by then: the two minutes
@@ -103,10 +103,10 @@ pub(crate) fn run(args: &QuickArgs, interrupted: &AtomicBool) -> Result<(), Erro
             warm: warm.rows_checksum,
         });
     }
-    tell(args.json.path(), &[cold, warm])
+    print_records(args.json.path(), &[cold, warm])
 }
 
-fn tell(json: Option<&Path>, records: &[Record]) -> Result<(), Error> {
+fn print_records(json: Option<&Path>, records: &[Record]) -> Result<(), Error> {
     let text = report(records)
         + "\nMeasure your own data: `ringtake import SOURCE DATASET`, then `cargo run --release --bin bench -- file-read --dataset DATASET`.\n";
     emit(json, &text, &records)

@@ -1,14 +1,14 @@
 //! A directory that a run makes for itself and removes.
 //!
-//! It has a fixed name, under a lock on the directory around it, so that what a killed run has
-//! left is found and removed by the next, and two runs never share it.
+//! It has a fixed name, under a lock on the directory around it, so that the
+//! next run finds and removes the rest of a killed one, and two runs never share it.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 
-/// Space left to others.
+/// Space left to other programs.
 pub(crate) const SPARE_BYTES: u64 = 256 << 20;
 
 /// Removed when dropped.
@@ -33,7 +33,7 @@ impl Scratch {
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", base)(error)),
         }
         let path = base.join(name);
-        // Whoever left it no longer holds the lock.
+        // The run that left it no longer holds the lock.
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove", &path)(error));
@@ -56,7 +56,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Where it is made if nothing is said: Cargo's directory is on a drive and ignored by version
+/// The default place of the directory: Cargo's directory is on a drive and ignored by version
 /// control.
 pub(crate) fn default_base() -> PathBuf {
     let target = PathBuf::from("target");
@@ -67,7 +67,7 @@ pub(crate) fn default_base() -> PathBuf {
     }
 }
 
-/// What may be written in `base`.
+/// Bytes that may be written in `base`.
 pub(crate) fn free_bytes(base: &Path) -> Result<u64, Error> {
     let space = rustix::fs::statvfs(base)
         .map_err(|errno| Error::io("ask for the free space of", base)(errno.into()))?;

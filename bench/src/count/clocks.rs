@@ -1,4 +1,4 @@
-//! Whether every CPU of the machine can tell the time.
+//! The resolution of the clock on each CPU.
 //!
 //! On some virtual machines the counters of the CPUs are apart by milliseconds although the
 //! kernel trusts them. On a CPU that is behind, time then stands still between two ticks of the
@@ -20,12 +20,12 @@ const CHANGES: usize = 16;
 /// A clock that moves on by less than this is fine enough for every percentile.
 const STEP_MAX: Duration = Duration::from_micros(10);
 
-/// The allowed CPUs, by whether they can tell the time.
+/// The allowed CPUs by the resolution of their clock.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Clocks {
-    /// Those that can.
+    /// CPUs whose clock is fine enough for latencies.
     pub(crate) fine: Vec<usize>,
-    /// Those on which time moves on in leaps.
+    /// CPUs whose clock moves on in leaps.
     pub(crate) coarse: Vec<usize>,
 }
 
@@ -51,8 +51,8 @@ impl Clocks {
         })
     }
 
-    /// Keeps client `thread` on a CPU that can tell the time, the last ones first, since shards
-    /// take the first. Nothing is done where all can, or none.
+    /// Keeps client `thread` on a CPU with a fine clock, the last ones first, since shards take the
+    /// first. Does nothing if all clocks are fine, or none.
     pub(crate) fn keep_client(&self, thread: usize) {
         if self.coarse.is_empty() || self.fine.is_empty() {
             return;
@@ -64,7 +64,7 @@ impl Clocks {
         }
     }
 
-    /// The CPUs for shards beside such clients; `None` where all can tell the time.
+    /// The CPUs for shards beside such clients; `None` if all clocks are fine.
     pub(crate) fn cpus_for_shards(&self) -> Option<Vec<usize>> {
         if self.coarse.is_empty() {
             return None;
@@ -72,7 +72,7 @@ impl Clocks {
         Some(self.coarse.iter().chain(&self.fine).copied().collect())
     }
 
-    /// The CPUs for shards in which clients run; `None` where all can tell the time.
+    /// The CPUs for shards in which clients run; `None` if all clocks are fine.
     pub(crate) fn cpus_for_shards_with_clients(&self) -> Option<Vec<usize>> {
         if self.coarse.is_empty() {
             return None;

@@ -1,8 +1,8 @@
 //! The block devices that hold given files, and their counters of reads.
 //!
 //! Owns the way from a file to the device its file system is on, and the
-//! numbers the kernel keeps for that device. What they prove is said in
-//! `proof.rs`. The counters belong to the whole machine: every program that
+//! numbers the kernel keeps for that device. `record/proof.rs` judges what they
+//! prove. The counters belong to the whole machine: every program that
 //! reads the device moves them.
 //!
 //! The counters are read where the file system is mounted (a partition, a
@@ -40,7 +40,7 @@ pub(crate) enum NoDevice {
     Unreadable {
         /// The file asked about.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         reason: String,
     },
     /// The device exists and its counters do not parse.
@@ -51,7 +51,7 @@ pub(crate) enum NoDevice {
     },
 }
 
-/// What a device has read since the machine started, or between two instants.
+/// Reads of a device since the machine started, or between two instants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct DeviceReads {
     /// Reads the device completed.
@@ -86,7 +86,7 @@ impl DeviceReads {
         })
     }
 
-    /// What happened since `earlier`.
+    /// The difference to `earlier`.
     pub(crate) fn since(self, earlier: DeviceReads) -> DeviceReads {
         DeviceReads {
             completed: self.completed.wrapping_sub(earlier.completed),
@@ -150,7 +150,7 @@ impl Devices {
         Ok(sum)
     }
 
-    /// What the record says about the devices.
+    /// The devices as a record describes them.
     pub(crate) fn describe(&self) -> Vec<DeviceDescription> {
         self.sys_paths
             .iter()
@@ -254,7 +254,7 @@ fn unescape(field: &str) -> String {
     out
 }
 
-/// What a reader of a record must know about a device to compare it.
+/// A device, described so that records can be compared.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct DeviceDescription {
     /// The kernel's name of the device the file system is on.
@@ -268,7 +268,7 @@ pub(crate) struct DeviceDescription {
 pub(crate) struct DriveDescription {
     /// The kernel's name.
     pub(crate) name: String,
-    /// The maker's name, where the drive tells it.
+    /// The maker's name, where the drive reports it.
     pub(crate) model: Option<String>,
     /// The I/O scheduler in use.
     pub(crate) scheduler: Option<String>,

@@ -1,4 +1,4 @@
-//! Tells perf, which started this process, when the measured window begins and ends.
+//! Switches the perf that started this process on and off for the measured window.
 //!
 //! One for the whole process, as perf's control is: `perf record --control` (perf-record(1)) reads
 //! `enable` and `disable` from one FIFO and answers in another.
@@ -17,7 +17,7 @@ struct Control {
 
 static CONTROL: OnceLock<Mutex<Control>> = OnceLock::new();
 
-/// From now on perf is told through these: where it listens, and where it answers.
+/// Opens the FIFOs: the one that perf listens on, and the one that it answers on.
 pub(crate) fn open(fifos: &[PathBuf]) -> Result<(), Error> {
     let [commands, answers] = fifos else {
         unreachable!("the command line asks for two");
@@ -34,16 +34,16 @@ pub(crate) fn open(fifos: &[PathBuf]) -> Result<(), Error> {
 
 /// The measured window begins.
 pub(crate) fn begin() {
-    tell("enable");
+    send("enable");
 }
 
-/// It ends.
+/// The measured window ends.
 pub(crate) fn end() {
-    tell("disable");
+    send("disable");
 }
 
 /// A perf that has gone away is no reason to stop measuring.
-fn tell(command: &str) {
+fn send(command: &str) {
     let Some(control) = CONTROL.get() else {
         return;
     };

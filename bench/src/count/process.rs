@@ -1,4 +1,4 @@
-//! What this process has spent: CPU time, context switches and bytes read from drives.
+//! CPU time, context switches and bytes read from drives of this process.
 //!
 //! The sums cover every thread of the process, those that have ended and the
 //! kernel's own io_uring threads that work on its behalf included, so that no
@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::sys::resource::{Usage, UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-/// What the process or a thread has spent up to an instant, or between two.
+/// CPU time and context switches of the process or a thread, up to an instant or between two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Spent {
     /// CPU time in user code.
@@ -33,7 +33,7 @@ impl Spent {
         Spent::of(UsageWho::RUSAGE_THREAD)
     }
 
-    /// What was spent since `earlier`.
+    /// The difference to `earlier`.
     pub(crate) fn since(self, earlier: Spent) -> Spent {
         Spent {
             user: self.user.saturating_sub(earlier.user),
@@ -147,7 +147,7 @@ impl MachineTime {
         std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() as u64 == self.cpus)
     }
 
-    /// How many CPUs were busy since `earlier`, whoever kept them so.
+    /// CPUs that all programs kept busy since `earlier`.
     pub(crate) fn cores_busy_since(self, earlier: MachineTime) -> Option<f64> {
         let busy = self.busy.checked_sub(earlier.busy)?;
         let all = busy + self.idle.checked_sub(earlier.idle)?;
@@ -155,10 +155,10 @@ impl MachineTime {
     }
 }
 
-/// Gives the calling thread the name that profiles and `top` show; what does not fit is cut off.
+/// Gives the calling thread the name that profiles and `top` show, cut to the length they allow.
 pub(crate) fn name_this_thread(name: &str) {
     if let Ok(name) = std::ffi::CString::new(name) {
-        // Whoever may not name a thread goes without.
+        // A thread that may not be named keeps its old name.
         let _ = rustix::thread::set_name(&name);
     }
 }
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    /// Works until the kernel has counted it: it counts a thread that nobody interrupts at its
+    /// Works until the kernel has counted it: it counts a thread that is not interrupted at its
     /// ticks only.
     fn burn() {
         while Spent::by_this_thread().cpu() < Duration::from_millis(20) {

@@ -2,7 +2,7 @@
 //!
 //! The counter follows threads that are started after it was opened, so it is
 //! opened before the store. Where the kernel does not let a process count
-//! itself there is no number, and a sentence that says what would give one.
+//! itself there is no number, and a sentence that says how to get one.
 
 use std::fs;
 

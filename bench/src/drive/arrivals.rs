@@ -1,4 +1,4 @@
-//! Arrivals of an open loop: a Poisson process, and what became of the arrivals planned.
+//! Arrivals of an open loop: a Poisson process, and counts of late and unanswered arrivals.
 
 use std::time::Duration;
 

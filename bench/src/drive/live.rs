@@ -1,4 +1,4 @@
-//! What clients have done so far, for whoever looks on while they run.
+//! Answers counted while the clients run, for the sampler.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,7 +48,7 @@ pub(crate) struct Live {
     clients: Mutex<Vec<Arc<CachePadded<Tally>>>>,
 }
 
-/// What all of them have done since the run began.
+/// Sums over all clients since the run began.
 #[derive(Debug, Clone)]
 pub(crate) struct Done {
     pub(crate) queries: u64,

@@ -42,7 +42,7 @@ pub(crate) enum ClientPlace {
 pub(crate) enum Pace {
     /// Each when one before it has come back.
     Closed,
-    /// The same on the CPUs of an open loop, for its capacity.
+    /// As `Closed`, on the CPUs of an open loop, to measure its capacity.
     Capacity,
     /// At times planned beforehand.
     Open {
@@ -58,7 +58,7 @@ pub(crate) enum Pace {
 pub enum Rate {
     /// Queries per second.
     PerSecond(f64),
-    /// This share of what a closed loop of the same load reaches, which is measured first.
+    /// A share of the rate of a closed loop with the same load, which is measured first.
     OfCapacity(f64),
 }
 

@@ -20,25 +20,25 @@ use crate::drive::run::Client;
 use crate::drive::subject::Answer;
 use crate::error::Error;
 
-/// A thread starts no further query while it waits for so many rows; those planned meanwhile
-/// start late. It bounds the memory of an overload.
+/// Rows in flight at which a thread starts no further query; queries planned meanwhile start
+/// late. It bounds the memory of an overload.
 const ROWS_IN_FLIGHT_MAX: u64 = 1 << 16;
 
-/// The same for queries, the other way round: at least so many may wait.
+/// Queries that a thread may always have in flight, whatever their rows.
 const QUERIES_IN_FLIGHT_MIN: u64 = 64;
 
-/// How long after its end a run goes on to start what was planned before it.
+/// How long after its end a run still starts queries that were planned before the end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Where an open loop gets its queries, and who answers them.
+/// The queries of an open loop, and the subject that answers them.
 pub(crate) trait Queries {
-    /// What a query comes back with.
+    /// The answer to a query.
     type Answer: Answer;
 
     /// Rows of each query.
     fn rows_per_query(&self) -> u64;
 
-    /// The next query that nobody has asked; `None` if nothing more shall be asked.
+    /// The next query, which no client has asked; `None` at the end of the run.
     fn next_query(&self) -> Option<u64>;
 
     /// Puts the rows of query `index` into `rows`.
@@ -60,8 +60,8 @@ pub(crate) trait Queries {
 }
 
 /// Starts each of `queries` when `arrivals` says so, from now on, and ends when the last has come
-/// back. `wait` is told, in each poll that waits, when the next is due; what it does not bring
-/// about is late.
+/// back. Each poll that waits calls `wait` with the time of the next query; a query is late if the
+/// client is not polled by then.
 pub(crate) async fn generate<Q: Queries>(
     queries: &Q,
     arrivals: Poisson,
@@ -154,7 +154,7 @@ impl<'a, Q: Queries> Generator<'a, Q> {
         }
     }
 
-    /// Counts what was planned and will not be started.
+    /// Counts the queries that were planned and will not be started.
     fn give_up(&mut self) {
         let arrivals = &mut self.client.borrow_mut().arrivals;
         while self.arrivals.next() < self.end {

@@ -19,8 +19,8 @@ pub fn mixed_memory_bytes(rows: u64, row_bytes: u64, distribution: Distribution)
     size.rows * row_bytes.next_multiple_of(PAGE_BYTES)
 }
 
-/// What to measure and how hard to push. The default leaves out the dataset: `dataset`,
-/// `dataset_rows` and `rows` must be said.
+/// The workload, the load and the proof of a measurement. The default has no dataset: `dataset`,
+/// `dataset_rows` and `rows` must be set.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The name of the workload in the record.
@@ -31,7 +31,7 @@ pub struct Options {
     pub load: Load,
     /// The rate of an open loop; `None` is a closed loop.
     pub rate: Option<Rate>,
-    /// In an open loop, when an answer is of no more use, counted from the arrival.
+    /// In an open loop, the time from the arrival after which a query is cancelled.
     pub deadline: Option<Duration>,
     /// Rows of the dataset.
     pub dataset_rows: u64,
@@ -39,14 +39,14 @@ pub struct Options {
     pub rows: u64,
     /// Rows of each query, none of them twice.
     pub rows_per_query: u64,
-    /// A subject that searches is asked for the number of a query, one of so many, instead of for
-    /// rows; `rows_per_query` then only tells what a query costs.
+    /// Queries in the pool of a subject that searches, which gets the number of a query instead of
+    /// row ids; `rows_per_query` is then the cost of a query.
     pub query_pool: Option<u64>,
     /// How popular rows are. A uniform run takes no row twice, unless it is mixed.
     pub distribution: Distribution,
     /// Chooses the order of the rows.
     pub seed: u64,
-    /// How often to measure at most while other programs read the drive and spoil the proof.
+    /// The most attempts while other programs read the drive and spoil the proof.
     pub attempts: u32,
     /// The dataset, as the record names it.
     pub dataset: PathBuf,
@@ -54,7 +54,7 @@ pub struct Options {
     pub columns: Vec<String>,
     /// Bytes of those columns in one row, where every one is of fixed width.
     pub row_bytes: Option<u64>,
-    /// What the drive has to move at least for such a row, where that is more, as in a page cache.
+    /// The least bytes that the drive moves for such a row, where that is more, as in a page cache.
     /// Proves a cold run of a subject that does not count its reads.
     pub device_row_bytes: Option<u64>,
     /// Memory in which a subject that does not count its reads may hold rows; a mixed run is

@@ -1,5 +1,5 @@
-//! From two snapshots of a store's metrics, and what was sampled between them, to what a record
-//! says of them.
+//! The activity of a store between two snapshots of its metrics, with the samples in between, as a
+//! record has it.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use ringtake_runtime::{Latencies, ShardMetrics, StoreMetrics, ThreadCounter};
 use crate::record::series::Series;
 use crate::record::series::{Counted, ShardObserved, StageKind, StageTime, Waited};
 
-/// What was seen during a run, where what was measured tells.
+/// Times and samples of a run, where the subject measures them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Activity {
     pub(crate) shards: Vec<ShardObserved>,
@@ -18,7 +18,7 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    /// What happened from `before` to `after`.
+    /// The activity from `before` to `after`.
     pub(crate) fn between(
         before: Option<StoreMetrics>,
         after: Option<StoreMetrics>,

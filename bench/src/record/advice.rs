@@ -1,8 +1,7 @@
-//! Why a number may mislead, and which flag mends it.
+//! Warnings that a number may mislead, each with the flag that mends it.
 //!
-//! Advice never changes a number and never marks a run invalid; that is
-//! `proof.rs`. It is what somebody who knows the measurement would say on
-//! looking at the record.
+//! Advice never changes a number and never marks a run invalid; `proof.rs` does
+//! that.
 
 use crate::drive::load::ClientPlace;
 use crate::drive::subject::SubjectLimits;
@@ -190,7 +189,7 @@ fn coarse_clocks(record: &Record) -> Option<String> {
 
 fn overloaded(record: &Record) -> Option<String> {
     let open_loop = record.open_loop?;
-    // With a deadline, an overload is what is looked at, and the report tells what became of it.
+    // With a deadline an overload is intended, and the report shows what became of it.
     let too_slow = open_loop.deadline_ms.is_none()
         && open_loop.rate_achieved_per_s < open_loop.rate_asked_per_s * ACHIEVED_SHARE_MIN;
     (too_slow || open_loop.never_started > 0).then(|| {
@@ -260,7 +259,10 @@ mod tests {
         assert!(said(&record, LIMITS).contains("few for p99 and p99.9"));
         record.queries = 9_999;
         assert!(said(&record, LIMITS).contains("few for p99.9"));
+    }
 
+    #[test]
+    fn arrivals_that_were_late_or_not_answered_are_named() {
         let mut record = sound();
         record.open_loop = Some(OpenLoop {
             rate_asked_per_s: 100.0,
@@ -295,7 +297,10 @@ mod tests {
         open_loop.start_late_us.p99 = 0.0;
         open_loop.rate_achieved_per_s = 94.0;
         assert!(said(&record, LIMITS).contains("94 were answered"));
+    }
 
+    #[test]
+    fn machine_too_small_for_the_load_is_named() {
         let mut record = sound();
         record.environment.coarse_clock_cpus = vec![1];
         assert!(said(&record, LIMITS).contains("the clock of CPU [1] moves on in leaps"));

@@ -1,6 +1,6 @@
-//! Records read back: what `--json` wrote, by this version or another.
+//! Records read back from the files of `--json`, of this version or another.
 //!
-//! A field that is not there is not known; nothing is refused for it.
+//! A missing field is unknown; no record is rejected for it.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::record::series::{Observations, Verdict};
 
-/// One record of a file.
+/// A record read from a file.
 #[derive(Debug, Clone)]
 pub(crate) struct ArchivedRecord {
     /// The file.
@@ -44,7 +44,7 @@ impl ArchivedRecord {
         }
     }
 
-    /// What is at a path of names with dots between them.
+    /// The value at a path of names with dots between them.
     pub(crate) fn at(&self, path: &str) -> Option<&Value> {
         let found = path
             .split('.')
@@ -86,8 +86,8 @@ impl ArchivedRecord {
         self.of(path).unwrap_or_default()
     }
 
-    /// What tells it from others beside it: the workload, where its rows came from, the read path,
-    /// and of a search its parameters.
+    /// The setup that distinguishes it from other records: the workload, where its rows came from,
+    /// and the parameters of a search.
     pub(crate) fn setup(&self) -> String {
         let mut words = vec![
             self.text("workload").unwrap_or("unknown").to_owned(),

@@ -14,7 +14,7 @@ pub(crate) struct Configuration {
     pub(crate) rows_used: u64,
     pub(crate) columns: Vec<String>,
     pub(crate) row_bytes: Option<u64>,
-    /// Memory that may hold rows, where what is measured does not say it itself.
+    /// Memory that may hold rows, for a subject that does not count its reads.
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) seconds: Option<f64>,
     pub(crate) queries: Option<u64>,

@@ -18,7 +18,7 @@ pub(crate) struct Measurement {
     pub(crate) cache: Cache,
     pub(crate) run: Run,
     pub(crate) spent: Spent,
-    /// What the subject counted, if it counts.
+    /// Counters of the subject, if it counts.
     pub(crate) store: Option<ShardStats>,
     pub(crate) device: Result<DeviceReads, NoDevice>,
     /// Bytes the kernel read from drives for this process, where it counts them.
@@ -28,19 +28,19 @@ pub(crate) struct Measurement {
     pub(crate) unique_rows: Option<u64>,
     /// Different queries among those asked, where they are no rows.
     pub(crate) unique_queries: Option<u64>,
-    /// Where time went, if what was measured tells.
+    /// Times and samples, where the subject measures them.
     pub(crate) observed: Activity,
     /// Bytes that the drive moves for a row at least, where all its columns are of fixed width.
     pub(crate) row_bytes: Option<u64>,
-    /// Bytes of memory for rows in a mixed run of what does not count its reads.
+    /// Memory that may hold rows in a mixed run, for a subject that does not count its reads.
     pub(crate) memory_bytes: Option<u64>,
-    /// Which try this is, counted from 1.
+    /// The number of the attempt, from 1.
     pub(crate) attempt: u32,
     pub(crate) checksum: RowsChecksum,
 }
 
 impl Measurement {
-    /// Whether the device's counters bear the run out.
+    /// Checks the run against the device's counters.
     pub(crate) fn prove(&self) -> Result<Option<ForeignReads>, NotProven> {
         if let (Cache::Cold, Some(store), Ok(_)) = (self.cache, self.store, &self.device) {
             proof::prove_not_from_page_cache(store.reads, store.page_cache_hits)?;

@@ -12,11 +12,11 @@ use crate::record::latency::LatencyUs;
 /// The arrivals of an open loop, part of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct OpenLoop {
-    /// Queries per second that were to arrive, on average.
+    /// Planned queries per second, on average.
     pub(crate) rate_asked_per_s: f64,
     /// Queries per second that were answered.
     pub(crate) rate_achieved_per_s: f64,
-    /// What the closed loop before it reached, if the rate is a share of that.
+    /// The rate of the closed loop before it, if the rate asked for is a share of that.
     pub(crate) capacity_per_s: Option<f64>,
     /// Queries planned.
     pub(crate) planned: u64,

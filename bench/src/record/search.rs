@@ -1,4 +1,4 @@
-//! What a search adds to a record.
+//! The fields that a search adds to a record.
 
 use ringtake_runtime::IndexInfo;
 use ringtake_storage::vector::Metric;
@@ -6,24 +6,24 @@ use serde::Serialize;
 
 use crate::workload::search::queries::QuerySource;
 
-/// How it was asked and how right the answers were. A run that knows no index has none.
+/// The parameters of a search and its recall.
 #[derive(Debug, Clone, Serialize)]
 pub struct SearchFigures {
-    /// Rows wanted.
+    /// Rows that each search returns.
     pub k: usize,
-    /// Partitions looked at, as asked.
+    /// Partitions that each search scans.
     pub nprobes: Option<usize>,
-    /// How many times `k` rows are measured exactly; `null` where none are.
+    /// This many times `k` rows are ranked by their exact distance; `null` where none are.
     pub refine_factor: Option<u32>,
     /// The distance.
     pub metric: Metric,
     /// Share of the true nearest `k` rows that were found, over `recall_queries` queries.
     pub recall_at_k: Option<f64>,
-    /// Queries that the recall is found with.
+    /// Queries that the recall is measured with.
     pub recall_queries: usize,
     /// Bytes of memory that the index takes for each of its rows.
     pub index_bytes_per_row: Option<f64>,
-    /// The store's index; what else is searched has none that is known here.
+    /// The store's index; `null` for other subjects.
     pub index: Option<IndexInfo>,
     /// Where the queries come from.
     pub query_source: QuerySource,
@@ -33,7 +33,7 @@ pub struct SearchFigures {
     pub kernels: Option<&'static str>,
     /// Partitions of the index.
     pub partitions: Option<usize>,
-    /// What the index was built in, where it was built by the run.
+    /// Duration of the index build, where the run built it.
     pub build_seconds: Option<f64>,
 }
 

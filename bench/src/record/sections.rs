@@ -1,4 +1,4 @@
-//! The numbers of a record: what was counted, divided by time, by rows and by queries.
+//! The numbers of a record: counts divided by time, by rows and by queries.
 //!
 //! The sections are flattened into the record; their fields are fields of its JSON.
 
@@ -95,7 +95,7 @@ pub(crate) struct PerQuery {
     pub(crate) device_reads_per_query: Option<f64>,
     /// Share of the CPU time of all threads in each stage of a query, where stages are counted.
     pub(crate) cpu_share: ByStage,
-    /// The same in microseconds a query.
+    /// CPU microseconds per query in each stage.
     pub(crate) cpu_us_per_query_by_stage: ByStage,
 }
 
@@ -116,7 +116,7 @@ impl PerQuery {
     }
 }
 
-/// A number for each stage of a query, in their order, and one for what is in none.
+/// A number for each stage of a query, in their order, and one for the rest.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ByStage(pub(crate) Vec<(&'static str, f64)>);
 

@@ -1,16 +1,16 @@
-//! What was seen while a run went on: where the shards' time went, how long things waited, and
-//! series over the time of the run. Part of a record, and what the report draws.
+//! Samples over a run: the time of the shards by stage, waits, and series over time. They are part
+//! of a record, and `bench report` draws them.
 
 use serde::{Deserialize, Serialize};
 
-/// See the module.
+/// The samples of a run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Observations {
-    /// Each shard; empty where what was measured has none.
+    /// Each shard; empty for a subject without shards.
     pub(crate) shards: Vec<ShardObserved>,
-    /// What the clients saw, step by step.
+    /// Rate and latency of the clients, step by step.
     pub(crate) rate: Vec<RateSample>,
-    /// What the devices that hold the files did, step by step.
+    /// Reads of the devices that hold the files, step by step.
     pub(crate) device: Vec<DeviceSample>,
     /// Latency of queries, from the median to the longest.
     pub(crate) latency: Vec<Percentile>,
@@ -21,22 +21,22 @@ pub(crate) struct Observations {
 pub(crate) struct ShardObserved {
     /// Its number.
     pub(crate) shard: usize,
-    /// Where the time of its thread went, in the order of a read's way; together all of it.
+    /// The time of its thread by stage, in the order of a read's way.
     pub(crate) stages: Vec<StageTime>,
-    /// How long what waits has waited: in the inbox, and reads for the kernel and the device.
+    /// Waits of messages in the inbox, and of reads for the kernel and the device.
     pub(crate) waits: Vec<Waited>,
     /// The longest time without a look at the ring, if there was none as long before the run; 0 if
     /// there was.
     pub(crate) longest_stall_us: f64,
-    /// What it did then.
+    /// The stage of that stall.
     pub(crate) longest_stall_stage: String,
     /// Its queues, from time to time.
     pub(crate) queues: Vec<QueueSample>,
-    /// What the processor and the kernel counted for its thread.
+    /// Counters of the processor and the kernel for its thread.
     pub(crate) counters: Vec<Counted>,
 }
 
-/// What a shard's thread does.
+/// The kind of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum StageKind {
@@ -54,11 +54,11 @@ pub(crate) struct StageTime {
     pub(crate) name: String,
     pub(crate) kind: StageKind,
     pub(crate) seconds: f64,
-    /// Of the thread's time.
+    /// Share of the thread's time.
     pub(crate) share: f64,
     /// How often the shard was in it, counted where it was timed.
     pub(crate) times: u64,
-    /// How long it was in it at a time; `None` if it never was.
+    /// The duration of one visit; `None` if there was none.
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
     pub(crate) max_us: Option<f64>,
@@ -91,7 +91,7 @@ pub(crate) struct QueueSample {
     pub(crate) completions: u32,
 }
 
-/// What the clients saw in one step, which ended at `at_s`.
+/// Rate and latency of the clients in the step that ended at `at_s`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RateSample {
     pub(crate) at_s: f64,
@@ -103,7 +103,7 @@ pub(crate) struct RateSample {
     pub(crate) permits_held: Option<u64>,
 }
 
-/// What the devices did in one step, which ended at `at_s`: the columns of iostat.
+/// Reads of the devices in the step that ended at `at_s`: the columns of iostat.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DeviceSample {
     pub(crate) at_s: f64,
@@ -120,7 +120,7 @@ pub(crate) struct DeviceSample {
     pub(crate) utilisation: f64,
 }
 
-/// So large a share of the queries took so long or less.
+/// The latency that a share of the queries did not exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Percentile {
     /// From 0 to 1.
@@ -143,7 +143,7 @@ pub(crate) struct Counted {
     pub(crate) by_stage: Vec<(String, f64)>,
 }
 
-/// What limits a run.
+/// The limit of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Limit {
@@ -161,13 +161,13 @@ pub(crate) enum Limit {
     OtherPrograms,
     /// The clients do not ask for more.
     Clients,
-    /// The run is not what it was meant to be.
+    /// No limit is judged, because the run is not proven.
     NotProven,
     /// No single one.
     Unclear,
 }
 
-/// What limits a run, in words, with the numbers that say so.
+/// The limit of a run in words, with the numbers that it rests on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     pub(crate) limit: Limit,
@@ -181,7 +181,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Series {
     pub(crate) rate: Vec<RateSample>,
     pub(crate) device: Vec<DeviceSample>,
-    /// Of each shard.
+    /// Samples of the queues of each shard.
     pub(crate) queues: Vec<Vec<QueueSample>>,
     /// CPUs that all programs of the machine kept busy.
     pub(crate) machine_cores_busy: Option<f64>,

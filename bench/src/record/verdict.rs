@@ -1,7 +1,7 @@
-//! What limits a run, in words: judged from where the shards' time went, how full the queues were
-//! on each side of the kernel, and how busy the device and the processors were.
+//! The limit of a run, judged from the time of the shards by stage, from the queues on each side of
+//! the kernel, and from how busy the device and the processors were.
 //!
-//! A queue that is full tells what comes after it; one that is empty, what comes before. So: reads
+//! A full queue points at what comes after it, an empty one at what comes before. So: reads
 //! that wait at the device mean the device; reads in flight that are not at the device wait on the
 //! way to it; shards that never wait are the limit themselves; shards that idle wait for clients.
 
@@ -14,15 +14,15 @@ use crate::record::series::{
     DeviceSample, Limit, QueueSample, ShardObserved, StageKind, StageTime, Verdict,
 };
 
-/// A shard that works for so large a share of its time is the limit.
+/// A shard that works for at least this share of its time is the limit.
 const BUSY_MIN: f64 = 0.85;
 /// One that works for less than this beside it is not.
 const NOT_BUSY_MAX: f64 = 0.6;
-/// The processors are the limit when so many of them are busy.
+/// The processors are the limit when at least this share of them is busy.
 const CORES_BUSY_MIN: f64 = 0.85;
-/// Other programs are worth a word from so many CPUs on.
+/// Other programs are mentioned from this many CPUs on.
 const OTHERS_MIN: f64 = 0.25;
-/// Shards that wait for the device, or have nothing to do, for so long say so.
+/// Shards wait when they spend at least this share of their time in it.
 const WAITS_MIN: f64 = 0.5;
 /// A queue is full from this share of its depth on: completions come in bunches, and what they
 /// leave is not filled at once.
@@ -31,16 +31,16 @@ const FULL_MIN: f64 = 0.7;
 const SHALLOW_MAX: f64 = 0.5;
 /// Where less than this share of the reads in flight is at the device, the others are on the way.
 const AT_DEVICE_MIN: f64 = 0.6;
-/// So few reads in flight say nothing of where they are.
+/// With fewer reads in flight than this, their place is not judged.
 const IN_FLIGHT_MIN: f64 = 4.0;
-/// Reads that go through other threads switch at least so often for each of them.
+/// Reads that go through other threads cause at least this many context switches each.
 const SWITCHES_PER_READ_MIN: f64 = 0.2;
-/// A rate is met when so much of it is.
+/// A rate is met from this share of it on.
 const RATE_MET_MIN: f64 = 0.95;
-/// A shard away from its ring for so long is worth a word.
+/// A shard away from its ring for this long is mentioned.
 const STALL_US_MIN: f64 = 20_000.0;
 
-/// The verdict on `record`; `None` where what was measured does not tell where its time goes.
+/// The verdict on `record`; `None` where the subject does not measure its time.
 pub(crate) fn judge(record: &Record, limits: Option<SubjectLimits>) -> Option<Verdict> {
     let shards = &record.observations.shards;
     if shards.is_empty() {
@@ -67,7 +67,7 @@ fn not_proven(record: &Record) -> Option<(Limit, String)> {
     let reason = record.invalid_reason.as_ref()?;
     Some((
         Limit::NotProven,
-        format!("the run is not what it was meant to be, so it has no limit to tell: {reason}"),
+        format!("the run is not what it was meant to be, so its limit is not judged: {reason}"),
     ))
 }
 
@@ -94,7 +94,7 @@ struct Shard<'a> {
     completions: f64,
 }
 
-/// What a verdict rests on.
+/// The numbers that a verdict rests on.
 struct Signs<'a> {
     shards: Vec<Shard<'a>>,
     /// Reads that all shards may have in flight.
@@ -107,10 +107,10 @@ struct Signs<'a> {
     switches_per_read: Option<f64>,
     reads_share: f64,
     cores_busy: f64,
-    /// By other programs.
+    /// CPUs that other programs kept busy.
     others_busy: f64,
     cpus: Option<f64>,
-    /// Of the CPU time, what the clients took.
+    /// Share of the CPU time that the clients took.
     clients: f64,
     read_path: &'a str,
 }
@@ -465,7 +465,7 @@ impl<'a> Signs<'a> {
     }
 }
 
-/// What the store issued beside what the device did, and why they differ.
+/// The reads that the store issued beside those of the device, and why they differ.
 fn issued(record: &Record) -> Option<String> {
     let store = record.store_counters?;
     let device = record.per_row.device_reads_per_row? * record.rows as f64;

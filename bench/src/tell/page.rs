@@ -1,8 +1,8 @@
-//! `bench report`: records drawn as one page that needs nothing else: what was run, what limits
-//! it, and every picture with its numbers beside it.
+//! Records drawn as one page that needs nothing else: the parameters of each run, its limit, and
+//! every chart with its numbers beside it.
 //!
-//! `page/run.rs` is one run and `page/over_time.rs` its course, `page/overview.rs` what several have
-//! to say together, `page/charts.rs` the pictures, `page/style.rs` how it looks.
+//! `page/run.rs` is one run and `page/over_time.rs` its course, `page/overview.rs` the
+//! summary of several, `page/charts.rs` the pictures, `page/style.rs` how it looks.
 
 mod charts;
 mod flamegraphs;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_told_for_each_row() {
+    fn counters_are_shown_for_each_row() {
         let mut counted = seen();
         counted["rows"] = json!(1000);
         let counter = |name: &str, value: f64| {

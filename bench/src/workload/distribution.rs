@@ -1,4 +1,4 @@
-//! How popular rows are, and what that means for a cache.
+//! The popularity of rows, and the size of a cache for a share of hits.
 //!
 //! Ranks are drawn here and scattered over the dataset by the workload.
 
@@ -104,7 +104,7 @@ impl Ranks {
 /// The share of accesses that hit in a mixed run.
 pub(crate) const MIXED_HIT_SHARE: f64 = 0.9;
 
-/// What a cache must be for a share of the accesses to hit.
+/// The size of a cache for a share of hits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct CacheSize {
     /// Rows it holds.

@@ -20,18 +20,18 @@ pub(crate) const VECTOR_COLUMN: &str = "vector";
 /// Rows written at a time.
 pub(crate) const BATCH_ROWS: u64 = 4096;
 
-/// What to make.
+/// The dataset to make.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DatasetSpec {
     pub(crate) rows: u64,
     /// Numbers of a vector.
     pub(crate) dims: u32,
-    /// When to end with the rows there are by then, if those are enough.
+    /// The time after which writing ends, once there are enough rows.
     pub(crate) time_max: Option<(Duration, u64)>,
 }
 
 impl DatasetSpec {
-    /// What its rows take on the drive: none crosses a page that it need not.
+    /// Bytes of its rows on the drive: a row crosses a page only if it is larger than one.
     pub(crate) fn stored_bytes(&self) -> u64 {
         let row_bytes = u64::from(self.dims) * size_of::<f32>() as u64;
         if row_bytes > PAGE_BYTES {
@@ -44,7 +44,7 @@ impl DatasetSpec {
     }
 }
 
-/// Writes the dataset at `path`; `fill` is told the first of the rows whose numbers it makes.
+/// Writes the dataset at `path`; `fill` gets the first of the rows whose numbers it makes.
 pub(crate) fn write_vectors(
     path: &Path,
     spec: DatasetSpec,

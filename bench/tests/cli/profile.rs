@@ -58,15 +58,15 @@ fn with_perf_or_its_remedy_the_workload_is_measured() {
     let output = profile(&dataset, &folder, None);
     assert!(output.status.success(), "{}", stderr(&output));
     expect_record_and_page(&folder);
-    let told = stderr(&output).contains("so there are no flame graphs");
+    let missing = stderr(&output).contains("so there are no flame graphs");
     let drawn = folder.join("stacks.folded").exists();
-    assert!(told != drawn, "{}", stderr(&output));
+    assert!(missing != drawn, "{}", stderr(&output));
     assert!(!folder.join("perf.data").exists());
     if drawn {
         let folded = std::fs::read_to_string(folder.join("stacks.folded")).unwrap();
-        let told = stderr(&output).contains("no sample of the measured window");
-        assert_eq!(folder.join("flamegraph-all.svg").exists(), !told);
-        assert_eq!(folded.is_empty(), told);
+        let empty = stderr(&output).contains("no sample of the measured window");
+        assert_eq!(folder.join("flamegraph-all.svg").exists(), !empty);
+        assert_eq!(folded.is_empty(), empty);
     }
 }
 
@@ -98,9 +98,9 @@ fn workload_that_fails_says_why_and_so_does_the_profile() {
     let folder = place.path().join("profile");
     let output = profile(Path::new("/no/such/dataset"), &folder, Some(place.path()));
     assert_eq!(output.status.code(), Some(1));
-    let told = stderr(&output);
+    let message = stderr(&output);
     assert!(
-        told.contains("/no/such/dataset") && told.contains("the workload ended"),
-        "{told}"
+        message.contains("/no/such/dataset") && message.contains("the workload ended"),
+        "{message}"
     );
 }

@@ -1,4 +1,4 @@
-//! What is made from records: the page, and the comparison.
+//! The page and the comparison, made from records.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -139,8 +139,8 @@ fn comparison_ends_with_the_status_of_its_conditions() {
         }
     }
     let output = bench(&["compare", run, after, "--json", "-"]);
-    let told: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    let figure = &told[0]["figures"][0];
+    let compared: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let figure = &compared[0]["figures"][0];
     assert_eq!(figure["name"], "rows_per_s");
     assert!((figure["difference"]["ratio"].as_f64().unwrap() - 0.94).abs() < 1e-9);
     // Other rows.

@@ -25,7 +25,7 @@ fn run(place: &TempDir, flags: &[&str]) -> std::process::Output {
     bench(&arguments)
 }
 
-/// The same, and what it writes.
+/// Runs the command and returns the record that it writes.
 fn written(place: &TempDir, flags: &[&str]) -> Value {
     let output = run(place, &[flags, &["--json", "-"]].concat());
     assert!(output.status.success(), "{flags:?}: {}", stderr(&output));

@@ -20,7 +20,7 @@ use crate::workload::distribution::{CacheSize, Distribution, MIXED_HIT_SHARE};
 /// A cache keeps more than the bytes of its rows: a quarter, and this much.
 const CACHE_SLACK_BYTES: u64 = 64 << 20;
 
-/// The longest a store lets shards look for work: longer than between two arrivals.
+/// The longest time that shards may poll for work: longer than between two arrivals.
 const IN_SHARD_SPIN: Duration = Duration::from_secs(1);
 
 /// Share of the available memory a warm run may take, in percent.
@@ -120,8 +120,10 @@ impl StoreArgs {
         })
     }
 
-    /// What the rows need in the caches, or those of them that bring the share of hits of a mixed
-    /// run, if the machine has it.
+    /// The cache that holds the rows, or enough of them for the share of hits of a mixed run.
+    ///
+    /// # Errors
+    /// A cache larger than the available memory.
     fn cache_choice(&self, contents: Contents<'_>) -> Result<CacheChoice, Error> {
         let Contents { files, rows, .. } = contents;
         let share = rows as f64 / files.rows.max(1) as f64;

@@ -1,4 +1,4 @@
-//! perf as it is on this machine: whether it is there, whether it may record, and what.
+//! perf on this machine: whether it is installed, and which event it may record.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub(super) struct Perf {
 }
 
 impl Perf {
-    /// Finds out how to record, or says why it cannot be done, and what to do.
+    /// Finds the event to record, or the reason why none can be recorded and its remedy.
     pub(super) fn probe() -> Result<Perf, String> {
         let version = Command::new("perf").arg("--version").output();
         if !version.is_ok_and(|output| output.status.success()) {
@@ -48,7 +48,7 @@ impl Perf {
         Err(not_permitted(fs::read_to_string(PARANOID).ok().as_deref()))
     }
 
-    /// A command that records what it is given from when it is told until when it is told.
+    /// A command that records the program after it, while the FIFOs have it switched on.
     pub(super) fn record(self, data: &Path, frequency: u32, fifos: &Fifos) -> Command {
         let mut command = Command::new("perf");
         command
@@ -67,7 +67,7 @@ impl Perf {
         command
     }
 
-    /// A command that prints what was recorded, with inlined frames.
+    /// A command that prints the recorded samples, with inlined frames.
     pub(super) fn script(data: &Path) -> Command {
         let mut command = Command::new("perf");
         command
@@ -77,7 +77,7 @@ impl Perf {
     }
 }
 
-/// What is told to a process that may not record.
+/// The message where this process may not record.
 fn not_permitted(paranoid: Option<&str>) -> String {
     let level = paranoid.map_or("unknown", str::trim);
     format!(
@@ -88,7 +88,7 @@ fn not_permitted(paranoid: Option<&str>) -> String {
     )
 }
 
-/// What is told where the kernel's functions have no names.
+/// The message where the kernel's functions have no names.
 pub(super) fn kernel_without_names() -> Option<String> {
     let symbols = fs::read_to_string("/proc/kallsyms").unwrap_or_default();
     let hidden = symbols

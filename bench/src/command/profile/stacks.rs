@@ -1,8 +1,8 @@
 //! Folded stacks, and the part of them that belongs to a stage of a shard.
 //!
 //! A line is frames from the thread's name on, with semicolons between, and how often it was seen.
-//! What a stage runs is below the function of the shard's engine that is named here; some of those
-//! are inlined, and show all the same since perf knows of inlined frames.
+//! The frames of a stage are below the function of the shard's engine that is named here. Inlined
+//! functions are found too, since perf knows inlined frames.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ pub(super) fn below(folded: &str, function: &str) -> Vec<String> {
         .collect()
 }
 
-/// The last part of a function's path, without what it is generic over.
+/// The last part of a function's path, without its generic arguments.
 fn name(frame: &str) -> &str {
     // Inlined and kernel frames carry a mark such as `_[i]`.
     let frame = frame.split("_[").next().unwrap_or(frame);

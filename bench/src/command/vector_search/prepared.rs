@@ -21,7 +21,7 @@ use crate::workload::search::queries::Queries;
 use crate::workload::search::stored_vectors::StoredVectors;
 use crate::workload::search::truth::{Truth, Wanted};
 
-/// What is searched, and with what.
+/// The column that is searched, its index and its queries.
 pub(super) struct Prepared {
     /// Name of the column.
     pub(super) name: String,
@@ -34,7 +34,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Opens the dataset for what comes before the clock starts.
+    /// Opens the dataset and prepares everything before the clock starts.
     pub(super) fn new(
         args: &VectorSearchArgs,
         home: &SearchDataset,
@@ -168,7 +168,7 @@ pub(super) fn store_config_of(
     })
 }
 
-/// That for what comes before the clock starts.
+/// The configuration for the work before the clock starts.
 pub(super) fn uncached_config(
     args: &VectorSearchArgs,
     home: &SearchDataset,
@@ -200,7 +200,7 @@ fn index_of(store: &Store, args: &VectorSearchArgs) -> Result<IndexInfo, Error> 
         .ok_or_else(|| unreachable!("a store that can be searched says by what index"))
 }
 
-/// The column of vectors, where no index tells it.
+/// The column of vectors, where no index names it.
 fn vectors_of(
     store: &Store,
     args: &VectorSearchArgs,

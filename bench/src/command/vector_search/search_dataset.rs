@@ -20,7 +20,7 @@ use crate::numbers::{bytes, whole};
 use crate::workload::dataset::DatasetFiles;
 use crate::workload::made_dataset::{DatasetSpec, VECTOR_COLUMN, write_vectors};
 
-/// What is made unless it is said.
+/// The rows and dimensions of a made dataset by default.
 pub(crate) const ROWS: u64 = 1_000_000;
 pub(crate) const DIMS: u32 = 768;
 
@@ -32,23 +32,23 @@ const CLUSTER_ROWS: u64 = 1_000;
 const CLUSTERS_MIN: u64 = 16;
 const CLUSTERS_MAX: u64 = 4_096;
 
-/// Chooses the mixture and what is drawn from it, so that a dataset found again has its queries.
+/// Seed of the mixture and of its draws, so that a dataset found again has the same queries.
 pub(crate) const DATA_SEED: u64 = 1;
 
-/// Rows drawn from one state of the generator, whatever thread draws them.
+/// Rows drawn from one state of the generator, on any thread.
 const DRAWN_ROWS: usize = 1_024;
 
-/// See the module.
+/// The dataset that is searched.
 pub(crate) struct SearchDataset {
     pub(crate) dataset: PathBuf,
-    /// What its rows come from, if it is the bench's own.
+    /// The distribution of its rows, if the bench made it.
     pub(crate) mixture: Option<Mixture>,
     /// Removed when the run is over.
     _scratch: Option<Scratch>,
 }
 
 impl SearchDataset {
-    /// Finds what `args` name, or makes it.
+    /// Finds the dataset that `args` name, or makes it.
     pub(crate) fn find(
         args: &VectorSearchArgs,
         interrupted: &AtomicBool,
@@ -185,7 +185,7 @@ fn make(
     })
 }
 
-/// What the rows of a dataset of the bench's own come from.
+/// The distribution of the rows of a made dataset.
 fn mixture(rows: u64, dims: u32) -> Mixture {
     let clusters = (rows / CLUSTER_ROWS).clamp(CLUSTERS_MIN, CLUSTERS_MAX);
     let shape = Shape {

@@ -1,9 +1,9 @@
-//! `--fail-if`: a field, a comparison, and a number, or so many times what it was before.
+//! `--fail-if`: a field, a relation, and a number or a multiple of the value before.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How the field is held against the number.
+/// The relation of the field to the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Relation {
     Less,
@@ -12,14 +12,14 @@ enum Relation {
     AtLeast,
 }
 
-/// What the number is.
+/// The number on the right-hand side.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Bound {
     Number(f64),
     TimesBefore(f64),
 }
 
-/// See the module.
+/// A condition on a field of records.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Condition {
     /// As records name it, names of parts after dots.

@@ -8,7 +8,7 @@ use crate::numbers::rounded;
 /// Fewer measurements than this on a side have no interval.
 const MEASUREMENTS_MIN: usize = 3;
 
-/// The quantile 0.975 of Student's t for so many degrees of freedom, counted from 1.
+/// The quantile 0.975 of Student's t by degrees of freedom, from 1 on.
 const T_975: [f64; 30] = [
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
     2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
@@ -138,12 +138,12 @@ mod tests {
         let untold = Difference::of(&[1.0, 3.0], &[4.0; 5]);
         assert_eq!(untold, Difference::Untold { ratio: 2.0 });
         let exact = Difference::of(&[1.0; 3], &[2.0; 3]);
-        let told = Difference::Told {
+        let measured = Difference::Told {
             ratio: 2.0,
             low: 2.0,
             high: 2.0,
         };
         assert!(matches!(exact, Difference::Told { .. }));
-        assert_eq!(exact.text(), told.text());
+        assert_eq!(exact.text(), measured.text());
     }
 }

@@ -9,7 +9,7 @@ use plotters::prelude::*;
 
 use crate::numbers::{latency, rounded};
 
-/// Those of Okabe and Ito, who chose them to be told apart by everybody (Color universal design,
+/// The colours of Okabe and Ito, which colour-blind readers can distinguish (Color universal design,
 /// 2008), without black and yellow.
 pub(super) const COLOURS: [(u8, u8, u8); 6] = [
     (0, 114, 178),
@@ -30,7 +30,7 @@ pub(super) struct Line {
     pub(super) points: Vec<(f64, f64)>,
 }
 
-/// What the horizontal axis is.
+/// The horizontal axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Across {
     /// Seconds since the run began.
@@ -39,7 +39,7 @@ pub(super) enum Across {
     Nines,
 }
 
-/// What the vertical axis is.
+/// The vertical axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Up {
     /// Numbers from zero.
@@ -207,7 +207,7 @@ fn exponents(from: f64, to: f64) -> Axis {
 /// The median.
 const NINES_FROM: f64 = 0.301;
 
-/// How many nines a share has; the last of the queries has as many as can be told.
+/// How many nines a share has; the last of the queries has `most`.
 pub(super) fn nines(share: f64, most: f64) -> f64 {
     match share < 1.0 {
         true => (1.0 / (1.0 - share)).log10().min(most),
@@ -236,7 +236,7 @@ fn trimmed(value: f64) -> String {
     }
 }
 
-/// At most so many of the points, evenly chosen, the last among them.
+/// At most about `most` of the points, evenly chosen, the last among them.
 pub(super) fn thinned<T: Copy>(points: &[T], most: usize) -> Vec<T> {
     let step = points.len().div_ceil(most).max(1);
     let mut thinned: Vec<T> = points.iter().copied().step_by(step).collect();

@@ -52,7 +52,7 @@ fn pictures(record: &Path) -> Vec<(String, String)> {
     paths.into_iter().filter_map(read).collect()
 }
 
-/// What a flame graph is of, by the name of its file.
+/// The subject of a flame graph, from the name of its file.
 fn stem(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let stem = name.strip_prefix("flamegraph-")?.strip_suffix(".svg")?;

@@ -1,4 +1,4 @@
-//! What happened in the course of a run, as pictures with their numbers.
+//! The course of a run, as charts with their numbers.
 
 use maud::{Markup, html};
 
@@ -48,7 +48,7 @@ fn trimmed_percent(share: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// A line through what `of` says of each sample.
+/// A line through the values of `of` for each sample.
 fn line<T>(
     name: &str,
     samples: &[T],
@@ -183,7 +183,7 @@ fn devices(device: &[DeviceSample], run: &ArchivedRecord) -> Markup {
     }
 }
 
-/// What the runtime issued beside what the device did.
+/// The reads that the store issued beside those of the device.
 fn believed(run: &ArchivedRecord) -> Option<String> {
     let issued = run.number("store_counters.reads")?;
     let device = run.number("device_reads_per_row")? * run.number("rows")?;

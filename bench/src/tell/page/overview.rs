@@ -1,4 +1,4 @@
-//! What several runs have to say together.
+//! The summary of several runs.
 
 use maud::{Markup, html};
 

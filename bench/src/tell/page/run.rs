@@ -1,4 +1,4 @@
-//! One run: what it was, what limits it, and where its time went.
+//! One run: its parameters, its limit, and its time by stage.
 
 use maud::{Markup, html};
 
@@ -31,7 +31,7 @@ pub(super) fn section(run: &ArchivedRecord, name: &str, number: usize) -> Markup
     }
 }
 
-/// What was run, on what.
+/// The dataset and the parameters of a run.
 fn what(run: &ArchivedRecord) -> String {
     let parts = [
         ("rows", "config.rows_used"),
@@ -81,7 +81,7 @@ fn verdict(run: &ArchivedRecord) -> Markup {
     }
 }
 
-/// What the numbers above the pictures are called, and where they are.
+/// The numbers above the charts: a name, and the path in a record.
 const HEADLINE: [(&str, &str); 12] = [
     ("rows/s", "rows_per_s"),
     ("queries/s", "queries_per_s"),
@@ -115,7 +115,7 @@ fn headline(run: &ArchivedRecord) -> Markup {
     }
 }
 
-/// A colour for each stage; what is no work has greys.
+/// A colour for each stage; waiting and idling are grey.
 fn colour(name: &str, kind: StageKind, place: usize) -> String {
     match (name, kind) {
         (_, StageKind::Wait) => "#8a9097".to_owned(),

@@ -65,7 +65,7 @@ impl Queries {
         }
     }
 
-    /// Those of the `.npy` file at `path`.
+    /// The queries of the `.npy` file at `path`.
     pub(crate) fn of_file(path: &Path, column: &str, dims: usize) -> Result<Queries, Error> {
         let vectors = npy::read_vectors(path)?;
         if vectors.dims != dims {
