@@ -1,15 +1,15 @@
 //! The command line: what every command has in common, and how a command ends.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::command::{
     completions, doctor, export, generate, import, index, info, search, take, verify,
 };
 use crate::failure::Failure;
+use crate::notice;
 
 /// Fetch rows by id from NVMe at the speed of the drive.
 #[derive(Debug, Parser)]
@@ -66,40 +66,17 @@ pub(crate) fn run() -> ExitCode {
         Command::Verify(command) => command.run(),
         Command::Generate(command) => command.run(),
         Command::Doctor(command) => command.run(),
-        Command::Completions(command) => command.run(),
+        Command::Completions(command) => command.run(&mut Cli::command()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::Reported) {
-                report(&failure);
+                notice::error(&failure);
             }
             ExitCode::from(failure.exit_status())
         }
     }
-}
-
-/// Prints `error: ...`, in one line whatever the message was made of.
-pub(crate) fn report(failure: &dyn std::fmt::Display) {
-    let text = failure.to_string();
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    // Where standard error is closed there is nobody to tell.
-    let _ = match colours() {
-        true => writeln!(std::io::stderr(), "\u{1b}[1;31merror:\u{1b}[0m {line}"),
-        false => writeln!(std::io::stderr(), "error: {line}"),
-    };
-}
-
-/// Prints a sentence that is not an error.
-pub(crate) fn note(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-/// Whether standard error may have colours (<https://no-color.org>).
-fn colours() -> bool {
-    std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 fn log_to_standard_error(verbose: u8) {
@@ -110,10 +87,10 @@ fn log_to_standard_error(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        // Where standard error is full or closed there is nobody to tell.
+        // Standard error may be full or closed: then the log is lost, and the command goes on.
         .log_internal_errors(false)
         .with_max_level(level)
-        .with_ansi(colours())
+        .with_ansi(notice::colours())
         .with_target(verbose > 0)
         .without_time()
         .init();
@@ -121,8 +98,6 @@ fn log_to_standard_error(verbose: u8) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

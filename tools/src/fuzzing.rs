@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use crate::row_ids::{PastTheEnd, RowIds};
-use crate::source::{FuzzedFormat, fuzz};
+use crate::source::fuzzed::{FuzzedFormat, fuzz};
 
 /// Reads `bytes` as a NumPy array, with its length known or not.
 pub fn npy(bytes: &[u8], length_known: bool) {

@@ -10,9 +10,9 @@ use ringtake_storage::column::{ColumnShape, stored_schema, stored_type};
 use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
 use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
 
-use crate::cli::note;
 use crate::failure::Failure;
 use crate::interrupt;
+use crate::notice::note;
 use crate::progress::{Progress, Visibility};
 use crate::source::Source;
 

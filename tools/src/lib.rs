@@ -13,6 +13,7 @@ mod failure;
 mod grid;
 mod ingest;
 mod interrupt;
+mod notice;
 mod output;
 mod progress;
 mod row_ids;

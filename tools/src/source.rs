@@ -1,7 +1,6 @@
 //! Where imported rows come from: files of several formats, standard input, or made up.
 //! Every source streams batches of bounded bytes; nothing here knows what becomes of them.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -11,17 +10,22 @@ use arrow::error::ArrowError;
 pub(crate) use self::chain::open;
 pub(crate) use self::error::SourceError;
 pub(crate) use self::format::Format;
+pub(crate) use self::options::ReadOptions;
 
 mod chain;
 mod element;
 mod error;
 mod fbin;
 mod format;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzed;
 mod guard;
 mod input;
 mod ipc;
 mod npy;
+mod options;
 mod parquet;
+mod reader;
 pub(crate) mod synthetic;
 mod vecs;
 pub(crate) mod vectors;
@@ -48,21 +52,6 @@ pub(crate) trait Source {
 
     /// The next rows; `None` at the end.
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, SourceError>;
-}
-
-/// What to read, and how.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct ReadOptions {
-    /// Files; `-` is standard input.
-    pub(crate) paths: Vec<PathBuf>,
-    /// Said by the user; else the name's extension tells.
-    pub(crate) format: Option<Format>,
-    /// The columns wanted, in the order wanted; all if none are named.
-    pub(crate) columns: Option<Vec<String>>,
-    /// Name of the column of a format that has no names.
-    pub(crate) column_name: Option<String>,
-    /// At most so many rows.
-    pub(crate) limit: Option<u64>,
 }
 
 /// Rows of a batch whose rows take about `row_bytes`.
@@ -144,39 +133,4 @@ fn batch(
             format,
             reason: cause.to_string(),
         })
-}
-
-/// Which reader a fuzzer asks for.
-#[cfg(fuzzing)]
-pub(crate) enum FuzzedFormat {
-    Npy,
-    Fvecs,
-    Fbin,
-}
-
-/// Reads all that is in `bytes`, as far as they make sense.
-#[cfg(fuzzing)]
-pub(crate) fn fuzz(format: FuzzedFormat, bytes: &[u8], length_known: bool) {
-    let reader = Box::new(std::io::Cursor::new(bytes.to_vec()));
-    let total = length_known.then_some(bytes.len() as u64);
-    let input = input::Input::from_reader("bytes".to_owned(), reader, total);
-    let element = element::Element::Float32;
-    let opened: Result<Box<dyn Source>, SourceError> = match format {
-        FuzzedFormat::Npy => npy::Npy::open(input, None).map(|source| Box::new(source) as _),
-        FuzzedFormat::Fvecs => {
-            vecs::Vecs::open(input, element, "vector").map(|source| Box::new(source) as _)
-        }
-        FuzzedFormat::Fbin => {
-            fbin::Fbin::open(input, element, "vector").map(|source| Box::new(source) as _)
-        }
-    };
-    let Ok(mut source) = opened else {
-        return;
-    };
-    let mut rows = 0;
-    while let Ok(Some(batch)) = source.next_batch() {
-        assert!(batch.num_rows() > 0, "an empty batch would never end");
-        rows += batch.num_rows() as u64;
-        assert!(rows <= bytes.len() as u64, "more rows than bytes");
-    }
 }

@@ -2,10 +2,9 @@
 
 use std::io::Write;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -24,10 +23,11 @@ Examples:
   ringtake completions fish > ~/.config/fish/completions/ringtake.fish";
 
 impl Completions {
-    pub(crate) fn run(self) -> Result<(), Failure> {
+    /// Prints the script for `command`, the whole command line.
+    pub(crate) fn run(self, command: &mut clap::Command) -> Result<(), Failure> {
         // Made in memory: the generator panics where a write fails.
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Cli::command(), "ringtake", &mut script);
+        clap_complete::generate(self.shell, command, "ringtake", &mut script);
         let (output, mut writer) = Output::standard();
         let written = writer.write_all(&script).and_then(|()| writer.flush());
         output.close(written)

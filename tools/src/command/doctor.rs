@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
 
+use self::finding::{Finding, State};
 use crate::failure::Failure;
 use crate::output::Output;
 
 mod drive;
+mod finding;
 mod machine;
 mod ring;
 
@@ -32,56 +33,6 @@ Examples:
   ringtake doctor /nvme0 --json | jq '.[] | select(.state != \"ok\")'
 
 Exit status: 1 if something fails, 0 if everything is ok or only slower than it could be.";
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum State {
-    /// As it should be.
-    Ok,
-    /// It works, with less speed or fewer measurements.
-    Warn,
-    /// It does not work.
-    Fail,
-}
-
-/// One fact about the machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Finding {
-    /// A word to look for in scripts.
-    topic: &'static str,
-    state: State,
-    fact: String,
-    /// What to type, where something can be typed.
-    remedy: Option<String>,
-}
-
-impl Finding {
-    fn ok(topic: &'static str, fact: impl Into<String>) -> Finding {
-        Finding {
-            topic,
-            state: State::Ok,
-            fact: fact.into(),
-            remedy: None,
-        }
-    }
-
-    fn warn(topic: &'static str, fact: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding {
-            topic,
-            state: State::Warn,
-            fact: fact.into(),
-            remedy: Some(remedy.into()),
-        }
-    }
-
-    fn fail(topic: &'static str, fact: impl Into<String>, remedy: impl Into<String>) -> Finding {
-        Finding {
-            state: State::Fail,
-            ..Finding::warn(topic, fact, remedy)
-        }
-    }
-}
 
 impl Doctor {
     pub(crate) fn run(self) -> Result<(), Failure> {

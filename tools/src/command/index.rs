@@ -13,10 +13,10 @@ use ringtake_storage::vector::index::index_name;
 use ringtake_storage::vector::{Metric, VectorColumn};
 
 use super::take::{ChecksumPolicy, open};
-use crate::cli::note;
 use crate::failure::Failure;
 use crate::grid::counted;
 use crate::interrupt;
+use crate::notice::note;
 use crate::progress::{Progress, Visibility};
 
 /// Build the index that searches of a column of vectors need

@@ -149,6 +149,36 @@ struct FileSummary {
     bytes: u64,
 }
 
+impl GroupSummary {
+    fn new(path: &Path, manifest: &Manifest, ordinal: usize, align_bytes: u32) -> GroupSummary {
+        let Manifest { layout, schema } = manifest;
+        let group = &layout.groups[ordinal];
+        let fixed = match group {
+            Group::Fixed(fixed) => Some(fixed),
+            Group::Variable(_) => None,
+        };
+        let columns = group.columns().iter();
+        GroupSummary {
+            group: ordinal,
+            kind: if fixed.is_some() { "fixed" } else { "variable" },
+            columns: columns
+                .map(|column| schema.field(*column as usize).name().clone())
+                .collect(),
+            layout: fixed.map(|fixed| fixed.policy.to_string()),
+            record_bytes: fixed.map(|fixed| fixed.record_bytes),
+            unit_bytes: fixed.map(|fixed| fixed.unit_bytes),
+            rows_per_unit: fixed.map(|fixed| fixed.rows_per_unit),
+            checksum: match fixed.map(|fixed| fixed.checksum) {
+                Some(ChecksumPlace::Table) => "table",
+                Some(ChecksumPlace::Inline) | None => "inline",
+            },
+            bytes: group.file_bytes().iter().sum(),
+            reads_per_row: 1,
+            device_bytes_per_row: device_bytes_per_row(path, layout, ordinal, align_bytes),
+        }
+    }
+}
+
 impl Summary {
     fn of(path: &Path, manifest: &Manifest) -> Summary {
         let Manifest { layout, schema } = manifest;
@@ -157,35 +187,8 @@ impl Summary {
             Some(DirectAlignment::Bytes(bytes)) => bytes,
             _ => PAGE_BYTES as u32,
         };
-        let groups: Vec<GroupSummary> = layout
-            .groups
-            .iter()
-            .enumerate()
-            .map(|(ordinal, group)| {
-                let names = group.columns().iter();
-                let fixed = match group {
-                    Group::Fixed(fixed) => Some(fixed),
-                    Group::Variable(_) => None,
-                };
-                GroupSummary {
-                    group: ordinal,
-                    kind: if fixed.is_some() { "fixed" } else { "variable" },
-                    columns: names
-                        .map(|column| schema.field(*column as usize).name().clone())
-                        .collect(),
-                    layout: fixed.map(|fixed| fixed.policy.to_string()),
-                    record_bytes: fixed.map(|fixed| fixed.record_bytes),
-                    unit_bytes: fixed.map(|fixed| fixed.unit_bytes),
-                    rows_per_unit: fixed.map(|fixed| fixed.rows_per_unit),
-                    checksum: match fixed.map(|fixed| fixed.checksum) {
-                        Some(ChecksumPlace::Table) => "table",
-                        Some(ChecksumPlace::Inline) | None => "inline",
-                    },
-                    bytes: group.file_bytes().iter().sum(),
-                    reads_per_row: 1,
-                    device_bytes_per_row: device_bytes_per_row(path, layout, ordinal, align_bytes),
-                }
-            })
+        let groups: Vec<GroupSummary> = (0..layout.groups.len())
+            .map(|ordinal| GroupSummary::new(path, manifest, ordinal, align_bytes))
             .collect();
         let group_of = |column: usize| {
             let holds = |group: &Group| group.columns().contains(&(column as u32));

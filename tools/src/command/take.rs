@@ -7,9 +7,9 @@ use arrow::array::RecordBatch;
 use clap::{Args, ValueEnum};
 use ringtake_runtime::{Checksums, Config, Error, Missing, Projection, Store, TakeOptions};
 
-use crate::cli::report;
 use crate::failure::Failure;
 use crate::ingest::split_columns;
+use crate::notice;
 use crate::output::Output;
 use crate::row_ids::{PastTheEnd, RowIdOrigin};
 use crate::sink::RowFormat;
@@ -112,7 +112,7 @@ impl Take {
             Ok(0) => Ok(()),
             Ok(faults) => {
                 if faults > FAULTS_NAMED {
-                    report(&format!("{} more rows are damaged", faults - FAULTS_NAMED));
+                    notice::error(&format!("{} more rows are damaged", faults - FAULTS_NAMED));
                 }
                 Err(Failure::Reported)
             }
@@ -177,7 +177,7 @@ fn take_intact(
                         *faults += 1;
                     }
                     if named.insert((fault.row, fault.group)) && *faults <= FAULTS_NAMED {
-                        report(fault);
+                        notice::error(fault);
                     }
                 }
                 tracing::debug!(rows, "taking the intact rows of a chunk again");

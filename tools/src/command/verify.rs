@@ -20,10 +20,10 @@ use ringtake_storage::verify::{
 use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
 
-use crate::cli::note;
 use crate::failure::Failure;
 use crate::grid::counted;
 use crate::interrupt;
+use crate::notice::note;
 use crate::output::Output;
 use crate::progress::{Progress, Visibility};
 

@@ -1,14 +1,14 @@
 //! Several files read as one: their schemas compared, the wanted columns in the wanted order,
 //! batches cut to bounded bytes, and a limit on rows.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::input::{is_standard_input, origin};
-use super::{BATCH_BYTES, BATCH_ROWS_MAX, Format, ReadOptions, Source, SourceError, column_places};
+use super::options::ReadOptions;
+use super::{BATCH_BYTES, BATCH_ROWS_MAX, Source, SourceError, column_places, reader};
 
 /// Smaller pieces would cost more than they save.
 const PIECE_ROWS_MIN: usize = 64;
@@ -39,7 +39,7 @@ impl Chain {
         let mut rows = Some(0_u64);
         let mut opened = None;
         for (place, path) in options.paths.iter().enumerate() {
-            let source = open_one(&options, path)?;
+            let source = reader::open(path, &options)?;
             let schema = wanted_schema(&origin(path), &source.schema(), &options)?;
             fields = Some(match fields {
                 None => (
@@ -95,7 +95,7 @@ impl Chain {
                 Some((opened, source)) if opened == place => source,
                 other => {
                     self.opened = other;
-                    open_one(&self.options, path)?
+                    reader::open(path, &self.options)?
                 }
             };
             self.current = Some((place, source));
@@ -168,11 +168,6 @@ impl Source for Chain {
 fn piece_rows(batch: &RecordBatch) -> usize {
     let row_bytes = batch.get_array_memory_size() / batch.num_rows().max(1);
     (BATCH_BYTES / row_bytes.max(1)).clamp(PIECE_ROWS_MIN, BATCH_ROWS_MAX)
-}
-
-fn open_one(options: &ReadOptions, path: &Path) -> Result<Box<dyn Source>, SourceError> {
-    let format = options.format.map_or_else(|| Format::of(path), Ok)?;
-    format.open(path, options)
 }
 
 /// The schema after the choice of columns.

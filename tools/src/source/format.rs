@@ -1,15 +1,9 @@
-//! Input formats: how a name tells one, and which reader takes it.
+//! Input formats, and the format that a file's name stands for.
 
 use std::path::Path;
 
-use super::element::Element;
-use super::fbin::Fbin;
-use super::guard::Guarded;
-use super::input::{Input, is_standard_input, origin};
-use super::npy::Npy;
-use super::parquet::Parquet;
-use super::vecs::Vecs;
-use super::{ReadOptions, Source, SourceError, VECTOR_COLUMN, ipc};
+use super::SourceError;
+use super::input::{is_standard_input, origin};
 
 /// A format of input files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -35,8 +29,8 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The format that a file's name tells; standard input is taken for Arrow.
-    pub(crate) fn of(path: &Path) -> Result<Format, SourceError> {
+    /// The format that the extension of `path` stands for; standard input is read as Arrow.
+    pub(crate) fn from_path(path: &Path) -> Result<Format, SourceError> {
         if is_standard_input(path) {
             return Ok(Format::Arrow);
         }
@@ -57,34 +51,5 @@ impl Format {
                 origin: origin(path),
             }),
         }
-    }
-
-    /// Opens one file. The source may still have more columns than asked for.
-    pub(super) fn open(
-        self,
-        path: &Path,
-        options: &ReadOptions,
-    ) -> Result<Box<dyn Source>, SourceError> {
-        let columns = options.columns.as_deref();
-        let named = options.column_name.as_deref();
-        let vector = named.unwrap_or(VECTOR_COLUMN);
-        Ok(match self {
-            Format::Parquet if is_standard_input(path) => {
-                return Err(SourceError::ParquetNeedsFile);
-            }
-            Format::Parquet => Box::new(Guarded::open(origin(path), "Parquet", || {
-                Ok(Box::new(Parquet::open(path, columns)?))
-            })?),
-            Format::Arrow => Box::new(Guarded::open(origin(path), "Arrow", || {
-                ipc::open(path, columns)
-            })?),
-            Format::Npy => Box::new(Npy::open(Input::open(path)?, named)?),
-            Format::Fvecs => Box::new(Vecs::open(Input::open(path)?, Element::Float32, vector)?),
-            Format::Bvecs => Box::new(Vecs::open(Input::open(path)?, Element::UInt8, vector)?),
-            Format::Ivecs => Box::new(Vecs::open(Input::open(path)?, Element::Int32, vector)?),
-            Format::Fbin => Box::new(Fbin::open(Input::open(path)?, Element::Float32, vector)?),
-            Format::U8bin => Box::new(Fbin::open(Input::open(path)?, Element::UInt8, vector)?),
-            Format::I8bin => Box::new(Fbin::open(Input::open(path)?, Element::Int8, vector)?),
-        })
     }
 }

@@ -61,6 +61,7 @@ pub(crate) const CRATES: [Crate; 5] = [
             "source",
             "row_ids",
             "interrupt",
+            "notice",
             "grid",
             "description",
             "device",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ringtake_storage::dataset::dir_path;
 use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
 
-use super::Finding;
+use super::finding::Finding;
 use crate::device::{Device, DirectAlignment, direct_alignment};
 use crate::failure::Failure;
 

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 use ringtake_runtime::allowed_cpus;
 use rustix::process::{Resource, getrlimit};
 
-use super::Finding;
+use super::finding::Finding;
 
 /// Version that has every ring feature in use (DEFER_TASKRUN came with 6.1).
 const KERNEL_WANTED: (u32, u32) = (6, 1);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ringtake_runtime::probe::{RingRung, probe_ring};
 
-use super::Finding;
+use super::finding::Finding;
 use super::machine::read_number;
 
 /// Findings about io_uring.

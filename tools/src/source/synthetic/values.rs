@@ -14,8 +14,9 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use rand::{Rng, RngCore};
 use rand_chacha::ChaCha8Rng;
+use ringtake_vectors::Mixture;
 
-use super::{Kind, Mixture, VectorType};
+use super::{Kind, VectorType};
 use crate::source::element::Element;
 
 /// Longest made-up string or binary value.
