@@ -11,11 +11,12 @@ mod directory;
 pub mod faulty;
 pub mod file_system;
 mod group;
+mod options;
 mod record;
 mod sink;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -25,8 +26,8 @@ use uuid::Uuid;
 use crate::checksum::GroupKey;
 use crate::column::{ColumnShape, stored_schema, stored_type};
 use crate::layout::{
-    BLOCK_ROWS_RANGE, GroupOptions, Layout, ROWS_MAX, TableEntry, TableKind, choose_block_rows,
-    choose_groups, table_file_name,
+    BLOCK_ROWS_RANGE, Layout, ROWS_MAX, TableEntry, TableKind, choose_block_rows, choose_groups,
+    table_file_name,
 };
 use crate::manifest::Manifest;
 use crate::{Error, Result};
@@ -36,6 +37,7 @@ use directory::DatasetDirectory;
 pub(crate) use directory::SMALL_FILE_BYTES_MAX;
 use file_system::{FileSystem, RealFileSystem};
 use group::GroupWriter;
+pub use options::{Overwrite, WriteOptions, WriteSummary};
 use record::BlockRows;
 use sink::{Sink, SinkOptions};
 
@@ -43,44 +45,6 @@ use sink::{Sink, SinkOptions};
 /// values may be long and its batches large.
 const SLICE_ROWS_MAX: usize = 4096;
 const SLICE_ROWS_MAX_UNPACKED: usize = 512;
-
-/// How a dataset is written.
-#[derive(Debug, Clone, Default)]
-pub struct WriteOptions {
-    /// Rows per block, a power of two in [`BLOCK_ROWS_RANGE`]; chosen by the width of the rows
-    /// if not given.
-    pub block_rows: Option<u32>,
-    /// How columns are grouped and placed.
-    pub grouping: GroupOptions,
-    /// The directories over which the blocks are spread, which must exist: exactly these. The
-    /// dataset's own directory may be one of them, and is the only one if none is given.
-    pub data_dirs: Vec<PathBuf>,
-    /// What to do where a dataset exists.
-    pub overwrite: Overwrite,
-}
-
-/// What to do where a dataset exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overwrite {
-    /// Refuse to write.
-    #[default]
-    Refuse,
-    /// Replace it once the new one is complete. Anything but a dataset is never replaced.
-    Replace,
-}
-
-/// What was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WriteSummary {
-    /// Where the dataset is.
-    pub path: PathBuf,
-    /// Its rows.
-    pub rows: u64,
-    /// Bytes of its data files.
-    pub data_bytes: u64,
-    /// Bytes of the tables that a reader keeps in memory.
-    pub table_bytes: u64,
-}
 
 /// A dataset being written.
 #[derive(Debug)]

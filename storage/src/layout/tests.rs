@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, Schema};
 use proptest::prelude::*;
 
 use super::*;
+use crate::Error;
+use crate::column::ColumnShape;
 
 fn fixed_size_binaries(widths: &[u32]) -> Schema {
     let field = |(column, &width): (usize, &u32)| {
@@ -298,96 +300,105 @@ fn wide_columns_and_columns_of_variable_width_stand_alone() {
     assert!(matches!(refused(&[&["z"]]), Error::UnknownColumn { .. }));
 }
 
+/// A change of a sound layout, with a name for messages.
+type Change = (&'static str, fn(&mut Layout));
+
+fn fixed(layout: &mut Layout) -> &mut FixedGroup {
+    match &mut layout.groups[0] {
+        Group::Fixed(group) => group,
+        Group::Variable(_) => panic!("group 0 is fixed"),
+    }
+}
+
+const CHANGES: &[Change] = &[
+    ("one row more", |layout| layout.rows += 1),
+    ("a row less", |layout| layout.rows -= 1),
+    ("more rows than there can be", |layout| {
+        layout.rows = u64::MAX
+    }),
+    ("blocks of no power of two", |layout| {
+        layout.block_rows = 300
+    }),
+    ("blocks too small", |layout| layout.block_rows = 128),
+    ("blocks too large", |layout| layout.block_rows = 1 << 17),
+    ("no blocks", |layout| layout.block_rows = 0),
+    ("other blocks", |layout| layout.block_rows = 512),
+    ("a directory more", |layout| {
+        layout.dirs.push("more".to_owned())
+    }),
+    ("a directory less", |layout| drop(layout.dirs.pop())),
+    ("no directories", |layout| layout.dirs.clear()),
+    ("a group less", |layout| drop(layout.groups.pop())),
+    ("a group twice", |layout| {
+        layout.groups.push(layout.groups[0].clone())
+    }),
+    ("another column", |layout| fixed(layout).columns = vec![1]),
+    ("a column of another group", |layout| {
+        fixed(layout).columns.push(2)
+    }),
+    ("a column that is not there", |layout| {
+        fixed(layout).columns = vec![3]
+    }),
+    ("no columns", |layout| fixed(layout).columns.clear()),
+    ("a policy that decides nothing", |layout| {
+        fixed(layout).policy = LayoutPolicy::Auto
+    }),
+    ("a wider record", |layout| fixed(layout).record_bytes += 1),
+    ("no record", |layout| fixed(layout).record_bytes = 0),
+    ("a wider unit", |layout| fixed(layout).unit_bytes = 2048),
+    ("a narrower unit", |layout| fixed(layout).unit_bytes = 256),
+    ("no unit", |layout| fixed(layout).unit_bytes = 0),
+    ("a huge unit", |layout| fixed(layout).unit_bytes = u32::MAX),
+    ("no rows in a unit", |layout| {
+        fixed(layout).rows_per_unit = 0
+    }),
+    ("too many rows in a unit", |layout| {
+        fixed(layout).rows_per_unit = 65
+    }),
+    ("rows without end in a unit", |layout| {
+        fixed(layout).rows_per_unit = u32::MAX
+    }),
+    ("fewer rows in a unit", |layout| {
+        fixed(layout).rows_per_unit = 31
+    }),
+    ("another place of the checksum", |layout| {
+        fixed(layout).checksum = ChecksumPlace::Table
+    }),
+    ("a longer file", |layout| {
+        fixed(layout).file_bytes[1] += PAGE_BYTES
+    }),
+    ("a shorter file", |layout| {
+        fixed(layout).file_bytes[1] -= PAGE_BYTES
+    }),
+    ("a file of half a page", |layout| {
+        fixed(layout).file_bytes[0] -= 1
+    }),
+    ("a file less", |layout| fixed(layout).file_bytes.truncate(1)),
+    ("values of no pages", |layout| {
+        layout.groups[2].file_bytes_mut()[0] = 0
+    }),
+    ("values of half a page", |layout| {
+        layout.groups[2].file_bytes_mut()[0] -= 1
+    }),
+    ("a table twice", |layout| {
+        layout.tables.push(layout.tables[0].clone())
+    }),
+];
+
 #[test]
 fn each_single_change_of_a_layout_is_refused() {
     let (schema, sound) = sample();
-    type Change = (&'static str, fn(&mut Layout));
-    fn fixed(layout: &mut Layout) -> &mut FixedGroup {
-        match &mut layout.groups[0] {
-            Group::Fixed(group) => group,
-            Group::Variable(_) => panic!("group 0 is fixed"),
-        }
-    }
-    let changes: &[Change] = &[
-        ("one row more", |layout| layout.rows += 1),
-        ("a row less", |layout| layout.rows -= 1),
-        ("more rows than there can be", |layout| {
-            layout.rows = u64::MAX
-        }),
-        ("blocks of no power of two", |layout| {
-            layout.block_rows = 300
-        }),
-        ("blocks too small", |layout| layout.block_rows = 128),
-        ("blocks too large", |layout| layout.block_rows = 1 << 17),
-        ("no blocks", |layout| layout.block_rows = 0),
-        ("other blocks", |layout| layout.block_rows = 512),
-        ("a directory more", |layout| {
-            layout.dirs.push("more".to_owned())
-        }),
-        ("a directory less", |layout| drop(layout.dirs.pop())),
-        ("no directories", |layout| layout.dirs.clear()),
-        ("a group less", |layout| drop(layout.groups.pop())),
-        ("a group twice", |layout| {
-            layout.groups.push(layout.groups[0].clone())
-        }),
-        ("another column", |layout| fixed(layout).columns = vec![1]),
-        ("a column of another group", |layout| {
-            fixed(layout).columns.push(2)
-        }),
-        ("a column that is not there", |layout| {
-            fixed(layout).columns = vec![3]
-        }),
-        ("no columns", |layout| fixed(layout).columns.clear()),
-        ("a policy that decides nothing", |layout| {
-            fixed(layout).policy = LayoutPolicy::Auto
-        }),
-        ("a wider record", |layout| fixed(layout).record_bytes += 1),
-        ("no record", |layout| fixed(layout).record_bytes = 0),
-        ("a wider unit", |layout| fixed(layout).unit_bytes = 2048),
-        ("a narrower unit", |layout| fixed(layout).unit_bytes = 256),
-        ("no unit", |layout| fixed(layout).unit_bytes = 0),
-        ("a huge unit", |layout| fixed(layout).unit_bytes = u32::MAX),
-        ("no rows in a unit", |layout| {
-            fixed(layout).rows_per_unit = 0
-        }),
-        ("too many rows in a unit", |layout| {
-            fixed(layout).rows_per_unit = 65
-        }),
-        ("rows without end in a unit", |layout| {
-            fixed(layout).rows_per_unit = u32::MAX
-        }),
-        ("fewer rows in a unit", |layout| {
-            fixed(layout).rows_per_unit = 31
-        }),
-        ("another place of the checksum", |layout| {
-            fixed(layout).checksum = ChecksumPlace::Table
-        }),
-        ("a longer file", |layout| {
-            fixed(layout).file_bytes[1] += PAGE_BYTES
-        }),
-        ("a shorter file", |layout| {
-            fixed(layout).file_bytes[1] -= PAGE_BYTES
-        }),
-        ("a file of half a page", |layout| {
-            fixed(layout).file_bytes[0] -= 1
-        }),
-        ("a file less", |layout| fixed(layout).file_bytes.truncate(1)),
-        ("values of no pages", |layout| {
-            layout.groups[2].file_bytes_mut()[0] = 0
-        }),
-        ("values of half a page", |layout| {
-            layout.groups[2].file_bytes_mut()[0] -= 1
-        }),
-        ("a table twice", |layout| {
-            layout.tables.push(layout.tables[0].clone())
-        }),
-    ];
-    for (what, change) in changes {
+    for (what, change) in CHANGES {
         let mut changed = sound.clone();
         change(&mut changed);
         assert_ne!(changed, sound);
         assert!(changed.validate(&schema).is_err(), "{what} was accepted");
     }
+}
+
+#[test]
+fn each_change_of_a_table_is_refused() {
+    let (schema, sound) = sample();
     for place in 0..sound.tables.len() {
         let kind = sound.tables[place].kind;
         let mut changed = sound.clone();

@@ -15,28 +15,24 @@ use std::sync::LazyLock;
 
 use crate::vector::Element;
 
+use blocks::BLOCK_CODE_BYTES;
+pub use blocks::{BLOCK_ROWS, pack_codes};
+use element::{F16, F32, I8, U8};
+pub use tables::CODEBOOK_ENTRIES;
+
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod blocks;
+mod element;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod scalar;
+mod tables;
 #[cfg(test)]
 mod tests;
-
-/// Rows in a block of packed 4-bit codes.
-pub const BLOCK_ROWS: usize = 32;
-
-/// Entries of a 4-bit codebook, and of the look-up table made from it.
-pub const CODEBOOK_ENTRIES: usize = 16;
-
-/// Bytes that the codes of one block take for one sub-quantiser.
-const BLOCK_CODE_BYTES: usize = BLOCK_ROWS / 2;
-
-/// Sub-quantisers whose sums certainly fit `u16`.
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-const SUBS_WITHOUT_OVERFLOW: usize = 256;
+mod tiles;
 
 /// The loops for one set of instructions.
 #[derive(Debug, Clone, Copy)]
@@ -59,29 +55,6 @@ enum Set {
     Avx512Vbmi,
     #[cfg(target_arch = "aarch64")]
     Neon,
-}
-
-/// An element type as a type, so that a loop is compiled once for each.
-trait Stored {
-    const ELEMENT: Element;
-}
-
-struct F32;
-struct F16;
-struct I8;
-struct U8;
-
-impl Stored for F32 {
-    const ELEMENT: Element = Element::F32;
-}
-impl Stored for F16 {
-    const ELEMENT: Element = Element::F16;
-}
-impl Stored for I8 {
-    const ELEMENT: Element = Element::I8;
-}
-impl Stored for U8 {
-    const ELEMENT: Element = Element::U8;
 }
 
 /// Calls one function of the chosen set, for all elements.
@@ -392,123 +365,6 @@ impl Kernels {
             },
             _ => call!(self, scan_below(m, tables, codes, rows, below, found)),
         }
-    }
-}
-
-/// The step of tables of which the widest spans `widest` and all together `total`.
-fn step_of(tables: usize, widest: f32, total: f64) -> f32 {
-    // Each entry may be rounded up by half a step, for which room is left below `u16::MAX`.
-    let sums_max = f64::from(u16::MAX) - tables as f64;
-    let step = (widest / f32::from(u8::MAX)).max((total / sums_max) as f32);
-    if step.is_normal() && (1.0 / step).is_normal() {
-        step
-    } else {
-        1.0
-    }
-}
-
-/// Calls `one` with the elements and the codebook of each piece and the table it goes to.
-#[inline(always)]
-fn for_pieces(
-    ends: &[u32],
-    vector: &[f32],
-    codebooks: &[f32],
-    tables: &mut [f32],
-    mut one: impl FnMut(&[f32], &[f32], &mut [f32; CODEBOOK_ENTRIES]),
-) {
-    let mut from = 0;
-    let tables = tables.as_chunks_mut::<CODEBOOK_ENTRIES>().0;
-    for (&end, table) in ends.iter().zip(tables) {
-        let range = from..end as usize;
-        from = range.end;
-        let codebook = range.start * CODEBOOK_ENTRIES..range.end * CODEBOOK_ENTRIES;
-        one(&vector[range], &codebooks[codebook], table);
-    }
-}
-
-/// Packs 4-bit codes into the blocks that [`Kernels::scan`] reads, appending them to `out`.
-///
-/// Each row is `m.div_ceil(2)` bytes, with the code of sub-quantiser `2i` in the low nibble of byte
-/// `i` and that of `2i + 1` in the high one. The places of a last block that no row fills get code
-/// 0.
-///
-/// # Panics
-///
-/// If a row has another length.
-pub fn pack_codes<'a>(m: usize, rows: impl IntoIterator<Item = &'a [u8]>, out: &mut Vec<u8>) {
-    let mut block_start = out.len();
-    for (place, row) in rows.into_iter().enumerate() {
-        assert_eq!(
-            row.len(),
-            m.div_ceil(2),
-            "a row has the codes of all sub-quantisers"
-        );
-        let place = place % BLOCK_ROWS;
-        if place == 0 {
-            block_start = out.len();
-            out.resize(block_start + m * BLOCK_CODE_BYTES, 0);
-        }
-        let block = &mut out[block_start..];
-        let shift = place / BLOCK_CODE_BYTES * 4;
-        for (sub, bytes) in block.chunks_exact_mut(BLOCK_CODE_BYTES).enumerate() {
-            let code = (row[sub / 2] >> (sub % 2 * 4)) & 0xf;
-            bytes[place % BLOCK_CODE_BYTES] |= code << shift;
-        }
-    }
-}
-
-/// Other rows that [`for_tiles`] pairs with all rows before it goes on, in bytes: they stay in the
-/// second cache meanwhile.
-const PANEL_BYTES: usize = 512 << 10;
-
-/// Cuts the pairs of rows and other rows into tiles of at most `R` rows and of `O` others or one.
-///
-/// `tile` gets its rows, its others, and the places of the products from that of its first pair on;
-/// those of its next row are as many places further on as there are `others`.
-fn for_tiles<const R: usize, const O: usize>(
-    dims: usize,
-    rows: &[f32],
-    others: &[f32],
-    out: &mut [f32],
-    mut tile: impl FnMut(&[f32], &[f32], &mut [f32]),
-) {
-    let others_len = others.len() / dims;
-    let panel_others = (PANEL_BYTES / size_of::<f32>() / dims / O).max(1) * O;
-    for panel_start in (0..others_len).step_by(panel_others) {
-        let panel_end = others_len.min(panel_start + panel_others);
-        let tiles = rows.chunks(R * dims).zip(out.chunks_mut(R * others_len));
-        for (rows, out) in tiles {
-            let mut other = panel_start;
-            while other < panel_end {
-                let taken = if other + O <= panel_end { O } else { 1 };
-                tile(
-                    rows,
-                    &others[other * dims..][..taken * dims],
-                    &mut out[other..],
-                );
-                other += taken;
-            }
-        }
-    }
-}
-
-/// Appends the rows of one block whose bits are set in `mask`, with their sums.
-fn report(block: usize, mut mask: u32, sums: &[u16; BLOCK_ROWS], found: &mut Vec<(u32, u16)>) {
-    let first = (block * BLOCK_ROWS) as u32;
-    found.reserve(mask.count_ones() as usize);
-    while mask != 0 {
-        let place = mask.trailing_zeros();
-        found.push((first + place, sums[place as usize]));
-        mask &= mask - 1;
-    }
-}
-
-/// The bits of those rows of one block that exist.
-fn existing(block: usize, rows: usize) -> u32 {
-    match rows - block * BLOCK_ROWS {
-        0 => 0,
-        left @ 1..BLOCK_ROWS => u32::MAX >> (BLOCK_ROWS - left),
-        _ => u32::MAX,
     }
 }
 

@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Overwrite;
 use super::file_system::{DirectoryId, FileLock, FileSystem};
+use super::options::Overwrite;
 use crate::layout::DIRS_MAX;
 use crate::manifest::{FILE_BYTES_MAX, LOCK_NAME, MANIFEST_NAME, MANIFEST_NEW_NAME, Manifest};
 use crate::vector::index::indexed_column;

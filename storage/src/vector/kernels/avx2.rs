@@ -8,10 +8,11 @@
 use std::arch::x86_64::*;
 use std::array;
 
-use super::{
-    BLOCK_CODE_BYTES, BLOCK_ROWS, CODEBOOK_ENTRIES, SUBS_WITHOUT_OVERFLOW, Stored, existing,
-    for_pieces, for_tiles, report,
-};
+use super::blocks::{BLOCK_CODE_BYTES, BLOCK_ROWS, SUBS_WITHOUT_OVERFLOW, existing, report};
+use super::element::Stored;
+use super::scalar;
+use super::tables::{CODEBOOK_ENTRIES, for_pieces};
+use super::tiles::for_tiles;
 use crate::vector::Element;
 
 /// Floats in a register.
@@ -374,7 +375,7 @@ pub(super) unsafe fn l2_squared_tables(
 /// None but the instructions: the compiler finds them in the plain loop.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn round_tables(tables: &[f32], bytes: &mut [u8]) -> (f32, f32) {
-    super::scalar::round_tables(tables, bytes)
+    scalar::round_tables(tables, bytes)
 }
 
 /// # Safety

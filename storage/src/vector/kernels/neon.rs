@@ -9,10 +9,11 @@ use std::arch::aarch64::*;
 use std::arch::{asm, is_aarch64_feature_detected};
 use std::array;
 
-use super::{
-    BLOCK_CODE_BYTES, BLOCK_ROWS, CODEBOOK_ENTRIES, SUBS_WITHOUT_OVERFLOW, Stored, existing,
-    for_pieces, for_tiles, report,
-};
+use super::blocks::{BLOCK_CODE_BYTES, BLOCK_ROWS, SUBS_WITHOUT_OVERFLOW, existing, report};
+use super::element::{F32, Stored};
+use super::scalar;
+use super::tables::{CODEBOOK_ENTRIES, for_pieces};
+use super::tiles::for_tiles;
 use crate::vector::Element;
 
 /// Floats in a register.
@@ -114,7 +115,7 @@ fn load_rest_of_floats(floats: &[f32], at: usize) -> [float32x4_t; ACCUMULATORS]
     let mut padded = [0.0; STEP];
     padded[..rest.len()].copy_from_slice(rest);
     // SAFETY: `padded` is 16 floats.
-    unsafe { load::<super::F32>(padded.as_ptr().cast(), 0) }
+    unsafe { load::<F32>(padded.as_ptr().cast(), 0) }
 }
 
 /// Gives `step` all elements of the query and the row, 4 at a time and zeros behind the last, and
@@ -137,7 +138,7 @@ unsafe fn for_pairs<E: Stored>(
             // SAFETY: each load is of elements below `n`, which both sides have.
             unsafe {
                 (
-                    load::<super::F32>(query.as_ptr().cast(), at),
+                    load::<F32>(query.as_ptr().cast(), at),
                     load::<E>(row.as_ptr(), at),
                 )
             }
@@ -344,7 +345,7 @@ unsafe fn for_entries(
     for (d, value) in sub.iter().enumerate() {
         let value = vdupq_n_f32(*value);
         // SAFETY: the codebook has the entries of dimension `d`.
-        let entries = unsafe { load::<super::F32>(codebook.as_ptr().cast(), d * CODEBOOK_ENTRIES) };
+        let entries = unsafe { load::<F32>(codebook.as_ptr().cast(), d * CODEBOOK_ENTRIES) };
         for (sum, entries) in sums.iter_mut().zip(entries) {
             *sum = step(*sum, value, entries);
         }
@@ -373,7 +374,7 @@ pub(super) unsafe fn l2_squared_tables(
 /// None but the instructions: the compiler finds them in the plain loop.
 #[target_feature(enable = "neon")]
 pub(super) unsafe fn round_tables(tables: &[f32], bytes: &mut [u8]) -> (f32, f32) {
-    super::scalar::round_tables(tables, bytes)
+    scalar::round_tables(tables, bytes)
 }
 
 /// # Safety

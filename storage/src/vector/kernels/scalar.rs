@@ -6,9 +6,9 @@
 
 use half::f16;
 
-use super::{
-    BLOCK_CODE_BYTES, BLOCK_ROWS, CODEBOOK_ENTRIES, Stored, existing, for_pieces, report, step_of,
-};
+use super::blocks::{BLOCK_CODE_BYTES, BLOCK_ROWS, existing, report};
+use super::element::Stored;
+use super::tables::{CODEBOOK_ENTRIES, for_pieces, step_of};
 use crate::vector::Element;
 
 const LANES: usize = 8;
