@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::future::Future;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -19,7 +18,6 @@ use ringtake_storage::projection::{Missing, Projection};
 use tracing::Instrument as _;
 
 use crate::admission::Admission;
-use crate::client::index_build::{self, BuildProgress, IndexOptions};
 use crate::client::observe::StoreInfo;
 use crate::client::search::{self, SearchParams, Searcher};
 use crate::client::take::{self, Flight, Inboxes, Request, TakeOptions, in_place};
@@ -327,23 +325,6 @@ impl Store {
                 })
             });
         block_on(search::all(searches))
-    }
-
-    /// Builds the index of the vectors in `column` and puts it beside the dataset, instead of an
-    /// older one. Stores opened from then on use it. `watch` is told how far it has come, and ends
-    /// the build where it breaks.
-    ///
-    /// # Errors
-    /// A column without vectors, options that cannot work, rows that cannot be read, a dataset
-    /// that is being written, the file system's; [`Error::Stopped`] if `watch` ended it. The
-    /// dataset then has the index it had, and nothing else is left.
-    pub fn build_index(
-        &self,
-        column: &str,
-        options: &IndexOptions,
-        watch: &mut dyn FnMut(BuildProgress) -> ControlFlow<()>,
-    ) -> Result<IndexInfo> {
-        index_build::build(self, column, options, watch)
     }
 
     /// Which of `ids` are null in `column` of the projection; `None` if none is.
