@@ -1,5 +1,5 @@
-//! The doorbell of a shard: how a producer wakes a shard that sleeps in its ring, and makes no
-//! system call when it is awake.
+//! The doorbell of a shard: a producer wakes a shard that sleeps in its ring, and makes no system
+//! call when the shard is awake.
 
 pub(crate) mod protocol;
 
@@ -57,7 +57,7 @@ impl Doorbell {
         self.bell.as_fd()
     }
 
-    /// Takes unread rings back, so that the next sleep is one.
+    /// Clears unread rings, so that the next sleep is not cut short.
     pub(crate) fn silence(&self) {
         let _ = rustix::io::read(&self.bell, &mut [0; 8]);
     }

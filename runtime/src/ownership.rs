@@ -1,7 +1,7 @@
-//! Which shard owns a row: arithmetic on its id.
+//! The owner of a row: a shard, by arithmetic on the row id.
 //!
 //! Ownership is striped in blocks of the format, and blocks begin at pages, so a page of a data
-//! file belongs to exactly one shard. That is what lets a shard cache pages without a lock.
+//! file belongs to exactly one shard. So a shard caches pages without a lock.
 
 use std::fmt;
 

@@ -21,9 +21,9 @@ use ringtake_storage::Error as StorageError;
 pub(crate) enum Served {
     /// The drive, always, in reads of this alignment.
     Drive(u32),
-    /// Its page cache, and the drive for what is not there.
+    /// Its page cache, and the drive for the rest.
     PageCache,
-    /// A file system that is nothing but memory.
+    /// A file system in memory.
     Memory,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct DataFile {
     descriptor: OwnedFd,
     pub(crate) served: Served,
     pub(crate) path: PathBuf,
-    /// Why its rows must not be believed, whatever their checksums say.
+    /// Why its rows are not read, whatever their checksums.
     pub(crate) wrong: Option<String>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Files {
     dirs: usize,
     /// The strictest alignment of all files.
     pub(crate) align_bytes: u32,
-    /// Whether all files are read past the page cache.
+    /// Whether all files bypass the page cache.
     pub(crate) direct: bool,
 }
 
@@ -65,11 +65,11 @@ impl Files {
     }
 }
 
-/// A reader that finds a named file gone reads the manifest again: a writer has replaced it.
+/// Attempts to open a dataset whose files a writer replaces meanwhile.
 const OPEN_ATTEMPTS: usize = 8;
 
-/// Opens the dataset at `path`. The second value lists what is wrong with its data files
-/// without keeping it from being opened.
+/// Opens the dataset at `path`. The last value has a sentence for each fault of a data file that
+/// does not prevent opening.
 pub(crate) fn open(
     path: &Path,
     check: TableCheck,
@@ -113,11 +113,11 @@ fn open_version(
                 Served::PageCache | Served::Memory => direct = false,
             }
             if io == IoMode::Direct {
-                let told = file.display();
+                let shown = file.display();
                 match served {
                     Served::Drive(_) => {}
-                    Served::PageCache => warnings.push(format!("{told} is on a file system that refuses O_DIRECT; it is read through the page cache")),
-                    Served::Memory => warnings.push(format!("{told} is on a file system in memory, which has no direct reads; it is read through the page cache")),
+                    Served::PageCache => warnings.push(format!("{shown} is on a file system that refuses O_DIRECT; it is read through the page cache")),
+                    Served::Memory => warnings.push(format!("{shown} is on a file system in memory, which has no direct reads; it is read through the page cache")),
                 }
             }
             files.push(DataFile {
@@ -137,8 +137,8 @@ fn open_version(
     Ok((dataset, files, warnings))
 }
 
-/// A file with the wrong header is not read at all; one that is too short still serves the rows
-/// it has.
+/// Checks the header and the length of a data file. A file with a wrong header is not read at all,
+/// and the reason is returned; one that is too short still serves its rows.
 fn check_data_file(
     path: &Path,
     header: &DataFileHeader,
@@ -171,13 +171,13 @@ fn check_data_file(
     Ok(wrong)
 }
 
-/// The file opened for direct reads, or for buffered ones where they are wanted or there are no
-/// others.
+/// Opens a file for direct reads, or for buffered ones where `io` asks for them or the file system
+/// has no direct reads.
 fn open_for_reads(path: &Path, io: IoMode) -> Result<(OwnedFd, Served), StorageError> {
-    // The time of each access is of no use to anyone and costs CPU with each read. Only the
-    // owner of a file may do without it (open(2), O_NOATIME).
+    // Without the time of each access, which costs CPU with each read. Only the owner of a file
+    // may leave it out (open(2), O_NOATIME).
     let open = |flags| {
-        // Not blocking, since somebody may have put a pipe there meanwhile.
+        // Not blocking: a pipe may have taken the file's place meanwhile.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | flags;
         match rustix::fs::open(path, flags | OFlags::NOATIME, Mode::empty()) {
             Err(rustix::io::Errno::PERM) => rustix::fs::open(path, flags, Mode::empty()),
@@ -194,7 +194,7 @@ fn open_for_reads(path: &Path, io: IoMode) -> Result<(OwnedFd, Served), StorageE
                     return Ok((descriptor, Served::Drive(align)));
                 }
             }
-            // What file systems without direct I/O answer.
+            // File systems without direct I/O return these.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP) => {}
             Err(errno) => return Err(failed(errno)),
         }
@@ -203,7 +203,7 @@ fn open_for_reads(path: &Path, io: IoMode) -> Result<(OwnedFd, Served), StorageE
     if is_memory(&descriptor) {
         return Ok((descriptor, Served::Memory));
     }
-    // Rows are read at random: what the kernel would read ahead nobody has asked for.
+    // Rows are read at random, so reading ahead would only waste the drive.
     let _ = rustix::fs::fadvise(&descriptor, 0, None, rustix::fs::Advice::Random);
     Ok((descriptor, Served::PageCache))
 }
@@ -241,11 +241,10 @@ fn load_table(path: &Path, entry: &TableEntry) -> Result<Table, StorageError> {
     .map(Table::new)
 }
 
-/// The bytes of a whole file, in memory of this process that nobody writes any more.
+/// Reads a whole file into read-only memory of this process.
 ///
-/// Not a map of the file: whoever cut it short would end the process at the next look at what is
-/// gone (mmap(2), SIGBUS). `fits` looks at the length first, which in a file with holes says nothing
-/// about what the file cost somebody.
+/// A map of the file would be unsafe: a file that is cut short ends a process that reads its map
+/// (mmap(2), SIGBUS). `fits` checks the length first, since a file with holes can have any length.
 pub(crate) fn load(
     path: &Path,
     fits: impl FnOnce(u64) -> Result<(), StorageError>,

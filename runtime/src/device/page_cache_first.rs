@@ -1,6 +1,5 @@
-//! In front of another read path, for files that the kernel's page cache serves: a read that it
-//! has is copied at once by preadv2(2) with RWF_NOWAIT, and only what would wait for the drive
-//! goes on.
+//! Reads from the kernel's page cache, in front of another read path: preadv2(2) with RWF_NOWAIT
+//! copies cached bytes at once, and reads that would wait for the drive go on to that path.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
@@ -13,7 +12,7 @@ use crate::device::files::{Files, Served};
 use crate::device::read_path::{Completion, Read, ReadPath, Wait};
 use crate::metrics::stats::ShardCounters;
 
-/// See the module.
+/// A read path that asks the page cache first.
 pub(crate) struct PageCacheFirst<'p> {
     behind: Box<dyn ReadPath + 'p>,
     files: Vec<(RawFd, First)>,
@@ -22,16 +21,16 @@ pub(crate) struct PageCacheFirst<'p> {
     counters: Arc<ShardCounters>,
 }
 
-/// What is tried before the path behind.
+/// The attempt made before a read goes to the path behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum First {
     Nothing,
     NonBlocking,
-    /// Tmpfs knows no non-blocking read, and has nothing to wait for.
+    /// Tmpfs has no non-blocking reads, and never waits for a drive.
     Blocking,
 }
 
-/// `behind`, with the page cache asked first if any of the files is read through it.
+/// Puts the page cache in front of `behind` if any file is read through it.
 ///
 /// # Safety
 /// The descriptors of `files` stay open as long as the path returned.
@@ -57,7 +56,7 @@ pub(crate) unsafe fn page_cache_first<'p>(
 }
 
 impl PageCacheFirst<'_> {
-    /// Whether the whole of `read` came at once.
+    /// Serves `read` at once; `false` if its bytes are not all in the page cache.
     ///
     /// # Safety
     /// The buffer is the read's alone.

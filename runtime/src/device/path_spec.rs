@@ -1,4 +1,4 @@
-//! What a read path is made from, and the making of those paths that need no executor.
+//! Making a read path from its parts. Glommio's files are the exception: their executor opens them.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::doorbell::Doorbell;
 use crate::memory::arena::Span;
 use crate::metrics::stats::ShardCounters;
 
-/// What a shard makes its read path from.
+/// Everything that a shard makes its read path from.
 #[derive(Clone)]
 pub(crate) struct PathSpec {
     pub(crate) shard: usize,
@@ -33,7 +33,7 @@ pub(crate) struct PathSpec {
     pub(crate) files: Arc<Files>,
     /// The memory of the shard's arena, and the store's for results.
     pub(crate) memory: Vec<Span>,
-    /// Of the thread that drives the path.
+    /// The doorbell of the thread that drives the path.
     pub(crate) doorbell: Arc<Doorbell>,
     /// Written by the thread that drives the path.
     pub(crate) counters: Arc<ShardCounters>,

@@ -1,6 +1,6 @@
-//! What this kernel lets a process do with io_uring, found out by trying it with a tiny ring.
+//! Probing io_uring: whether this kernel lets the process use it, found by trying a tiny ring.
 //!
-//! Asked before glommio is started, which ends the process or panics where io_uring is missing.
+//! It comes before glommio, which ends the process or panics where io_uring is missing.
 
 use std::fs;
 use std::io;
@@ -8,19 +8,19 @@ use std::io;
 use crate::device::ring::build_ring;
 pub use crate::device::ring::{RingFeatures, RingRung};
 
-/// io_uring cannot be used.
+/// The reason why io_uring cannot be used, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoRing {
     /// The operating system's reason.
     pub reason: String,
-    /// What to do about it.
+    /// The command or change that makes it available.
     pub remedy: String,
 }
 
-/// Tries to set up a ring and to run a no-op through it.
+/// Sets up a ring and runs a no-op through it. Returns the ring's flags.
 ///
 /// # Errors
-/// Whatever the kernel says, with a remedy.
+/// The kernel's error, with a remedy.
 pub fn probe_ring() -> Result<RingRung, NoRing> {
     let attempt = || -> io::Result<RingRung> {
         let (mut ring, rung) = build_ring(4)?;

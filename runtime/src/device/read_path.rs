@@ -10,7 +10,7 @@ use crate::device::ring::RingFeatures;
 /// A read of part of a data file into memory that stays in place until its completion.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Read {
-    /// Comes back in the completion.
+    /// Returned in the completion.
     pub(crate) token: u32,
     /// Which data file, as the store counts them.
     pub(crate) file: u32,
@@ -49,13 +49,13 @@ pub(crate) struct Completion {
 /// An error number of the operating system.
 pub(crate) type Errno = i32;
 
-/// How long to stay in a turn.
+/// How long a turn waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// Hand over what is queued, bring what is complete, come back.
+    /// Not at all: it submits queued reads and returns completions.
     No,
-    /// Until this many reads are complete or the time is up; a ring of the doorbell counts as
-    /// one read.
+    /// Until this many reads are complete or the timeout has passed; a ring of the doorbell counts
+    /// as one read.
     For { completions: u32, timeout: Duration },
 }
 
@@ -72,17 +72,17 @@ pub(crate) unsafe trait ReadPath {
     /// Queues a read. There is room for as many as the shard's queue depth.
     ///
     /// # Safety
-    /// `buffer` has room for `bytes` bytes, and nobody reads, writes or frees them before the
+    /// `buffer` has room for `bytes` bytes, and no other code reads, writes or frees them before the
     /// completion with this token has been returned by `turn`.
     unsafe fn queue(&mut self, read: Read);
 
-    /// Hands queued reads to the device and appends what has completed. May return early.
+    /// Submits queued reads and appends completions. May return early.
     ///
     /// # Errors
     /// The path itself is broken; reads in flight may still write their buffers.
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()>;
 
-    /// The shard ends, and what is read from now on is of no use. A path that writes buffers
-    /// only in its turns may complete all reads as cancelled in the next one.
+    /// Announces that the shard ends and needs no further bytes. A path that writes buffers only in
+    /// its turns may complete all reads as cancelled in the next one.
     fn cancel(&mut self) {}
 }

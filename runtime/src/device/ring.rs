@@ -7,7 +7,7 @@ use std::io;
 use io_uring::IoUring;
 use serde::Serialize;
 
-/// How modern the ring is.
+/// The set of flags that a ring was set up with, by the kernel that introduced them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RingRung {
@@ -20,7 +20,7 @@ pub enum RingRung {
 }
 
 impl RingRung {
-    /// From the best to the least.
+    /// All rungs, the best first.
     pub(crate) const LADDER: [RingRung; 3] = [
         RingRung::DeferTaskrun,
         RingRung::CoopTaskrun,
@@ -28,26 +28,26 @@ impl RingRung {
     ];
 }
 
-/// What a shard's ring uses.
+/// Features that a shard's ring uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct RingFeatures {
-    /// Which flags the ring was set up with.
+    /// The flags that the ring was set up with.
     pub rung: RingRung,
     /// Data files are registered.
     pub registered_files: bool,
     /// The arena is registered; needs memlock.
     pub registered_buffers: bool,
-    /// The memory for results is registered, so that reads into it cost no more than others; needs
+    /// The memory for results is registered, which makes reads into it as cheap as others; needs
     /// memlock.
     pub registered_results: bool,
     /// The ring itself is registered: Linux 5.18.
     pub registered_ring: bool,
 }
 
-/// Builds the best ring that this kernel offers; returns it with the rung it stands on.
+/// Builds the best ring that this kernel offers, and returns its rung with it.
 ///
 /// With deferred task work completions appear only when the owner enters the kernel, which the
-/// TASKRUN flag tells it to do; that keeps the kernel from interrupting a decode.
+/// TASKRUN flag asks for; that keeps the kernel from interrupting a decode.
 pub(crate) fn build_ring(entries: u32) -> io::Result<(IoUring, RingRung)> {
     let mut last = io::Error::from(io::ErrorKind::Unsupported);
     for rung in RingRung::LADDER {
@@ -67,7 +67,7 @@ pub(crate) fn build_ring(entries: u32) -> io::Result<(IoUring, RingRung)> {
         }
         match builder.build(entries) {
             Ok(ring) => return Ok((ring, rung)),
-            // Flags that a kernel does not know are EINVAL; everything else will not get better.
+            // Flags that a kernel does not know are EINVAL; other errors are final.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => last = error,
             Err(error) => return Err(error),
         }

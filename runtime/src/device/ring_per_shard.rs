@@ -1,5 +1,5 @@
-//! An io_uring of the shard's own: single issuer, deferred task work, registered files, buffers
-//! and ring, with a ladder down to older kernels.
+//! One io_uring per shard: single issuer, deferred task work, registered files, buffers and ring,
+//! each where the kernel has it.
 //!
 //! Sources: io_uring_setup(2), io_uring_enter(2), io_uring_register(2).
 
@@ -19,7 +19,7 @@ use crate::metrics::stats::ShardCounters;
 /// User data of the doorbell's poll; tokens are 32 bits, so no read has it.
 const DOORBELL: u64 = u64::MAX;
 
-/// See the module.
+/// A read path over one io_uring that only its shard uses.
 pub(crate) struct RingPerShard<'r> {
     submitter: Submitter<'r>,
     submissions: SubmissionQueue<'r>,
@@ -47,8 +47,8 @@ enum Files {
 }
 
 impl<'r> RingPerShard<'r> {
-    /// Takes the ring over, on the thread that made it. What cannot be registered (memlock, old
-    /// kernels) is used unregistered, and `features` says so.
+    /// Takes the ring over, on the thread that made it. Files and memory that cannot be registered
+    /// (memlock, old kernels) are used unregistered, and the features say so.
     ///
     /// # Safety
     /// The memory, which is the arena's and then that of results, outlives the ring, and so do the
@@ -176,7 +176,7 @@ impl<'r> RingPerShard<'r> {
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {
-                // The time is up, a signal came, or completions must be taken first.
+                // The timeout passed, a signal came, or completions must be taken first.
                 Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(()),
                 _ => Err(error),
             },

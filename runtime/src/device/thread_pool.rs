@@ -1,4 +1,4 @@
-//! Blocking `pread` on a few threads per shard: what is left where io_uring is forbidden.
+//! Blocking `pread` on a few threads per shard, for machines where io_uring is forbidden.
 //!
 //! The shard still decodes every row itself; only the wait for the device happens elsewhere.
 
@@ -9,18 +9,18 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
+use crate::device::completion_channel::CompletionChannel;
 use crate::device::files::Files;
 use crate::device::read_path::{Completion, Read, ReadPath, Wait};
-use crate::device::returns::Returns;
 use crate::doorbell::Doorbell;
 use crate::metrics::stats::ShardCounters;
 
-/// See the module.
+/// A read path of threads that read for one shard.
 pub(crate) struct ThreadPool {
-    /// Reads that have not come back.
+    /// Reads that are not complete.
     in_flight: usize,
     jobs: Option<Sender<Read>>,
-    returns: Returns<Completion>,
+    returns: CompletionChannel<Completion>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -39,7 +39,7 @@ impl ThreadPool {
         let mut pool = ThreadPool {
             in_flight: 0,
             jobs: Some(jobs),
-            returns: Returns::new(done, doorbell.clone(), counters),
+            returns: CompletionChannel::new(done, doorbell.clone(), counters),
             threads: Vec::new(),
         };
         for thread in 0..threads.min(queue_depth) {
@@ -71,6 +71,8 @@ impl ThreadPool {
     }
 }
 
+/// Performs `read` with one `pread`, repeated only if a signal interrupts it.
+///
 /// # Safety
 /// `read.buffer` is exclusively the caller's.
 pub(crate) unsafe fn read_whole(file: BorrowedFd<'_>, read: Read) -> Result<u32, i32> {
@@ -110,8 +112,8 @@ impl Drop for ThreadPool {
     fn drop(&mut self) {
         drop(self.jobs.take());
         if self.in_flight > 0 {
-            // A drive that keeps them may keep them for ever. Their memory has been given up, and
-            // the threads have the files.
+            // A silent drive may never complete them. Their memory has been given up, and the
+            // threads keep the files open.
             return;
         }
         for thread in self.threads.drain(..) {

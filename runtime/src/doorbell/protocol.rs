@@ -8,8 +8,8 @@
 
 use super::sync::{AtomicBool, Ordering, fence};
 
-/// Whether the shard sleeps or is about to. Set by the shard; cleared by whoever is first, the
-/// shard when it wakes or the producer that takes on ringing.
+/// Whether the shard sleeps or is about to. Set by the shard. Cleared by the shard when it wakes or
+/// by the producer that rings it, whichever comes first.
 #[derive(Debug)]
 pub(crate) struct SleepFlag {
     asleep: AtomicBool,
@@ -24,8 +24,7 @@ impl Default for SleepFlag {
 }
 
 impl SleepFlag {
-    /// Producer, after publishing: whether it has to ring. At most one producer is told so per
-    /// sleep.
+    /// Producer, after publishing: whether it has to ring. True for at most one producer per sleep.
     pub(crate) fn must_ring(&self) -> bool {
         fence(Ordering::SeqCst);
         // Not a swap: one that finds the shard awake would write for nothing, and loom, which

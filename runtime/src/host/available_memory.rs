@@ -27,7 +27,7 @@ fn fits(needed: u64, available: u64) -> Result<(), ConfigError> {
     })
 }
 
-/// Bytes that can be had without pushing anything out; `None` where the system does not say.
+/// Bytes available without swapping; `None` where the system does not report them.
 fn available_bytes() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo")
         .ok()

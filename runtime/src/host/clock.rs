@@ -1,8 +1,8 @@
-//! The time that deadlines are held against. Tests that simulate a store bring their own.
+//! The clock of deadlines. Simulations replace it by a virtual one.
 
 use std::time::Instant;
 
-/// Now.
+/// The current time, or the virtual time of a thread that simulates.
 #[inline]
 pub(crate) fn now() -> Instant {
     #[cfg(test)]
@@ -12,7 +12,7 @@ pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// A clock of the thread's own that moves only when it is told to.
+/// A clock of one thread that moves only by [`Stopped::advance`](virtual_time::Stopped::advance).
 #[cfg(test)]
 pub(crate) mod virtual_time {
     use std::cell::RefCell;
@@ -29,7 +29,7 @@ pub(crate) mod virtual_time {
         static CLOCK: RefCell<Option<Virtual>> = const { RefCell::new(None) };
     }
 
-    /// Time stands still on this thread until the guard is dropped, but for [`Stopped::advance`].
+    /// Stops the time on this thread until it is dropped.
     pub(crate) struct Stopped(());
 
     impl Stopped {
@@ -43,7 +43,7 @@ pub(crate) mod virtual_time {
             Stopped(())
         }
 
-        /// Time passes; whoever waits for it is woken.
+        /// Advances the clock and wakes those who wait for the time.
         pub(crate) fn advance(&self, by: Duration) {
             let due = CLOCK.with_borrow_mut(|clock| {
                 let clock = clock.as_mut()?;

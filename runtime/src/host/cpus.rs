@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-/// The CPUs allowed.
+/// The CPUs that this process may use.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AllowedCpus {
     /// CPUs of the affinity mask, ascending.
     pub cpus: Vec<usize>,
-    /// CPUs' worth of time that the cgroup's quota allows, if it has one.
+    /// CPU time per second that the cgroup's quota allows, in CPUs; `None` without a quota.
     pub quota_cpus: Option<f64>,
 }
 
 impl AllowedCpus {
-    /// How many shards can run at once: the quota rounded up, at most the mask.
+    /// Shards that can run at once: the quota rounded up, at most one per CPU of the mask.
     pub fn usable(&self) -> usize {
         let quota = self
             .quota_cpus
@@ -24,7 +24,7 @@ impl AllowedCpus {
     }
 }
 
-/// Asks the kernel.
+/// The CPUs that this process may use, as the kernel reports them.
 pub fn allowed_cpus() -> AllowedCpus {
     let mut cpus: Vec<usize> = core_affinity::get_core_ids()
         .unwrap_or_default()

@@ -1,12 +1,11 @@
-//! Taking locks. None is taken per row; builds with debug assertions count them, for the test that
-//! holds this.
+//! Taking locks. No row takes one: builds with debug assertions count them, and a test checks it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[cfg(debug_assertions)]
 static TAKEN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// Takes `mutex`. What it guards is whole whenever it is not held, even after a panic.
+/// Takes `mutex`, poisoned or not: every holder leaves the value valid, even if it panics.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     #[cfg(debug_assertions)]
     TAKEN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -1,7 +1,7 @@
-//! Asking the processor for memory before it is needed. A hint: it changes no result, and where
-//! the processor has none it does nothing.
+//! Prefetch hints: they ask the processor for memory before it is needed. They change no result, and
+//! do nothing on processors without them.
 
-/// Lines asked for at once for writing, beyond which the processor's queue of misses is full anyway.
+/// Lines requested at once for writing; more would not fit into the processor's queue of misses.
 const WRITTEN_LINES_MAX: usize = 64;
 const LINE_BYTES: usize = 64;
 

@@ -6,7 +6,7 @@ use ringtake_storage::vector::kernels::{BLOCK_ROWS, pack_codes};
 
 use crate::ownership::Ownership;
 
-/// See the module.
+/// The codes of one shard's rows, by partition.
 #[derive(Debug)]
 pub(crate) struct ShardCodes {
     lists: Vec<Place>,
@@ -15,7 +15,7 @@ pub(crate) struct ShardCodes {
     block_bytes: usize,
 }
 
-/// Where the rows of a partition are.
+/// The position of a partition's rows and codes.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     first_row: usize,
@@ -27,7 +27,7 @@ struct Place {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ShardList<'a> {
     pub(crate) rows: &'a [u32],
-    /// In blocks of [`BLOCK_ROWS`] rows; the last is filled up with rows that do not exist.
+    /// In blocks of [`BLOCK_ROWS`] rows; the last is padded.
     pub(crate) blocks: &'a [u8],
 }
 
@@ -35,7 +35,7 @@ impl ShardCodes {
     /// Picks the rows of `shard` from the index, whose file is `file`.
     ///
     /// # Errors
-    /// Lists that cannot be.
+    /// A damaged list.
     pub(crate) fn of(
         index: &Index,
         file: &[u8],

@@ -1,13 +1,13 @@
-//! Which rows a search may return.
+//! The filter of a search: the rows that it may return.
 
 use std::sync::Arc;
 
 use roaring::RoaringTreemap;
 
-/// Rows that a search may return, or may not. Cheap to clone.
+/// Row ids that a search may return, or must not. Cloning shares the set.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RowFilter {
-    /// These and no others.
+    /// Only these.
     Allow(Arc<RoaringTreemap>),
     /// All but these.
     Forbid(Arc<RoaringTreemap>),

@@ -1,5 +1,5 @@
-//! One shard's share of a search: what it found in its codes, and the exact distances of the rows
-//! it read.
+//! One shard's share of a search: the candidates from its codes, and the exact distances of the
+//! rows that it read.
 
 use std::sync::Arc;
 
@@ -8,12 +8,13 @@ use ringtake_storage::vector::nearest::Neighbour;
 
 use super::query::Query;
 
-/// See the module. Whatever becomes of it, the other shards do not wait for this one in vain.
+/// A shard's share of one query. Dropping it hands in an empty share, so that other shards do not
+/// wait for this one.
 #[derive(Debug)]
 pub(crate) struct Nearest {
     pub(crate) query: Arc<Query>,
     shard: usize,
-    /// By position of the entry; infinite where the row could not be measured.
+    /// By position of the entry; infinite for a row that is not measured.
     distances: Vec<f32>,
     scanned: bool,
 }
@@ -28,7 +29,7 @@ impl Nearest {
         }
     }
 
-    /// Hands in what the shard's codes gave.
+    /// Hands in the candidates from the shard's codes.
     pub(crate) fn scanned(&mut self, found: Vec<Neighbour>) {
         self.scanned = true;
         self.query.scanned(self.shard, found);
@@ -55,7 +56,7 @@ impl Nearest {
         self.distances[position as usize] = self.query.distance(vector);
     }
 
-    /// Hands the nearest of the rows of `entries` in.
+    /// Hands in the distances of the rows of `entries`.
     pub(crate) fn publish(&mut self, entries: &[Entry]) {
         if !self.scanned {
             return;

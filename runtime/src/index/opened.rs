@@ -19,29 +19,29 @@ use super::codes::ShardCodes;
 use crate::device::files::load;
 use crate::host::lock::lock;
 
-/// What an index has of each row beside its codes and a centroid, at most.
+/// Bytes of an index for each row at most, beside its codes and a centroid.
 const ROW_BYTES_MAX: u64 = 64;
-/// What it has of no row, at most, axes apart: header, codebooks, footer.
+/// Bytes of an index for header, codebooks and footer at most.
 const SHARED_BYTES_MAX: u64 = 16 << 20;
 
-/// An index and what it takes to use it.
+/// An open index and what a search needs beside it.
 pub(crate) struct OpenIndex {
-    /// With centroids about zero, where the metric lets them be moved.
+    /// With its centroids moved to about zero, where the metric allows it.
     pub(crate) index: Index,
-    /// What is subtracted from a query along the index's axes, to be where its centroids are.
+    /// Subtracted from a query along the index's axes, since the centroids were moved by it.
     pub(crate) origin: Option<Vec<f32>>,
     /// Its file, until every shard has copied the codes of its rows.
     file: Mutex<TableOwner>,
-    /// Its place among the indexes of the store.
+    /// Its position among the indexes of the store.
     pub(crate) place: usize,
     pub(crate) name: String,
     pub(crate) column: VectorColumn,
-    /// The vectors, and nothing else.
+    /// The vectors alone.
     pub(crate) projection: Projection,
     pub(crate) kernels: Kernels,
 }
 
-/// What an index is.
+/// The properties of an index.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct IndexInfo {
     /// Name of the column.
@@ -58,10 +58,10 @@ pub struct IndexInfo {
     pub code_bytes_per_row: usize,
     /// Bytes of memory for each indexed row: code, id, and its part of centroids and codebooks.
     pub bytes_per_row: f64,
-    /// Rows that were looked at when it was built; later ones are measured one by one.
+    /// Rows covered by the index. A search measures later rows one by one.
     pub rows: u64,
-    /// Those that have a code: the others are null, not finite, so long that the square of it is
-    /// none, or, under the cosine, zero.
+    /// Covered rows that have a code. The others are null, not finite, too long for a finite squared
+    /// length, or zero under the cosine metric.
     pub rows_indexed: u64,
     /// Bytes of its file.
     pub file_bytes: u64,
@@ -74,13 +74,13 @@ impl fmt::Debug for OpenIndex {
 }
 
 impl OpenIndex {
-    /// The bytes of its file; none after [`OpenIndex::let_go`].
+    /// The bytes of its file; none after [`OpenIndex::release_file`].
     pub(crate) fn file(&self) -> TableOwner {
         lock(&self.file).clone()
     }
 
-    /// The file is not needed any more.
-    pub(crate) fn let_go(&self) {
+    /// Frees the bytes of the file.
+    pub(crate) fn release_file(&self) {
         *lock(&self.file) = Arc::new(Vec::new());
     }
 
@@ -93,7 +93,7 @@ impl OpenIndex {
         self.index.quantiser().codes()
     }
 
-    /// What it is, given the memory of all shards' codes.
+    /// Its properties, given the memory of all shards' codes.
     pub(crate) fn info(&self, codes_bytes: u64) -> IndexInfo {
         info(&self.index, &self.name, codes_bytes)
     }
@@ -121,11 +121,11 @@ fn info(index: &Index, column: &str, codes_bytes: u64) -> IndexInfo {
     }
 }
 
-/// The indexes that lie beside a dataset.
+/// The indexes beside a dataset.
 #[derive(Debug, Default)]
 pub(crate) struct Indexes {
     pub(crate) usable: Arc<[Arc<OpenIndex>]>,
-    /// What is wrong with the others, a sentence each. Rows can be taken all the same.
+    /// A sentence for each index that cannot be used. Rows can be taken all the same.
     pub(crate) faults: Vec<String>,
 }
 
@@ -175,21 +175,21 @@ fn open(
     }))
 }
 
-/// An index that lies beside a dataset.
+/// An index beside a dataset, as [`inspect_indexes`] finds it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InspectedIndex {
     /// Name of the column.
     pub column: String,
     /// The file.
     pub path: PathBuf,
-    /// What it is, with the memory that it takes of one shard; or why no store can use it, in a
-    /// sentence.
+    /// Its properties, with the memory it takes on one shard; or one sentence why no store can use
+    /// it.
     pub index: Result<IndexInfo, String>,
 }
 
-/// Looks at the indexes beside the dataset at `path`, of which this is the manifest, as a store
-/// does that opens it, but starts no shard and reads no table. Each file is read once, to compare
-/// its checksums.
+/// Inspects the indexes beside the dataset at `path`, whose manifest is `manifest`, as a store that
+/// opens it would, without starting shards or reading tables. Each index file is read once, to
+/// compare its checksums.
 pub fn inspect_indexes(path: &Path, manifest: &Manifest) -> Vec<InspectedIndex> {
     let fields = manifest.schema.fields().iter().enumerate();
     let inspect = |(column, field): (usize, &FieldRef)| {
@@ -216,8 +216,8 @@ pub fn inspect_indexes(path: &Path, manifest: &Manifest) -> Vec<InspectedIndex> 
     fields.filter_map(inspect).collect()
 }
 
-/// What the index of column `column`, which has just been written, is. Its memory is that of one
-/// shard.
+/// The properties of the index of column `column`, which has just been written, with the memory it
+/// takes on one shard.
 pub(crate) fn info_of(dataset: &Dataset, column: usize) -> crate::error::Result<IndexInfo> {
     let path = dataset.path().join(index_name(column));
     let of = IndexedColumn::of(dataset, column);

@@ -1,9 +1,9 @@
-//! A query at work: what all shards need of it, and where they meet.
+//! A query at work: the state that all its shards share.
 //!
-//! Each shard scans the codes of the rows it owns and hands its candidates in. Whoever is last
-//! finds the cut, the candidate down to which rows are read, over all of them; so the rows read
-//! are those that one shard alone would have read, wherever they lie. The shards then read their
-//! own, and hand their nearest in.
+//! Each shard scans the codes of the rows it owns and hands in its candidates. The last shard to do
+//! so finds the cut over all of them: the farthest candidate that is read. So the shards together
+//! read the rows that one shard alone would have read. Each then reads its own and hands in the
+//! nearest.
 
 use std::cmp::Ordering as Order;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use super::filter::RowFilter;
 use super::opened::OpenIndex;
 use crate::doorbell::Doorbell;
 
-/// Whether the rows found are read and measured.
+/// Whether candidates are read and measured exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refine {
     Yes,
@@ -30,30 +30,30 @@ pub(crate) enum Refine {
 pub(crate) struct Probe {
     pub(crate) partition: usize,
     pub(crate) scale: Scale,
-    /// Its table, counted in tables.
+    /// The position of its table among all tables.
     table: usize,
 }
 
-/// What a shard has handed in.
+/// The results that a shard has handed in.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Its candidates, at most as many as are wanted in all.
+    /// Its candidates, no more than the query wants over all shards.
     candidates: OnceLock<Vec<Neighbour>>,
-    /// The nearest of the rows it has read.
+    /// The nearest of the rows that it has read.
     refined: OnceLock<Vec<Neighbour>>,
 }
 
-/// See the module.
+/// A query, shared by the shards that answer it.
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(crate) index: Arc<OpenIndex>,
-    /// Of length one where the metric is the cosine.
+    /// The query's vector, normalised if the metric is the cosine.
     vector: Vec<f32>,
     distance: Distance,
     probes: Vec<Probe>,
     tables: Vec<u8>,
     pub(crate) k: usize,
-    /// Rows that are read, or that the answer is chosen from.
+    /// Rows to read, or, without refining, to choose the answer from.
     pub(crate) candidates: usize,
     pub(crate) refine: Refine,
     pub(crate) filter: Option<RowFilter>,
@@ -65,11 +65,11 @@ pub(crate) struct Query {
     doorbells: Arc<[Arc<Doorbell>]>,
 }
 
-/// What a query is made from.
+/// Everything that a query is made from.
 pub(crate) struct Asked<'a> {
     pub(crate) index: Arc<OpenIndex>,
     pub(crate) vector: Vec<f32>,
-    /// The same along the quantiser's axes.
+    /// The vector along the quantiser's axes.
     pub(crate) along_axes: &'a [f32],
     pub(crate) partitions: &'a [u32],
     pub(crate) k: usize,
@@ -80,7 +80,7 @@ pub(crate) struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Bytes of the tables that it takes.
+    /// Bytes of memory for its tables.
     pub(crate) fn table_bytes(&self) -> u64 {
         let tables = match self.index.metric() {
             Metric::Dot => 1,
@@ -137,7 +137,7 @@ impl Query {
         self.distance.to(&self.vector, vector)
     }
 
-    /// A shard has scanned its codes.
+    /// Takes the candidates of a shard that has scanned its codes. The last shard makes the cut.
     pub(crate) fn scanned(&self, shard: usize, found: Vec<Neighbour>) {
         let _ = self.slots[shard].candidates.set(found);
         // Acquire: the last sees what the others have handed in. Release: it sees this one's.
@@ -167,12 +167,12 @@ impl Query {
         }
     }
 
-    /// Whether it is known which candidates are to be read: every shard has scanned, or none is.
+    /// Whether the candidates to read are known: all shards have scanned, or none is read.
     pub(crate) fn is_cut(&self) -> bool {
         self.refine == Refine::No || self.cut.get().is_some()
     }
 
-    /// The candidates of `shard` that are to be read, once they are known.
+    /// The candidates of `shard` to read, once they are known.
     pub(crate) fn chosen(&self, shard: usize) -> Option<impl Iterator<Item = Neighbour>> {
         let cut = match self.refine {
             Refine::Yes => *self.cut.get()?,
@@ -185,7 +185,7 @@ impl Query {
         Some(mine.filter(move |neighbour| neighbour.order(&cut) != Order::Greater))
     }
 
-    /// A shard has measured its rows.
+    /// Takes the distances of a shard that has measured its rows.
     pub(crate) fn refined(&self, shard: usize, mut neighbours: Vec<Neighbour>) {
         keep_nearest(&mut neighbours, self.k);
         let _ = self.slots[shard].refined.set(neighbours);
@@ -205,8 +205,7 @@ impl Query {
     }
 }
 
-/// The table of each probe, as bytes. Where the distance to a centroid is the same for all its
-/// rows (inner products), all share one.
+/// The distance tables of all probes, as bytes. With inner products all probes share one table.
 fn tables(index: &OpenIndex, vector: &[f32], partitions: &[u32]) -> (Vec<Probe>, Vec<u8>) {
     let partitions = partitions.iter().map(|&partition| partition as usize);
     let (quantiser, kernels) = (index.index.quantiser(), index.kernels);

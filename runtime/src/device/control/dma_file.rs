@@ -27,11 +27,11 @@ use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
 use crate::doorbell::Doorbell;
 
 /// The longest read handed to glommio, which does not split: a polled read beyond the device's
-/// `max_sectors_kb` fails with EAGAIN each time it is tried. What is longer comes in pieces.
+/// `max_sectors_kb` fails with EAGAIN each time it is tried. Longer reads are made in pieces.
 const READ_BYTES_MAX: u32 = 128 << 10;
 /// How long reads in flight may take to end when the shard ends.
 const SETTLE_MAX: Duration = Duration::from_secs(10);
-/// The longest rest when the doorbell cannot be waited for.
+/// The longest rest when waiting for the doorbell has failed.
 const REST_WHEN_DEAF: Duration = Duration::from_millis(1);
 
 enum ReadFile {
@@ -67,20 +67,20 @@ impl ReadFile {
     }
 }
 
-/// A read that glommio has done, and whether the path still wants it is for the path to say.
+/// A read that glommio has done. The path may have cancelled it.
 struct Done {
     token: u32,
     result: Result<ReadResult, Errno>,
 }
 
-/// What the path, its tasks and the shard's loop share. One per executor.
+/// The state that the path, its tasks and the shard's loop share. One per executor.
 #[derive(Default)]
 pub(crate) struct Reads {
     files: RefCell<Vec<Rc<ReadFile>>>,
     done: RefCell<VecDeque<Done>>,
     /// Tasks that have not ended.
     in_flight: Cell<usize>,
-    /// How many reads have to be done before the loop is woken.
+    /// Reads that have to be done before the loop is woken.
     wanted: Cell<usize>,
     /// Whether the doorbell has rung since the last rest.
     rung: Cell<bool>,
@@ -89,11 +89,11 @@ pub(crate) struct Reads {
     waker: RefCell<Option<Waker>>,
     /// The task that waits for the doorbell, and the doorbell.
     bell: RefCell<Option<(glommio::Task<()>, Arc<Doorbell>)>>,
-    /// That task shall end. Glommio never frees one that is cancelled while it waits.
+    /// Asks that task to end. Glommio never frees a task that is cancelled while it waits.
     is_over: Cell<bool>,
 }
 
-/// The doorbell as something glommio can wait for.
+/// The doorbell as a descriptor that glommio can wait for.
 struct Bell(Arc<Doorbell>);
 
 impl AsRawFd for Bell {
@@ -184,12 +184,12 @@ impl Reads {
         }
     }
 
-    /// Waits for what is in flight, whose buffers are glommio's, and closes the files. Returns
-    /// whether all has ended; if not, the executor must not be dropped.
+    /// Waits for the reads in flight, whose buffers are glommio's, and closes the files. Returns
+    /// whether all have ended; if not, the executor must not be dropped.
     pub(crate) async fn settle(&self) -> bool {
         if let Some((listens, doorbell)) = self.bell.take() {
             self.is_over.set(true);
-            // It sleeps like a shard, so that this ring is none that is spared.
+            // A sleeping shard is always rung.
             doorbell.lie_down();
             doorbell.ring();
             listens.await;
@@ -221,7 +221,7 @@ impl Reads {
     }
 }
 
-/// See the module.
+/// A read path over the files of a glommio executor.
 pub(crate) struct DmaPath {
     reads: Rc<Reads>,
     files: Vec<Rc<ReadFile>>,
@@ -243,7 +243,7 @@ impl DmaPath {
 }
 
 // SAFETY: glommio reads into memory of its own; `turn` copies at most the bytes asked for and makes
-// the one completion. What is cancelled is not copied any more.
+// the one completion. Cancelled reads are not copied.
 unsafe impl ReadPath for DmaPath {
     unsafe fn queue(&mut self, read: Read) {
         let (reads, file) = (self.reads.clone(), self.files[read.file as usize].clone());

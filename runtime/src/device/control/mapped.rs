@@ -1,28 +1,27 @@
-//! Copies out of maps of the data files: a yardstick for measurements, not a way to serve.
+//! Copies from memory maps of the data files: a yardstick for measurements, not a way to serve.
 //!
-//! A page that is not in memory is a page fault, which blocks the shard, and with it every other
-//! row it could have read meanwhile. The length of each file is taken when it is mapped, and
-//! nothing is read past it. A file that is cut short while the store is open is not survivable on
-//! this path: the kernel ends the process with SIGBUS (mmap(2)). A device error does the same.
+//! A page that is not in memory is a page fault, which blocks the shard and all its other rows. The length of each file is taken when it is mapped, and
+//! nothing is read past it. If a file is cut short while the store is open, the kernel
+//! ends the process with SIGBUS (mmap(2)). A device error does the same.
 
 use std::io;
 use std::sync::Arc;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
+use crate::device::completion_channel::CompletionChannel;
 use crate::device::files::Files;
 use crate::device::read_path::{Completion, Read, ReadPath, Wait};
-use crate::device::returns::Returns;
 use crate::doorbell::Doorbell;
 use crate::metrics::stats::ShardCounters;
 
-/// See the module.
+/// A read path that copies from maps of the files.
 pub(crate) struct Mapped {
     /// `None` for an empty file, which cannot be mapped.
     maps: Vec<Option<Mmap>>,
     done: Vec<Completion>,
-    /// Nothing ever returns; it is how the shard sleeps.
-    returns: Returns<Completion>,
+    /// Never has a completion: the shard sleeps on it.
+    returns: CompletionChannel<Completion>,
 }
 
 impl Mapped {
@@ -43,7 +42,7 @@ impl Mapped {
                 bytes => {
                     // SAFETY: passed on to the caller.
                     let map = unsafe { MmapOptions::new().len(bytes).map(&file) }?;
-                    // Rows are asked for in no order; pages around them would be read for nothing.
+                    // Rows are read at random, so reading ahead would only waste the drive.
                     map.advise(Advice::Random)?;
                     Some(map)
                 }
@@ -53,7 +52,7 @@ impl Mapped {
         Ok(Mapped {
             maps,
             done: Vec::new(),
-            returns: Returns::new(crossbeam_channel::never(), doorbell, counters),
+            returns: CompletionChannel::new(crossbeam_channel::never(), doorbell, counters),
         })
     }
 }

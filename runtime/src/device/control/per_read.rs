@@ -1,10 +1,10 @@
-//! The scheduler of a task per read, in front of another read path: what the shard does in one
-//! place when batched is cut here into stages with queues between them.
+//! The scheduler of a task per read, in front of another read path. The batched scheduler does all
+//! its work in one place; this one cuts it into stages with queues between them.
 //!
 //! Each read is a boxed task. It passes through a priority queue behind a mutex, oldest take
 //! first, to the thread of the I/O stage, which drives the inner path while the bytes in flight
-//! stay under a bound, and through a channel back to the shard, which decodes. It is how the
-//! schedulers of the field work, and it is here to measure what that costs.
+//! stay under a bound, and through a channel back to the shard, which decodes. The
+//! schedulers of other systems work like this; it exists to measure what that costs.
 //!
 //! The stage's thread is started by the shard's, so both are pinned to the same CPU, if any.
 
@@ -18,9 +18,9 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 use io_uring::IoUring;
 
+use crate::device::completion_channel::CompletionChannel;
 use crate::device::control::stage::{ReadSource, drive};
 use crate::device::read_path::{Completion, Errno, Made, Read, ReadPath, Wait};
-use crate::device::returns::Returns;
 use crate::device::ring::RingFeatures;
 use crate::doorbell::Doorbell;
 use crate::host::lock::lock;
@@ -67,14 +67,14 @@ impl From<Box<Task>> for Completion {
     }
 }
 
-/// What shard and I/O stage share.
+/// The state that shard and I/O stage share.
 struct Queue {
     tasks: Mutex<BinaryHeap<Box<Task>>>,
     /// The stage sleeps on it.
     doorbell: Arc<Doorbell>,
     /// Written by the shard, once.
     stopping: AtomicBool,
-    /// Written by the stage when it ends before it was told to.
+    /// Written by the stage when it ends, by a failure too.
     broken: AtomicBool,
 }
 
@@ -87,7 +87,7 @@ impl Queue {
 /// A read path that hands each read to another one as a task of its own.
 pub(crate) struct PerRead {
     queue: Arc<Queue>,
-    returns: Returns<Box<Task>>,
+    returns: CompletionChannel<Box<Task>>,
     order: u64,
     queued: bool,
     counters: Arc<ShardCounters>,
@@ -149,7 +149,7 @@ impl PerRead {
             })?;
         let scheduler = PerRead {
             queue,
-            returns: Returns::new(done, doorbell, counters.clone()),
+            returns: CompletionChannel::new(done, doorbell, counters.clone()),
             order: 0,
             queued: false,
             counters,
@@ -201,13 +201,13 @@ impl Drop for PerRead {
         self.queue.stopping.store(true, atomic::Ordering::Release);
         self.queue.doorbell.ring();
         if let Some(thread) = self.thread.take() {
-            // What it had to say about its end it has logged.
+            // The thread has logged why it ended.
             let _ = thread.join();
         }
     }
 }
 
-/// The I/O stage.
+/// The I/O stage, which drives the inner path on its own thread.
 struct Stage {
     queue: Arc<Queue>,
     /// At the place of the token.
@@ -233,7 +233,7 @@ impl Stage {
     }
 }
 
-/// Tells the shard that the stage has ended, however it did.
+/// Wakes the shard when the stage ends, by a panic too.
 struct Ended(Arc<Queue>, Arc<Doorbell>);
 
 impl Drop for Ended {

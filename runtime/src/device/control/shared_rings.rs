@@ -13,10 +13,10 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::config::QUEUE_DEPTH_MAX;
+use crate::device::completion_channel::CompletionChannel;
 use crate::device::control::stage::{ReadSource, drive};
 use crate::device::files::Files;
 use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
-use crate::device::returns::Returns;
 use crate::device::ring::build_ring;
 use crate::device::ring_per_shard::RingPerShard;
 use crate::doorbell::Doorbell;
@@ -45,14 +45,14 @@ struct Ring {
     doorbell: Arc<Doorbell>,
 }
 
-/// What rings and shards share.
+/// The state that rings and shards share.
 struct Shared {
     /// Each is written by its shard when it starts, before its first read.
     clients: Vec<OnceLock<Client>>,
     rings: Vec<Ring>,
-    /// Written when the last shard has let go.
+    /// Written when the last shard has ended.
     stopping: AtomicBool,
-    /// Written by a ring's thread that ends before it was told to.
+    /// Written by a ring's thread that ends before the store does.
     broken: AtomicBool,
 }
 
@@ -122,13 +122,13 @@ impl Drop for SharedRings {
             ring.doorbell.ring();
         }
         for thread in self.threads.drain(..) {
-            // What it had to say about its end it has logged.
+            // The thread has logged why it ended.
             let _ = thread.join();
         }
     }
 }
 
-/// The life of a ring's thread.
+/// Runs a ring on its thread.
 fn run(
     shared: &Arc<Shared>,
     ring: usize,
@@ -146,7 +146,7 @@ fn run(
         }
     };
     let doorbell = shared.rings[ring].doorbell.clone();
-    // Its system calls are no shard's.
+    // The system calls of a ring count for no shard.
     let counters = Arc::new(ShardCounters::default());
     // SAFETY: no memory is registered; the caller keeps the files for longer than the ring.
     let (mut path, _) = unsafe {
@@ -168,7 +168,7 @@ fn run(
     }
 }
 
-/// Tells all shards that a ring has ended, however it did.
+/// Wakes all shards when a ring ends, by a panic too.
 struct Ended(Arc<Shared>);
 
 impl Drop for Ended {
@@ -180,7 +180,7 @@ impl Drop for Ended {
     }
 }
 
-/// Whose read a ring has in flight, at the place of its token there.
+/// The owner of a read in flight, by the ring's own token.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     shard: u32,
@@ -235,7 +235,7 @@ unsafe impl ReadSource for RingWork {
         }
     }
 
-    /// A shard is woken once for all that came for it together.
+    /// Wakes each shard once for all its completions of a turn.
     fn flush(&mut self) {
         for shard in self.to_ring.drain(..) {
             self.is_to_ring[shard as usize] = false;
@@ -255,9 +255,9 @@ pub(crate) struct SharedRingsPath {
     rings: Arc<SharedRings>,
     shard: u32,
     next_ring: usize,
-    /// Which rings have been given reads that they may sleep over.
+    /// Rings that have got reads and may be asleep.
     given: Vec<bool>,
-    returns: Returns<Completion>,
+    returns: CompletionChannel<Completion>,
 }
 
 impl SharedRingsPath {
@@ -283,7 +283,7 @@ impl SharedRingsPath {
             // Shards that start together do not begin at the same ring.
             next_ring: shard % count,
             given: vec![false; count],
-            returns: Returns::new(done, doorbell, counters),
+            returns: CompletionChannel::new(done, doorbell, counters),
         })
     }
 }

@@ -1,8 +1,7 @@
-//! A thread that does nothing but reads: it takes them from wherever they come, drives a read
-//! path with them, and gives the completions back.
+//! The loop of a thread that only reads: it takes reads from a source, drives a read path with them
+//! and returns the completions.
 //!
-//! A ring of the shared ones is such a thread, and so is the I/O stage of the scheduler of a
-//! task per read.
+//! A shared ring is such a thread, and so is the I/O stage of the scheduler of a task per read.
 
 use std::io;
 use std::time::Duration;
@@ -10,26 +9,27 @@ use std::time::Duration;
 use crate::device::read_path::{Completion, Read, ReadPath, Wait};
 use crate::doorbell::Doorbell;
 
-/// Where reads come from and completions go. Whoever adds work rings the stage's doorbell.
+/// A source of reads, to which their completions return. Threads that add reads ring the stage's
+/// doorbell.
 ///
 /// # Safety
 /// A read that `next` returns is the stage's until `complete` gets a completion with its token:
-/// its buffer has room for its bytes, stays where it is, and nobody else reads, writes or frees it.
+/// its buffer has room for its bytes, stays where it is, and no other code reads, writes or frees it.
 /// No other read of the source has that token meanwhile.
 pub(crate) unsafe trait ReadSource {
-    /// The next read that may be handed over now.
+    /// Takes the next read that may be submitted now.
     fn next(&mut self) -> Option<Read>;
 
-    /// Whether `next` has one.
+    /// Whether `next` would return a read.
     fn is_waiting(&self) -> bool;
 
     /// Takes a completion of a read from `next`.
     fn complete(&mut self, completion: Completion);
 
-    /// Called when no further completion is at hand.
+    /// Called after the last completion of a turn.
     fn flush(&mut self) {}
 
-    /// Whether nothing will come any more.
+    /// Whether the source has ended.
     fn is_over(&self) -> bool;
 }
 
@@ -37,11 +37,11 @@ pub(crate) unsafe trait ReadSource {
 const SLEEP: Duration = Duration::from_millis(500);
 /// With a full queue one turn waits for this share of it, as the engine does.
 const FULL_QUEUE_SHARE: u32 = 16;
-/// How often a stage that ends waits for reads in flight before it leaves them to the kernel;
-/// whoever owns their memory has given it up by then.
+/// How often a stage that ends waits for reads in flight before it leaves them to the kernel. The
+/// owner of their memory has given it up by then.
 const DRAIN_ATTEMPTS: u32 = 20;
 
-/// Drives `path`, with at most `queue_depth` reads in flight, until the work is over.
+/// Drives `path`, with at most `queue_depth` reads in flight, until the source has ended.
 ///
 /// # Errors
 /// The path is broken; reads in flight may still write their buffers.
@@ -88,8 +88,8 @@ pub(crate) fn drive(
     }
 }
 
-/// One turn: a single system call hands over what was queued and, where there is nothing more
-/// to hand over, waits.
+/// Takes one turn: a single system call submits the queued reads and, if no more are waiting,
+/// waits for completions.
 fn turn(
     path: &mut dyn ReadPath,
     work: &dyn ReadSource,

@@ -1,5 +1,5 @@
-//! Completions on their way back to a shard from threads that read for it, and the shard's
-//! sleep meanwhile.
+//! The channel on which threads that read for a shard return completions, and the shard's sleep
+//! until the next one.
 
 use std::io;
 use std::sync::Arc;
@@ -11,20 +11,20 @@ use crate::device::read_path::{Completion, Wait};
 use crate::doorbell::Doorbell;
 use crate::metrics::stats::ShardCounters;
 
-/// The shard's end. The other end sends, then rings the doorbell.
-pub(super) struct Returns<T> {
+/// The receiving end of a shard's completions. Senders send, then ring the doorbell.
+pub(super) struct CompletionChannel<T> {
     done: Receiver<T>,
     doorbell: Arc<Doorbell>,
     counters: Arc<ShardCounters>,
 }
 
-impl<T: Into<Completion>> Returns<T> {
+impl<T: Into<Completion>> CompletionChannel<T> {
     pub(super) fn new(
         done: Receiver<T>,
         doorbell: Arc<Doorbell>,
         counters: Arc<ShardCounters>,
-    ) -> Returns<T> {
-        Returns {
+    ) -> CompletionChannel<T> {
+        CompletionChannel {
             done,
             doorbell,
             counters,
@@ -37,7 +37,8 @@ impl<T: Into<Completion>> Returns<T> {
         completions.len() - before
     }
 
-    /// What is left to do of a turn when the queued reads have been handed over.
+    /// Completes a turn whose queued reads have been handed over: receives completions, and waits
+    /// for them if `wait` asks for it.
     pub(super) fn turn(&self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
         if self.reap(completions) > 0 {
             return Ok(());
