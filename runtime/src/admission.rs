@@ -26,7 +26,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::admission::estimate::{Estimate, LATE_COUNTS};
-use crate::config::ResolvedConfig;
+use crate::config::Limits;
 use crate::error::Error;
 use crate::host::clock;
 use crate::host::fork::Origin;
@@ -40,13 +40,13 @@ use timer::Timer;
 /// Seconds that work takes before anything has been learned.
 const SERVICE_FIRST: f64 = 1e-3;
 
-impl From<&ResolvedConfig> for Need {
-    /// The limits of a store: what may be at work at once.
-    fn from(config: &ResolvedConfig) -> Need {
+impl From<&Limits> for Need {
+    /// What may be at work at once.
+    fn from(limits: &Limits) -> Need {
         Need {
-            windows: config.takes_in_flight_max as u64,
-            reads: config.reads_in_flight_max,
-            bytes: config.bytes_in_flight_max,
+            windows: limits.takes_in_flight_max as u64,
+            reads: limits.reads_in_flight_max,
+            bytes: limits.bytes_in_flight_max,
         }
     }
 }

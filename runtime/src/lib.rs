@@ -63,8 +63,8 @@ pub use client::search::{DISTANCE_COLUMN, ROW_ID_COLUMN, SearchParams};
 pub use client::store::Store;
 pub use client::take::TakeOptions;
 pub use config::{
-    Alignment, CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, ReadPathChoice,
-    ResolvedConfig, Scheduler,
+    Alignment, CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, Lab, Limits,
+    Observe, ReadPathChoice, ResolvedConfig, Scheduler,
 };
 pub use device::probe;
 pub use error::search::SearchError;

@@ -38,7 +38,7 @@ pub struct StoreMetrics {
     pub permits: PermitsHeld,
     /// What queries take on their callers' side.
     pub callers: CallerMetrics,
-    /// Queries that took longer than [`Config::slow_query`](crate::Config::slow_query).
+    /// Queries that took longer than [`Observe::slow_query`](crate::Observe::slow_query).
     pub slow_queries_seen: u64,
     /// The newest 64 of them, the oldest first.
     pub slow_queries: Vec<SlowQuery>,
@@ -48,7 +48,7 @@ pub struct StoreMetrics {
 /// shard's loop, but for what moves while it waits: [`ShardStats::system_calls`],
 /// [`ShardStats::sleeps`], [`ShardStats::page_cache_hits`], and rows that callers copy themselves. A
 /// shard that loses its CPU for a second in the middle of a round is read as it is. Times are zero
-/// where [`Config::metrics`](crate::Config::metrics) is off.
+/// where [`Observe::metrics`](crate::Observe::metrics) is off.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ShardMetrics {
@@ -72,7 +72,7 @@ pub struct ShardMetrics {
     pub read_latency: Latencies,
     /// The longest time without a look at the ring.
     pub longest_stall: Stall,
-    /// Counters of the thread; empty unless [`Config::perf_counters`](crate::Config::perf_counters)
+    /// Counters of the thread; empty unless [`Observe::perf_counters`](crate::Observe::perf_counters)
     /// is set.
     pub counters: Vec<ThreadCounter>,
     /// Queues over the last ten seconds or so of work, the oldest first. A shard that sleeps takes

@@ -22,7 +22,9 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::client::store::Store;
-use crate::config::{CacheChoice, Config, CpuChoice, CustomPath, DepthControl, ReadPathChoice};
+use crate::config::{
+    CacheChoice, Config, CpuChoice, CustomPath, DepthControl, Limits, Observe, ReadPathChoice,
+};
 use crate::host::clock::{self, virtual_time::Stopped};
 use crate::shard::local::LocalFuture;
 use crate::shard::thread::TAKE_OVER;
@@ -240,8 +242,14 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
             Box::new(Device::new(seed, shard, files))
         })),
         result_memory_bytes: random.random_range(0..2) << 20,
-        takes_in_flight_max: if crowded { 4 } else { 64 },
-        metrics: random.random_bool(0.5),
+        limits: Limits {
+            takes_in_flight_max: if crowded { 4 } else { 64 },
+            ..Limits::default()
+        },
+        observe: Observe {
+            metrics: random.random_bool(0.5),
+            ..Observe::default()
+        },
         ..Config::default()
     };
     let store = Store::open(dataset, config).expect("the store opens");

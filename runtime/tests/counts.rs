@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray, FixedSizeBinaryArray, RecordBatch, StringArray, UInt16Array};
 use arrow::datatypes::UInt16Type;
 use ringtake_runtime::{
-    CacheChoice, ColumnBuffer, Config, CpuChoice, ReadPathChoice, Scheduler, ShardStats, Store,
+    CacheChoice, ColumnBuffer, Config, CpuChoice, Lab, ReadPathChoice, Scheduler, ShardStats, Store,
 };
 use ringtake_storage::write::{WriteOptions, Writer};
 
@@ -206,7 +206,10 @@ fn a_store_that_is_closed_leaves_nothing(path: &Path) {
             let config = Config {
                 shards: Some(2),
                 cpus: CpuChoice::Unpinned,
-                scheduler,
+                lab: Lab {
+                    scheduler,
+                    ..Lab::default()
+                },
                 ..Config::default()
             };
             let store = Store::open(path, config).unwrap();

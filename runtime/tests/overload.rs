@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use futures_lite::future::block_on;
 use ringtake_runtime::{
-    AdmissionStats, ColumnBuffer, Config, CpuChoice, Error, LatencyClass, ShardId, Store,
+    AdmissionStats, ColumnBuffer, Config, CpuChoice, Error, LatencyClass, Limits, ShardId, Store,
     TakeOptions, WhenFull,
 };
 use ringtake_storage::write::{WriteOptions, Writer};
@@ -60,7 +60,10 @@ fn open(path: &Path, shards: usize, bytes_in_flight_max: u64) -> Store {
         cpus: CpuChoice::Unpinned,
         // So that results are counted.
         result_memory_bytes: 0,
-        bytes_in_flight_max,
+        limits: Limits {
+            bytes_in_flight_max,
+            ..Limits::default()
+        },
         ..Config::default()
     };
     Store::open(path, config).unwrap()

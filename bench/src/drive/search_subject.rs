@@ -101,7 +101,7 @@ impl Subject for SearchSubject {
 
     fn read_path(&self) -> String {
         let config = self.store.config();
-        read_path_name(config.read_path, config.scheduler)
+        read_path_name(config.read_path, config.lab.scheduler)
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, Error> {

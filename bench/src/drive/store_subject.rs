@@ -117,7 +117,7 @@ impl StoreSubject {
 
 /// What the store writes down of its time, if it does.
 pub(crate) fn metrics(store: &Store) -> Option<StoreMetrics> {
-    store.config().metrics.then(|| store.metrics())
+    store.config().observe.metrics.then(|| store.metrics())
 }
 
 /// The columns named, or all if none is.
@@ -154,7 +154,10 @@ impl Subject for StoreSubject {
     }
 
     fn read_path(&self) -> String {
-        read_path_name(self.store.config().read_path, self.store.config().scheduler)
+        read_path_name(
+            self.store.config().read_path,
+            self.store.config().lab.scheduler,
+        )
     }
 
     /// Looked up after the store was opened: one opened while the dataset was being replaced has

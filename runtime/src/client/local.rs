@@ -113,9 +113,9 @@ impl LocalShard {
         let request = Request {
             dataset: self.dataset(),
             ownership: self.context.ownership,
-            align_bytes: self.context.align_bytes,
+            align_bytes: self.context.config.align_bytes,
             results: self.context.results.as_ref(),
-            checksums: self.context.checksums,
+            checksums: self.context.config.lab.checksums,
             ids,
             projection,
             options,

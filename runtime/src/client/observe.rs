@@ -12,7 +12,7 @@ use crate::metrics::{self, ShardMeter, StoreMetrics};
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::start::ShardInfo;
 
-/// What an open store is and runs on.
+/// The dataset, read path, shards and warnings of an open store.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StoreInfo {
     /// The dataset's directory.
@@ -21,20 +21,20 @@ pub struct StoreInfo {
     pub rows: u64,
     /// Bytes of tables (offsets, validity, checksums), which are in memory.
     pub table_bytes: u64,
-    /// The read path in use, which is not the one asked for where that was `auto`.
+    /// The read path in use, never `auto`.
     pub read_path: ReadPathChoice,
     /// How reads get to the read path and back.
     pub scheduler: Scheduler,
-    /// Whether reads go past the page cache.
+    /// Whether reads bypass the page cache.
     pub direct: bool,
     /// The shards.
     pub shards: Vec<ShardInfo>,
-    /// Everything that is not as one would wish, in sentences.
+    /// Warnings from opening, one sentence each.
     pub warnings: Vec<String>,
 }
 
 impl Store {
-    /// What the store is and runs on.
+    /// The dataset, read path, shards and warnings of the store.
     pub fn info(&self) -> &StoreInfo {
         &self.core.info
     }
@@ -64,8 +64,8 @@ impl Store {
         }
     }
 
-    /// Counters, times, waits and queues of each shard since the store was opened. A shard without a
-    /// moment of rest is held for a fifth of a millisecond at most.
+    /// Counters, times, waits and queues of each shard since the store was opened. A shard that
+    /// never rests is paused briefly.
     pub fn metrics(&self) -> StoreMetrics {
         let until = ShardMeter::patience();
         let shards = self.core.meters.iter().zip(&self.core.counters).enumerate();
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// What is at work now, takes by code on shards included.
+    /// Permits held now, by takes of code on shards too.
     pub fn permits(&self) -> PermitsHeld {
         let local = self.core.local_admissions.iter();
         local.fold(self.core.admission.held(), |sum, admission| {
@@ -99,7 +99,7 @@ impl Store {
         metrics::text(&self.metrics())
     }
 
-    /// What admission has done since the store was opened, takes by code on shards included.
+    /// Counts of admission since the store was opened, with takes by code on shards.
     pub fn admission(&self) -> AdmissionStats {
         self.core
             .local_admissions

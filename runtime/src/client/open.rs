@@ -8,12 +8,11 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, bounded};
 use ringtake_storage::dataset::{Dataset, TableCheck};
-use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::admission::{Admission, Need};
 use crate::client::observe::StoreInfo;
 use crate::client::store::{Core, Store};
-use crate::config::{CacheChoice, Checksums, Config, ReadPathChoice, ResolvedConfig};
+use crate::config::{CacheChoice, Checksums, Config, Machine, ReadPathChoice, ResolvedConfig};
 use crate::device::control::shared_rings::SharedRings;
 use crate::device::files::{self, Files};
 use crate::device::probe::{NoRing, probe_ring};
@@ -35,9 +34,6 @@ use crate::shard::inbox::{Inbox, Message, inbox};
 use crate::shard::start::{ShardInfo, StartReport};
 use crate::shard::thread;
 
-/// Threads per shard where io_uring is missing and the configuration leaves the choice.
-const FALLBACK_THREADS: u32 = 16;
-
 impl Store {
     /// Opens the dataset at `path` and starts its shards.
     ///
@@ -51,20 +47,18 @@ impl Store {
         let mut warnings = Vec::new();
         let mut opening = Opening::new(path.as_ref(), &config, &mut warnings)?;
         let started = match opening.start() {
-            Err(error) if config.read_path == ReadPathChoice::Auto && opening.under_glommio => {
+            Err(error) if config.read_path == ReadPathChoice::Auto && opening.machine.has_ring => {
                 warnings.push(format!(
                     "{error}; rows are read by a pool of threads instead"
                 ));
-                opening.under_glommio = false;
-                opening.config.read_path = ReadPathChoice::ThreadPool {
-                    threads: FALLBACK_THREADS,
-                };
+                opening.machine.has_ring = false;
+                opening.config = Arc::new(config.resolve(&opening.machine)?);
                 opening.start()
             }
             started => started,
         }?;
         let usable = &opening.indexes.usable;
-        usable.iter().for_each(|index| index.let_go());
+        usable.iter().for_each(|index| index.release_file());
         for (shard, info) in started.shards.iter().enumerate() {
             let of_shard = |warning: &String| format!("shard {shard}: {warning}");
             warnings.extend(info.warnings.iter().map(of_shard));
@@ -80,8 +74,8 @@ impl Store {
 
 /// A store about to start: its dataset is open, its shards are not started.
 struct Opening {
-    config: ResolvedConfig,
-    under_glommio: bool,
+    config: Arc<ResolvedConfig>,
+    machine: Machine,
     dataset: Arc<Dataset>,
     files: Arc<Files>,
     results: Option<Arc<ResultMemory>>,
@@ -102,48 +96,29 @@ struct Started {
 impl Opening {
     /// Opens the dataset and its indexes, and resolves the configuration.
     fn new(path: &Path, config: &Config, warnings: &mut Vec<String>) -> Result<Opening> {
-        let (shards, cpus) = config.placement(&allowed_cpus())?;
-        let check = match config.checksums {
+        // Before the tables are read.
+        config.validate()?;
+        let check = match config.lab.checksums {
             Checksums::Verify => TableCheck::Verify,
             Checksums::Skip => TableCheck::Skip,
         };
         let (dataset, files, faults) = files::open(path, check, config.io)?;
         warnings.extend(faults);
-        let mut align_bytes = config.align_bytes(files.align_bytes)?;
-        if config.cache != CacheChoice::Off {
-            // The caches keep whole pages, so reads bring whole pages.
-            align_bytes = align_bytes.max(PAGE_BYTES as u32);
-        }
         if config.cache == CacheChoice::Pinned {
             available_memory::check_fits(PinnedPages::bytes_needed(&dataset))?;
         }
         let indexes = Indexes::open(&dataset, check);
         warnings.extend_from_slice(&indexes.faults);
         let ring = probe_ring();
-        let read_path = choose_read_path(config.read_path, &ring, warnings)?;
+        check_ring(config.read_path, &ring, warnings)?;
+        let machine = Machine {
+            allowed: allowed_cpus(),
+            align_bytes: files.align_bytes,
+            has_ring: ring.is_ok(),
+        };
         Ok(Opening {
-            config: ResolvedConfig {
-                shards,
-                cpus,
-                queue_depth: config.queue_depth,
-                depth_control: config.depth_control,
-                cache: config.cache,
-                io: config.io,
-                read_path,
-                scheduler: config.scheduler,
-                checksums: config.checksums,
-                align_bytes,
-                merge_gap_bytes: config.merge_gap_bytes,
-                result_memory_bytes: config.result_memory_bytes,
-                takes_in_flight_max: config.takes_in_flight_max,
-                reads_in_flight_max: config.reads_in_flight_max,
-                bytes_in_flight_max: config.bytes_in_flight_max,
-                spin_before_park: config.spin_before_park,
-                metrics: config.metrics,
-                slow_query: config.slow_query,
-                perf_counters: config.perf_counters,
-            },
-            under_glommio: ring.is_ok(),
+            config: Arc::new(config.resolve(&machine)?),
+            machine,
             dataset: Arc::new(dataset),
             files: Arc::new(files),
             results: result_memory(config.result_memory_bytes, warnings),
@@ -211,43 +186,35 @@ impl Opening {
         started: &mut Started,
     ) -> Result<Receiver<StartReport>> {
         let config = &self.config;
+        let observe = config.observe;
         let failed = |error: std::io::Error| Error::ShardStart {
             shard,
             reason: shortage(&error),
         };
         let (inbox, messages, doorbell) =
-            inbox(config.takes_in_flight_max, config.metrics).map_err(failed)?;
+            inbox(config.limits.takes_in_flight_max, observe.metrics).map_err(failed)?;
         let counters = Arc::new(ShardCounters::default());
         let pinned = Arc::new(OnceLock::new());
-        let meter = Arc::new(ShardMeter::new(config.metrics, config.perf_counters));
-        let local_limits = Need::from(config).share_of(config.shards as u64);
+        let meter = Arc::new(ShardMeter::new(observe.metrics, observe.perf_counters));
+        let local_limits = Need::from(&config.limits).share_of(config.shards as u64);
         let local_admission = Arc::new(Admission::new(local_limits));
         let context = ShardContext {
             shard: ShardId(shard),
-            cpu: config.cpus.get(shard).copied(),
+            config: config.clone(),
             dataset: self.dataset.clone(),
             files: self.files.clone(),
             ownership: self.ownership(),
             counters: counters.clone(),
             doorbell: doorbell.clone(),
-            read_path: config.read_path,
-            scheduler: config.scheduler,
             rings,
-            queue_depth: config.queue_depth,
-            depth_control: config.depth_control,
-            cache: config.cache.share(config.shards),
             pinned: pinned.clone(),
-            checksums: config.checksums,
-            align_bytes: config.align_bytes,
-            merge_gap_bytes: config.merge_gap_bytes,
-            spin_before_park: config.spin_before_park,
             results: self.results.clone(),
             indexes: self.indexes.usable.clone(),
             meter: meter.clone(),
             local_admission: local_admission.clone(),
         };
         let (report, reported) = bounded(1);
-        let thread = thread::spawn(context, messages, self.under_glommio, report)?;
+        let thread = thread::spawn(context, messages, self.machine.has_ring, report)?;
         started.threads.push(thread);
         started.inboxes.push(inbox);
         started.doorbells.push(doorbell);
@@ -264,7 +231,7 @@ impl Opening {
             rows: self.dataset.rows(),
             table_bytes: self.dataset.table_bytes(),
             read_path: self.config.read_path,
-            scheduler: self.config.scheduler,
+            scheduler: self.config.lab.scheduler,
             direct: self.files.direct,
             shards: started.shards,
             warnings,
@@ -282,12 +249,12 @@ impl Opening {
             index_info: index_info.collect(),
             indexes: std::mem::take(&mut self.indexes),
             doorbells: started.doorbells.into(),
-            callers: CallerMeter::new(self.config.metrics, self.config.slow_query),
+            callers: CallerMeter::new(self.config.observe.metrics, self.config.observe.slow_query),
             meters: started.meters,
             ownership: self.ownership(),
             dataset: self.dataset,
             inboxes: started.inboxes,
-            admission: Arc::new(Admission::new(Need::from(&self.config))),
+            admission: Arc::new(Admission::new(Need::from(&self.config.limits))),
             local_admissions: started.local_admissions,
             results: self.results,
             counters: started.counters,
@@ -332,27 +299,26 @@ fn result_memory(bytes: u64, warnings: &mut Vec<String>) -> Option<Arc<ResultMem
     }
 }
 
-fn choose_read_path(
+/// Rejects a read path that needs io_uring where that is missing, and warns where the choice is
+/// open.
+fn check_ring(
     asked: ReadPathChoice,
     ring: &Result<RingRung, NoRing>,
     warnings: &mut Vec<String>,
-) -> Result<ReadPathChoice> {
-    match (asked, ring) {
-        (ReadPathChoice::Auto | ReadPathChoice::RingPerShard, Ok(_)) => {
-            Ok(ReadPathChoice::RingPerShard)
-        }
-        (_, Err(NoRing { reason, remedy })) if asked.needs_ring() => Err(Error::NoRing {
+) -> Result<()> {
+    let Err(NoRing { reason, remedy }) = ring else {
+        return Ok(());
+    };
+    if asked.needs_ring() {
+        return Err(Error::NoRing {
             reason: reason.clone(),
             remedy: remedy.clone(),
-        }),
-        (ReadPathChoice::Auto, Err(NoRing { reason, remedy })) => {
-            warnings.push(format!(
-                "io_uring is not available ({reason}), so rows are read by a pool of threads, which is slower; {remedy}"
-            ));
-            Ok(ReadPathChoice::ThreadPool {
-                threads: FALLBACK_THREADS,
-            })
-        }
-        _ => Ok(asked),
+        });
     }
+    if asked == ReadPathChoice::Auto {
+        warnings.push(format!(
+            "io_uring is not available ({reason}), so rows are read by a pool of threads, which is slower; {remedy}"
+        ));
+    }
+    Ok(())
 }

@@ -32,7 +32,7 @@ macro_rules! caller_stages {
         const STAGES: usize = NAMES.len();
 
         /// The stages of queries on their callers' side: of searches all, of takes one in 17 of
-        /// each thread, or all while [`Config::slow_query`](crate::Config::slow_query) is set.
+        /// each thread, or all while [`Observe::slow_query`](crate::Observe::slow_query) is set.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         #[non_exhaustive]
         pub struct CallerMetrics {
@@ -86,7 +86,7 @@ pub enum QueryKind {
     Search,
 }
 
-/// A query that took longer than [`Config::slow_query`](crate::Config::slow_query).
+/// A query that took longer than [`Observe::slow_query`](crate::Observe::slow_query).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SlowQuery {

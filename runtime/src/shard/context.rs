@@ -1,12 +1,11 @@
 //! What a shard is made from. Code of callers that runs on the shard sees it too.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use ringtake_storage::dataset::Dataset;
 
 use crate::admission::Admission;
-use crate::config::{CacheChoice, Checksums, DepthControl, ReadPathChoice, Scheduler};
+use crate::config::ResolvedConfig;
 use crate::device::control::shared_rings::SharedRings;
 use crate::device::files::Files;
 use crate::doorbell::Doorbell;
@@ -21,30 +20,28 @@ use crate::shard::cache::pinned::PinnedPages;
 #[derive(Debug)]
 pub(crate) struct ShardContext {
     pub(crate) shard: ShardId,
-    pub(crate) cpu: Option<usize>,
+    /// The store's.
+    pub(crate) config: Arc<ResolvedConfig>,
     pub(crate) dataset: Arc<Dataset>,
     pub(crate) files: Arc<Files>,
     pub(crate) ownership: Ownership,
     pub(crate) counters: Arc<ShardCounters>,
     pub(crate) doorbell: Arc<Doorbell>,
-    pub(crate) read_path: ReadPathChoice,
-    pub(crate) scheduler: Scheduler,
     /// The rings of the store, where that is the read path.
     pub(crate) rings: Option<Arc<SharedRings>>,
-    pub(crate) queue_depth: u32,
-    pub(crate) depth_control: DepthControl,
-    /// This shard's own share.
-    pub(crate) cache: CacheChoice,
     /// The pages of a pinned cache, once it is loaded.
     pub(crate) pinned: Arc<OnceLock<PinnedPages>>,
-    pub(crate) checksums: Checksums,
-    pub(crate) align_bytes: u32,
-    pub(crate) merge_gap_bytes: u32,
-    pub(crate) spin_before_park: Duration,
     pub(crate) results: Option<Arc<ResultMemory>>,
     pub(crate) indexes: Arc<[Arc<OpenIndex>]>,
     pub(crate) meter: Arc<ShardMeter>,
     /// Limits of code that runs on this shard. They are its own, so that it waits for no other
     /// shard.
     pub(crate) local_admission: Arc<Admission>,
+}
+
+impl ShardContext {
+    /// The CPU that the shard is pinned to, if it is.
+    pub(crate) fn cpu(&self) -> Option<usize> {
+        self.config.cpus.get(self.shard.0).copied()
+    }
 }

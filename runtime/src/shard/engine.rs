@@ -85,10 +85,10 @@ pub(super) const IN_FLIGHT_WAIT: Duration = Duration::from_millis(100);
 /// How the arena is cut: a small slot has room for any single row of fixed width, within bounds.
 pub(super) fn slots(context: &ShardContext) -> Slots {
     let dataset = &context.dataset;
-    let page = context.align_bytes.max(PAGE_BYTES as u32);
+    let page = context.config.align_bytes.max(PAGE_BYTES as u32);
     let small_bytes = (0..dataset.layout().groups.len())
         .map(|group| match &dataset.layout().groups[group] {
-            Group::Fixed(fixed) => fixed.read_bytes_max(context.align_bytes),
+            Group::Fixed(fixed) => fixed.read_bytes_max(context.config.align_bytes),
             Group::Variable(_) => VALUE_SLOT_BYTES,
         })
         .max()
@@ -97,9 +97,9 @@ pub(super) fn slots(context: &ShardContext) -> Slots {
         .next_multiple_of(page);
     let (least, most) = LARGE_SLOTS_RANGE;
     Slots {
-        small: context.queue_depth,
+        small: context.config.queue_depth,
         small_bytes,
-        large: (context.queue_depth / LARGE_SLOTS_SHARE).clamp(least, most),
+        large: (context.config.queue_depth / LARGE_SLOTS_SHARE).clamp(least, most),
         large_bytes: LARGE_SLOT_BYTES.max(small_bytes),
     }
 }
@@ -308,9 +308,9 @@ impl<'a> Engine<'a> {
             &locators,
             context.ownership,
             context.shard.0,
-            context.cache,
+            context.config.cache.share(context.config.shards),
         )?;
-        let depth = context.queue_depth;
+        let depth = context.config.queue_depth;
         Ok(Engine {
             context,
             arena,
@@ -319,9 +319,9 @@ impl<'a> Engine<'a> {
             cache,
             parts_seen: 0,
             limits: ReadLimits {
-                align_bytes: context.align_bytes,
+                align_bytes: context.config.align_bytes,
                 bytes_max: arena.slots().large_bytes,
-                gap_bytes: context.merge_gap_bytes,
+                gap_bytes: context.config.merge_gap_bytes,
             },
             scans: Scans::new(codes),
             actives: Vec::new(),
@@ -335,7 +335,7 @@ impl<'a> Engine<'a> {
             margin: Margin::default(),
             alone: Vec::new(),
             alone_held_back: false,
-            depth: Depth::new(context.depth_control, depth),
+            depth: Depth::new(context.config.depth_control, depth),
             saturated: false,
             flights: (0..depth).map(|_| Flight::default()).collect(),
             tokens_free: (0..depth).rev().collect(),
@@ -442,7 +442,7 @@ impl<'a> Engine<'a> {
     }
 
     fn in_flight(&self) -> u32 {
-        self.context.queue_depth - self.tokens_free.len() as u32
+        self.context.config.queue_depth - self.tokens_free.len() as u32
     }
 
     /// Whether no part is at work.
@@ -1412,7 +1412,7 @@ fn check_row(
     row: u64,
     stored: &[u8],
 ) -> Result<(), FaultKind> {
-    if site.context.checksums == Checksums::Skip {
+    if site.context.config.lab.checksums == Checksums::Skip {
         return Ok(());
     }
     let right = locator.matches(row, stored);
@@ -1444,7 +1444,7 @@ fn deliver_row(
     };
     let place = active.part.base() + entry.position as usize;
     if checked == Checked::No {
-        if site.context.checksums == Checksums::Verify {
+        if site.context.config.lab.checksums == Checksums::Verify {
             // The place is on its way into the processor's cache while the row is checked.
             decoder.prefetch(place);
         }

@@ -60,7 +60,7 @@ pub(super) async fn run(
     let shard = ShardLoop {
         messages,
         local: Rc::default(),
-        shares_executor: executor.is_shared(context.read_path),
+        shares_executor: executor.is_shared(context.config.read_path),
         stopping: false,
         idle_since: None,
         engine,
@@ -168,8 +168,8 @@ impl ShardLoop<'_> {
     /// Whether it looks again instead of resting: awake, it learns of messages and completions
     /// without a system call of theirs. (Glommio's own reads move only while the loop rests.)
     fn stays_awake(&mut self) -> bool {
-        let spin = self.context.spin_before_park;
-        if spin.is_zero() || self.context.read_path == ReadPathChoice::Glommio {
+        let spin = self.context.config.spin_before_park;
+        if spin.is_zero() || self.context.config.read_path == ReadPathChoice::Glommio {
             return false;
         }
         let since = *self.idle_since.get_or_insert_with(Instant::now);
@@ -190,7 +190,9 @@ impl ShardLoop<'_> {
             match &self.executor {
                 // The executor runs these reads and the callers' code meanwhile, so nothing but
                 // rows that such code asks for needs a look from time to time.
-                Executor::Glommio(reads) if self.context.read_path == ReadPathChoice::Glommio => {
+                Executor::Glommio(reads)
+                    if self.context.config.read_path == ReadPathChoice::Glommio =>
+                {
                     self.rest_in_executor(reads, with_tasks).await;
                 }
                 _ if with_tasks => self.engine.sleep(SLEEP_WITH_TASKS),

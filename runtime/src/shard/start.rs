@@ -66,7 +66,7 @@ pub(super) async fn make<'a>(
         Engine::new(context, arena, meter, path, codes).map_err(|bad| bad.to_string())?;
     let warnings = engine.load().await.map_err(|error| error.to_string())?;
     let info = ShardInfo {
-        cpu: context.cpu,
+        cpu: context.cpu(),
         thread: std::thread::current().name().unwrap_or_default().to_owned(),
         executor: executor.name(),
         ring: features,
@@ -83,8 +83,14 @@ async fn read_path<'a>(
     arena: &'a Arena,
     ring: &'a mut Option<IoUring>,
 ) -> Result<MadePath<'a>, String> {
-    if let (Executor::Glommio(reads), ReadPathChoice::Glommio) = (executor, context.read_path) {
-        let opened = reads.open(&context.files, context.queue_depth, &context.doorbell);
+    if let (Executor::Glommio(reads), ReadPathChoice::Glommio) =
+        (executor, context.config.read_path)
+    {
+        let opened = reads.open(
+            &context.files,
+            context.config.queue_depth,
+            &context.doorbell,
+        );
         let path = opened.await.map_err(|error| error.to_string())?;
         return Ok((Box::new(path) as Box<dyn ReadPath>, None));
     }
@@ -92,8 +98,8 @@ async fn read_path<'a>(
     let results = context.results.iter().map(|results| results.span());
     let spec = PathSpec {
         shard: context.shard.0,
-        read_path: context.read_path,
-        queue_depth: context.queue_depth,
+        read_path: context.config.read_path,
+        queue_depth: context.config.queue_depth,
         files: context.files.clone(),
         memory: std::iter::once(arena_span).chain(results).collect(),
         doorbell: context.doorbell.clone(),
@@ -102,7 +108,7 @@ async fn read_path<'a>(
     };
     // SAFETY: the arena, and the results and files that the context keeps, outlive the engine,
     // which owns the path: all are borrowed for `'a`.
-    unsafe { spec.scheduled(context.scheduler, ring) }.map_err(|error| shortage(&error))
+    unsafe { spec.scheduled(context.config.lab.scheduler, ring) }.map_err(|error| shortage(&error))
 }
 
 /// The codes of this shard's rows, in memory that its own thread is the first to touch.

@@ -88,7 +88,7 @@ fn name(shard: usize) -> String {
 
 /// Runs a shard with a plain executor.
 fn on_plain(context: ShardContext, messages: Messages, started: Sender<StartReport>) {
-    if let Some(cpu) = context.cpu {
+    if let Some(cpu) = context.cpu() {
         core_affinity::set_for_current(core_affinity::CoreId { id: cpu });
     }
     let executor = Rc::new(async_executor::LocalExecutor::new());
@@ -114,9 +114,9 @@ fn on_glommio(context: ShardContext, messages: Messages, started: Sender<StartRe
 
 /// An executor with rings and memory for its own files, where those are the read path.
 fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>> {
-    let (ring_depth, io_memory) = match context.read_path {
+    let (ring_depth, io_memory) = match context.config.read_path {
         ReadPathChoice::Glommio => {
-            let depth = (context.queue_depth as usize).next_power_of_two();
+            let depth = (context.config.queue_depth as usize).next_power_of_two();
             let slots = depth * engine::slots(context).small_bytes as usize;
             (
                 depth.max(GLOMMIO_RING_DEPTH),
@@ -125,7 +125,7 @@ fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>
         }
         _ => (GLOMMIO_RING_DEPTH, 0),
     };
-    let placement = match context.cpu {
+    let placement = match context.cpu() {
         Some(cpu) if Path::new(CPU_TOPOLOGY).exists() => Placement::Fixed(cpu),
         Some(cpu) => {
             core_affinity::set_for_current(core_affinity::CoreId { id: cpu });

@@ -169,7 +169,7 @@ mod tests {
     use ringtake_storage::write::{WriteOptions, Writer};
 
     use super::{Faults, HELD, choice};
-    use crate::config::{Config, CpuChoice, Scheduler};
+    use crate::config::{Config, CpuChoice, Lab, Scheduler};
     use crate::device::contract::{ROWS, rows, written};
     use crate::shard::engine::DRAIN_TIME_MAX;
     use crate::{Error, FaultKind, Store, TakeOptions};
@@ -182,7 +182,10 @@ mod tests {
             queue_depth: 8 << (seed % 3),
             cache: crate::CacheChoice::Bytes((seed % 2) << 20),
             read_path: choice(seed, faults),
-            scheduler,
+            lab: Lab {
+                scheduler,
+                ..Lab::default()
+            },
             ..Config::default()
         };
         Store::open(path, config).unwrap()

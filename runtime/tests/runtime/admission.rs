@@ -13,8 +13,8 @@ use arrow::array::RecordBatch;
 use futures_lite::future;
 use rand::Rng;
 use ringtake_runtime::{
-    AdmissionStats, CacheChoice, ClassStats, Config, Error, LatencyClass, ReadPathChoice, ShardId,
-    ShardStats, Store, TakeOptions, WhenFull,
+    AdmissionStats, CacheChoice, ClassStats, Config, Error, LatencyClass, Limits, ReadPathChoice,
+    ShardId, ShardStats, Store, TakeOptions, WhenFull,
 };
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -79,7 +79,10 @@ fn within(deadline: Duration) -> TakeOptions {
 
 fn one_at_a_time(path: &PathBuf) -> Store {
     let config = Config {
-        takes_in_flight_max: 1,
+        limits: Limits {
+            takes_in_flight_max: 1,
+            ..Limits::default()
+        },
         ..config(1, ReadPathChoice::Auto)
     };
     Store::open(path, config).unwrap()
@@ -333,9 +336,11 @@ fn takes_larger_than_every_limit_are_served_window_by_window() {
                 (1 << 20, 100_000),
             ] {
                 let config = Config {
-                    takes_in_flight_max: 2,
-                    reads_in_flight_max: reads,
-                    bytes_in_flight_max: bytes,
+                    limits: Limits {
+                        takes_in_flight_max: 2,
+                        reads_in_flight_max: reads,
+                        bytes_in_flight_max: bytes,
+                    },
                     ..config(2, read_path)
                 };
                 let store = Store::open(&path, config).unwrap();
@@ -545,7 +550,10 @@ fn windows_that_expire_before_they_are_let_in_are_counted_as_unread() {
     let (_dir, path) = written();
     without_hanging(move || {
         let config = Config {
-            reads_in_flight_max: 100,
+            limits: Limits {
+                reads_in_flight_max: 100,
+                ..Limits::default()
+            },
             ..config(1, ReadPathChoice::Auto)
         };
         let store = Store::open(&path, config).unwrap();
@@ -571,7 +579,10 @@ fn takes_inside_a_shard_wait_and_are_refused_expire_and_are_counted_like_others(
     without_hanging(move || {
         for read_path in READ_PATHS {
             let config = Config {
-                takes_in_flight_max: 1,
+                limits: Limits {
+                    takes_in_flight_max: 1,
+                    ..Limits::default()
+                },
                 ..config(1, read_path)
             };
             let store = Store::open(&path, config).unwrap();
@@ -649,8 +660,11 @@ fn every_take_of_an_overloaded_store_is_served_refused_or_expired() {
     let (_dir, path) = written();
     without_hanging(move || {
         let config = Config {
-            takes_in_flight_max: 2,
-            reads_in_flight_max: 600,
+            limits: Limits {
+                takes_in_flight_max: 2,
+                reads_in_flight_max: 600,
+                ..Limits::default()
+            },
             ..config(2, ReadPathChoice::Auto)
         };
         let store = Store::open(&path, config).unwrap();

@@ -4,7 +4,7 @@ use std::thread;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, Error, Store, TakeOptions};
+use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, Error, Limits, Store, TakeOptions};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{READ_PATHS, config, draw, seeded, without_hanging};
@@ -59,7 +59,10 @@ fn sixteen_threads_on_two_shards_all_get_their_rows() {
         (READ_PATHS[1], 1, 0),
     ] {
         let config = Config {
-            takes_in_flight_max,
+            limits: Limits {
+                takes_in_flight_max,
+                ..Limits::default()
+            },
             cache: CacheChoice::Bytes(cache_bytes),
             ..config(2, read_path)
         };

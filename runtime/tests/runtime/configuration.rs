@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use ringtake_runtime::{
-    Alignment, CacheChoice, Checksums, Config, CpuChoice, Error, ReadPathChoice, Scheduler, Store,
-    allowed_cpus,
+    Alignment, CacheChoice, Checksums, Config, CpuChoice, Error, Lab, Limits, ReadPathChoice,
+    Scheduler, Store, allowed_cpus,
 };
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -45,7 +45,10 @@ fn queue_depths_alignments_and_shard_counts_at_their_limits_work() {
         }
         for bytes in [4096, 65_536] {
             let config = Config {
-                alignment: Alignment::Bytes(bytes),
+                lab: Lab {
+                    alignment: Alignment::Bytes(bytes),
+                    ..Lab::default()
+                },
                 ..config(2, read_path)
             };
             let store = assert_works(&path, config);
@@ -76,12 +79,16 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         cpus: CpuChoice::Allowed,
         queue_depth: 33,
         cache: CacheChoice::Bytes(12_345_678),
-        checksums: Checksums::Skip,
-        scheduler: Scheduler::PerRead,
-        alignment: Alignment::Bytes(8192),
-        takes_in_flight_max: 77,
-        reads_in_flight_max: 888,
-        bytes_in_flight_max: 9_999_999,
+        lab: Lab {
+            checksums: Checksums::Skip,
+            scheduler: Scheduler::PerRead,
+            alignment: Alignment::Bytes(8192),
+        },
+        limits: Limits {
+            takes_in_flight_max: 77,
+            reads_in_flight_max: 888,
+            bytes_in_flight_max: 9_999_999,
+        },
         spin_before_park: Duration::from_micros(50),
         ..config(3, ReadPathChoice::ThreadPool { threads: 5 })
     };
@@ -98,7 +105,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
         "cache = 12345678".to_owned(),
         "read_path = thread-pool:5".to_owned(),
         "scheduler = per-read".to_owned(),
-        "checksums = Skip".to_owned(),
+        "checksums = skip".to_owned(),
         "align_bytes = 8192".to_owned(),
         "takes_in_flight_max = 77".to_owned(),
         "reads_in_flight_max = 888".to_owned(),
@@ -169,28 +176,40 @@ fn a_configuration_that_cannot_work_is_refused_with_field_and_reason() {
         ),
         (
             Config {
-                alignment: Alignment::Bytes(256),
+                lab: Lab {
+                    alignment: Alignment::Bytes(256),
+                    ..Lab::default()
+                },
                 ..base()
             },
             "alignment",
         ),
         (
             Config {
-                alignment: Alignment::Bytes(1 << 20),
+                lab: Lab {
+                    alignment: Alignment::Bytes(1 << 20),
+                    ..Lab::default()
+                },
                 ..base()
             },
             "alignment",
         ),
         (
             Config {
-                takes_in_flight_max: 0,
+                limits: Limits {
+                    takes_in_flight_max: 0,
+                    ..Limits::default()
+                },
                 ..base()
             },
             "takes_in_flight_max",
         ),
         (
             Config {
-                reads_in_flight_max: 0,
+                limits: Limits {
+                    reads_in_flight_max: 0,
+                    ..Limits::default()
+                },
                 ..base()
             },
             "reads_in_flight_max",
@@ -204,7 +223,10 @@ fn a_configuration_that_cannot_work_is_refused_with_field_and_reason() {
         ),
         (
             Config {
-                bytes_in_flight_max: u64::MAX,
+                limits: Limits {
+                    bytes_in_flight_max: u64::MAX,
+                    ..Limits::default()
+                },
                 ..base()
             },
             "bytes_in_flight_max",
@@ -219,7 +241,10 @@ fn a_configuration_that_cannot_work_is_refused_with_field_and_reason() {
         (
             Config {
                 read_path: ReadPathChoice::Glommio,
-                scheduler: Scheduler::PerRead,
+                lab: Lab {
+                    scheduler: Scheduler::PerRead,
+                    ..Lab::default()
+                },
                 ..base()
             },
             "scheduler",

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use ringtake_runtime::{
-    CacheChoice, Checksums, Config, Error, FaultKind, ReadPathChoice, RowFault, Store,
+    CacheChoice, Checksums, Config, Error, FaultKind, Lab, ReadPathChoice, RowFault, Store,
 };
 use ringtake_storage::Error as StorageError;
 use ringtake_storage::dataset::Extent;
@@ -50,7 +50,10 @@ impl Victim {
 
     fn skipping(&self, read_path: ReadPathChoice) -> Store {
         let config = Config {
-            checksums: Checksums::Skip,
+            lab: Lab {
+                checksums: Checksums::Skip,
+                ..Lab::default()
+            },
             ..config(2, read_path)
         };
         Store::open(&self.path, config).unwrap()
@@ -323,7 +326,10 @@ fn files_in_each_others_places_are_not_believed() {
     for read_path in READ_PATHS {
         for checksums in [Checksums::Verify, Checksums::Skip] {
             let with = Config {
-                checksums,
+                lab: Lab {
+                    checksums,
+                    ..Lab::default()
+                },
                 ..config(2, read_path)
             };
             let store = Store::open(&victim.path, with).unwrap();
@@ -403,7 +409,10 @@ fn offsets_that_nobody_checked_spoil_answers_but_never_a_shard() {
             overwrite(&file, place * width, &value.to_le_bytes()[..width as usize]);
             for cache_bytes in [0, 1 << 20] {
                 let with = Config {
-                    checksums: Checksums::Skip,
+                    lab: Lab {
+                        checksums: Checksums::Skip,
+                        ..Lab::default()
+                    },
                     cache: CacheChoice::Bytes(cache_bytes),
                     ..config(2, ReadPathChoice::ThreadPool { threads: 2 })
                 };

@@ -10,7 +10,9 @@ use arrow::array::RecordBatch;
 use futures_lite::future;
 use glommio::LocalExecutorBuilder;
 use rand::Rng;
-use ringtake_runtime::{ColumnBuffer, Config, Error, ReadPathChoice, ShardId, Store, TakeOptions};
+use ringtake_runtime::{
+    ColumnBuffer, Config, Error, Limits, ReadPathChoice, ShardId, Store, TakeOptions,
+};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{READ_PATHS, config, draw, open, seeded, without_hanging};
@@ -81,7 +83,10 @@ fn futures_dropped_with_reads_in_flight_leave_right_rows_and_a_store_that_ends()
     for read_path in READ_PATHS {
         let config = Config {
             queue_depth: 4,
-            takes_in_flight_max: 3,
+            limits: Limits {
+                takes_in_flight_max: 3,
+                ..Limits::default()
+            },
             ..config(2, read_path)
         };
         let store = Store::open(&path, config).unwrap();

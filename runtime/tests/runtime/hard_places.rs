@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, poll_once};
 use ringtake_runtime::{
-    Config, CpuChoice, Error, IndexOptions, ReadPathChoice, ShardId, Store, TakeOptions,
+    Config, CpuChoice, Error, IndexOptions, Limits, ReadPathChoice, ShardId, Store, TakeOptions,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
@@ -403,7 +403,10 @@ fn a_fork_is_told_to_open_again_and_its_parent_goes_on() {
         "a_fork_is_told_to_open_again_and_its_parent_goes_on",
         |path| {
             let config = Config {
-                takes_in_flight_max: 1,
+                limits: Limits {
+                    takes_in_flight_max: 1,
+                    ..Limits::default()
+                },
                 ..Config::default()
             };
             let store = Store::open(path, config).unwrap();
@@ -535,7 +538,10 @@ fn ten_thousand_threads_at_once_are_answered() {
 fn answers_that_nobody_collects_are_in_nobodys_way() {
     in_a_place("answers_that_nobody_collects_are_in_nobodys_way", |path| {
         let config = Config {
-            takes_in_flight_max: 8,
+            limits: Limits {
+                takes_in_flight_max: 8,
+                ..Limits::default()
+            },
             ..Config::default()
         };
         let store = Store::open(path, config).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use ringtake_runtime::{Config, PermitsHeld, QueryKind, Store};
+use ringtake_runtime::{Config, Observe, PermitsHeld, QueryKind, Store};
 
 use crate::dataset::{self, Shape};
 use crate::opened::{READ_PATHS, config};
@@ -123,7 +123,10 @@ fn queues_are_sampled_in_the_order_of_time() {
 #[test]
 fn callers_stages_and_permits_are_seen_and_slow_takes_are_kept() {
     let opened = open(Config {
-        slow_query: Some(Duration::ZERO),
+        observe: Observe {
+            slow_query: Some(Duration::ZERO),
+            ..Observe::default()
+        },
         ..Config::default()
     });
     take_all(&opened.store);
@@ -157,7 +160,10 @@ fn callers_stages_and_permits_are_seen_and_slow_takes_are_kept() {
 #[test]
 fn counters_of_shards_count_or_say_why_and_only_when_asked_for() {
     let opened = open(Config {
-        perf_counters: true,
+        observe: Observe {
+            perf_counters: true,
+            ..Observe::default()
+        },
         ..Config::default()
     });
     for _ in 0..20 {
@@ -218,7 +224,10 @@ fn text_has_what_the_snapshot_has() {
 #[test]
 fn store_without_metrics_counts_and_times_nothing() {
     let opened = open(Config {
-        metrics: false,
+        observe: Observe {
+            metrics: false,
+            ..Observe::default()
+        },
         ..Config::default()
     });
     take_all(&opened.store);

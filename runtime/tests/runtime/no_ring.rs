@@ -1,6 +1,6 @@
 //! Where io_uring is forbidden: rows come all the same, loudly, or the error says what to do.
 
-use ringtake_runtime::{Config, Error, ReadPathChoice, Scheduler, Store};
+use ringtake_runtime::{Config, Error, Lab, ReadPathChoice, Scheduler, Store};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -100,7 +100,10 @@ fn without_io_uring_threads_read_and_the_ring_is_refused_with_a_remedy() {
             }
             let ring = Config {
                 read_path,
-                scheduler,
+                lab: Lab {
+                    scheduler,
+                    ..Lab::default()
+                },
                 ..two_shards()
             };
             let error = Store::open(&path, ring).unwrap_err();

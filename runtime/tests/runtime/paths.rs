@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use futures_lite::Future as _;
-use ringtake_runtime::{Config, Error, ReadPathChoice, Scheduler, Store, TakeOptions};
+use ringtake_runtime::{Config, Error, Lab, ReadPathChoice, Scheduler, Store, TakeOptions};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{config, draw, seeded, ways, without_hanging};
@@ -22,7 +22,10 @@ fn written() -> (tempfile::TempDir, std::path::PathBuf) {
 
 fn with(way: (ReadPathChoice, Scheduler), shards: usize, queue_depth: u32) -> Config {
     Config {
-        scheduler: way.1,
+        lab: Lab {
+            scheduler: way.1,
+            ..Lab::default()
+        },
         queue_depth,
         ..config(shards, way.0)
     }

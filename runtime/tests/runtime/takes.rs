@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, subsequence};
 use proptest::test_runner::TestRunner;
-use ringtake_runtime::{CacheChoice, Config, Store};
+use ringtake_runtime::{CacheChoice, Config, Lab, Store};
 use ringtake_storage::layout::LayoutPolicy;
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -27,7 +27,10 @@ fn every_layout_read_path_and_cache_returns_the_rows_in_order() {
         for (read_path, scheduler) in ways() {
             for (shards, cache_bytes) in [(1, 1 << 20), (2, 0), (3, 1 << 30)] {
                 let config = Config {
-                    scheduler,
+                    lab: Lab {
+                        scheduler,
+                        ..Lab::default()
+                    },
                     cache: CacheChoice::Bytes(cache_bytes),
                     ..config(shards, read_path)
                 };

@@ -11,7 +11,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Float32Type, UInt64Type};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use ringtake_runtime::{CacheChoice, Config, CpuChoice, IndexOptions, Store};
+use ringtake_runtime::{CacheChoice, Config, CpuChoice, IndexOptions, Limits, Store};
 use ringtake_storage::write::{WriteOptions, Writer};
 
 pub(super) const ROWS: u64 = 40_000;
@@ -110,7 +110,10 @@ pub(super) fn open(path: &Path, takes_in_flight_max: usize) -> Store {
         shards: Some(2),
         cpus: CpuChoice::Unpinned,
         cache: CacheChoice::Bytes(8 << 20),
-        takes_in_flight_max,
+        limits: Limits {
+            takes_in_flight_max,
+            ..Limits::default()
+        },
         result_memory_bytes: 8 << 20,
         ..Config::default()
     };

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use clap::{Args, ValueEnum};
-use ringtake_runtime::{Checksums, Config, Error, Missing, Projection, Store, TakeOptions};
+use ringtake_runtime::{Checksums, Config, Error, Lab, Missing, Projection, Store, TakeOptions};
 
 use crate::failure::Failure;
 use crate::ingest::split_columns;
@@ -123,9 +123,12 @@ impl Take {
 /// Opens a dataset for a command that ends soon: no cache.
 pub(super) fn open(dataset: &std::path::Path, checksums: ChecksumPolicy) -> Result<Store, Failure> {
     let config = Config {
-        checksums: match checksums {
-            ChecksumPolicy::Verify => Checksums::Verify,
-            ChecksumPolicy::Skip => Checksums::Skip,
+        lab: Lab {
+            checksums: match checksums {
+                ChecksumPolicy::Verify => Checksums::Verify,
+                ChecksumPolicy::Skip => Checksums::Skip,
+            },
+            ..Lab::default()
         },
         ..Config::default()
     };

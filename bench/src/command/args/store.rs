@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use clap::Args;
 use ringtake_runtime::{
-    CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, ReadPathChoice, Scheduler,
-    allowed_cpus,
+    CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, Lab, Limits, Observe,
+    ReadPathChoice, Scheduler, allowed_cpus,
 };
 use ringtake_storage::layout::PAGE_BYTES;
 
@@ -108,8 +108,11 @@ impl StoreArgs {
                 (None, Some(ClientPlace::InShard)) => IN_SHARD_SPIN,
                 (None, _) => default.spin_before_park,
             },
-            metrics: !self.skip_metrics,
-            perf_counters: self.perf_counters,
+            observe: Observe {
+                metrics: !self.skip_metrics,
+                perf_counters: self.perf_counters,
+                ..default.observe
+            },
             cache: match (contents.cache, self.io) {
                 (Cache::Cold, _) | (_, IoMode::Buffered) => CacheChoice::Off,
                 (Cache::Warm | Cache::Mixed, IoMode::Direct) => self.cache_choice(contents)?,
@@ -155,18 +158,24 @@ impl ReadArgs {
     /// `config` with these flags.
     pub(crate) fn refine(&self, config: Config) -> Config {
         Config {
-            takes_in_flight_max: self
-                .takes_in_flight_max
-                .map_or(config.takes_in_flight_max, |takes| takes as usize),
-            scheduler: self.scheduler,
+            limits: Limits {
+                takes_in_flight_max: self
+                    .takes_in_flight_max
+                    .map_or(config.limits.takes_in_flight_max, |takes| takes as usize),
+                ..config.limits
+            },
+            lab: Lab {
+                scheduler: self.scheduler,
+                checksums: if self.skip_checksums {
+                    Checksums::Skip
+                } else {
+                    Checksums::Verify
+                },
+                ..config.lab
+            },
             depth_control: self.depth_control,
             merge_gap_bytes: self.merge_gap.unwrap_or(config.merge_gap_bytes),
             result_memory_bytes: self.result_memory.unwrap_or(config.result_memory_bytes),
-            checksums: if self.skip_checksums {
-                Checksums::Skip
-            } else {
-                Checksums::Verify
-            },
             ..config
         }
     }

@@ -92,7 +92,7 @@ pub(crate) async fn load(
     let mut runs = runs(cache, context, locators).into_iter();
     let start = cache.frames.start();
     let mut lent = Lent {
-        reads: vec![None; READS_MAX.min(context.queue_depth) as usize],
+        reads: vec![None; READS_MAX.min(context.config.queue_depth) as usize],
         in_flight: 0,
         cache,
     };
@@ -176,8 +176,8 @@ pub(crate) async fn load(
             context.files.files[run.file as usize].path.display()
         ));
     }
-    let sound =
-        context.checksums == Checksums::Verify && check(cache, context, locators, &mut warnings);
+    let sound = context.config.lab.checksums == Checksums::Verify
+        && check(cache, context, locators, &mut warnings);
     Ok(Loaded { sound, warnings })
 }
 
