@@ -2,8 +2,9 @@
 //! of indexes, and the handle that code inside a shard gets.
 
 pub(crate) mod index_build;
+pub(crate) mod info;
 pub(crate) mod local;
-pub(crate) mod observe;
+mod observe;
 mod open;
 mod run_on;
 pub(crate) mod search;

@@ -76,10 +76,10 @@ pub struct Config {
     /// longer time saves takes the wake-up of a thread, and keeps the shard's CPU busy meanwhile.
     /// The read path `glommio` always sleeps at once.
     pub spin_before_park: Duration,
-    /// What may be in flight at once, over all callers.
+    /// Limits of the work in flight, over all callers.
     #[serde(flatten)]
     pub limits: Limits,
-    /// What is measured while the store is in use.
+    /// Measurements while the store is in use.
     #[serde(flatten)]
     pub observe: Observe,
     /// Settings for measurements, which no service needs.
@@ -116,8 +116,8 @@ impl Default for Config {
     }
 }
 
-/// What may be in flight at once, over all callers of a store. Further work waits or is rejected,
-/// as its request says.
+/// Limits of the work in flight, over all callers of a store. Further work waits or is rejected, as
+/// its request says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Limits {
     /// Takes, or windows of large takes. Default: [`Limits::TAKES_IN_FLIGHT_MAX`]. More of them
@@ -151,7 +151,7 @@ impl Default for Limits {
     }
 }
 
-/// What is measured while a store is in use, for [`Store::metrics`](crate::Store::metrics).
+/// Measurements while a store is in use, for [`Store::metrics`](crate::Store::metrics).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Observe {
     /// Whether shards and callers record their time and the waits of messages and reads. By default

@@ -1,5 +1,4 @@
-//! What the operating system gives this process: CPUs, available memory, a clock, forks, locks,
-//! prefetching.
+//! The machine as this process sees it: CPUs, available memory, a clock, forks, locks, prefetching.
 
 pub(crate) mod available_memory;
 pub(crate) mod clock;

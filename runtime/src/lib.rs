@@ -57,8 +57,8 @@ pub mod yardstick;
 
 pub use admission::{AdmissionStats, ClassStats, LatencyClass, PermitsHeld, WhenFull};
 pub use client::index_build::{Axes, BuildProgress, IndexOptions};
+pub use client::info::StoreInfo;
 pub use client::local::LocalShard;
-pub use client::observe::StoreInfo;
 pub use client::search::{DISTANCE_COLUMN, ROW_ID_COLUMN, SearchParams};
 pub use client::store::Store;
 pub use client::take::TakeOptions;

@@ -35,8 +35,8 @@ use progress::Watch;
 
 impl Store {
     /// Builds the index of the vectors in `column` and puts it beside the dataset, instead of an
-    /// older one. Stores opened from then on use it. `watch` is told how far it has come, and ends
-    /// the build where it breaks.
+    /// older one. Stores opened from then on use it. `watch` gets the progress, and ends the build
+    /// by breaking.
     ///
     /// # Errors
     /// A column without vectors, options that cannot work, rows that cannot be read, a dataset

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, bounded};
 use ringtake_storage::dataset::{Dataset, TableCheck};
 
 use crate::admission::{Admission, Need};
-use crate::client::observe::StoreInfo;
+use crate::client::info::StoreInfo;
 use crate::client::store::{Core, Store};
 use crate::config::{CacheChoice, Checksums, Config, Machine, ReadPathChoice, ResolvedConfig};
 use crate::device::control::shared_rings::SharedRings;

@@ -18,7 +18,7 @@ use ringtake_storage::projection::{Missing, Projection};
 use tracing::Instrument as _;
 
 use crate::admission::Admission;
-use crate::client::observe::StoreInfo;
+use crate::client::info::StoreInfo;
 use crate::client::search::{self, SearchParams, Searcher};
 use crate::client::take::{self, Flight, Inboxes, Request, TakeOptions, in_place};
 use crate::config::ResolvedConfig;

@@ -7,7 +7,7 @@ use crate::host::cpus::AllowedCpus;
 /// The CPUs that shards are pinned to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum CpuChoice {
-    /// Those of the affinity mask, as many as the cgroup's quota pays for.
+    /// The CPUs of the affinity mask, no more than the cgroup's quota pays for.
     #[default]
     Allowed,
     /// These, one per shard in turn.

@@ -1,4 +1,4 @@
-//! What a configuration resolves to on a machine.
+//! Resolving a configuration on a machine.
 
 use std::fmt;
 use std::ops::Deref;

@@ -75,7 +75,7 @@ pub(crate) fn written(path: &Path) {
 struct World {
     _dir: tempfile::TempDir,
     files: Arc<Files>,
-    /// What the first data file holds.
+    /// The bytes of the first data file.
     bytes: Vec<u8>,
 }
 

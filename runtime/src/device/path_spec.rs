@@ -130,7 +130,7 @@ impl PathSpec {
             }
             #[cfg(feature = "yardstick")]
             ReadPathChoice::Mmap => {
-                // SAFETY: the files are those of a committed generation, which nobody changes.
+                // SAFETY: the files are those of a committed generation, which no writer changes.
                 let path = unsafe { Mapped::new(&files, doorbell, counters) }?;
                 Ok((Box::new(path), None))
             }

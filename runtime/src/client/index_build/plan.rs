@@ -1,4 +1,4 @@
-//! What is built, and from what: the options checked against a column.
+//! The plan of a build: its options, checked against the column.
 
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::vector::VectorColumn;

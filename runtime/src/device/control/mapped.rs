@@ -28,7 +28,7 @@ impl Mapped {
     /// Maps all of `files`.
     ///
     /// # Safety
-    /// Nobody changes the files while the maps live.
+    /// No process changes the files while the maps live.
     pub(crate) unsafe fn new(
         files: &Files,
         doorbell: Arc<Doorbell>,
@@ -66,7 +66,7 @@ unsafe impl ReadPath for Mapped {
         let to = from.saturating_add(read.bytes as usize).min(file.len());
         let bytes = &file[from..to];
         // SAFETY: the buffer has room for what was asked for, of which `bytes` is at most all,
-        // and is nobody else's before the completion.
+        // and is the read's alone until its completion.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), read.buffer.as_ptr(), bytes.len());
         }
