@@ -1,7 +1,7 @@
 //! From columns of bytes to a [`RecordBatch`]: the last step of a take, on the caller's thread.
 //!
-//! Validity comes from the tables in memory, so nulls cost no read. Arrow validates what it is
-//! given (UTF-8 included): bytes from a drive never become a string unchecked.
+//! Validity comes from the tables in memory, so nulls cost no read. Arrow validates every array
+//! (UTF-8 included): bytes from a drive never become a string unchecked.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub enum ColumnBytes {
 /// Builds the batch of rows `ids` from the bytes of each column of `projection`.
 ///
 /// # Errors
-/// What Arrow refuses, such as bytes that are not UTF-8.
+/// [`Error::Arrow`] if the bytes are not valid for their type, such as text that is not UTF-8.
 pub fn record_batch(
     dataset: &Dataset,
     projection: &Projection,
@@ -88,7 +88,7 @@ fn array(
                 let lists = FixedSizeListArray::try_new(item.clone(), *size, values, nulls)?;
                 return Ok(Arc::new(lists));
             }
-            // Only the length given says how many lists of nothing there are.
+            // Lists without items have no bytes, so their number comes from the length alone.
             builder().add_child_data(item_values)
         }
         (ColumnShape::Plain { .. }, ColumnBytes::Fixed(values)) => builder().add_buffer(values),
@@ -106,7 +106,7 @@ fn wrong_bytes(field: &Field) -> Error {
     }
 }
 
-/// Validity of a column for `ids`; `None` if no row is null.
+/// Validity of a column for `ids`, one bit per id; `None` if no row is null.
 pub fn nulls(column: &Column, rows: u64, missing: Missing, ids: &[u64]) -> Option<NullBuffer> {
     let valid = column.valid();
     if valid.is_none() && missing == Missing::Error {
@@ -134,11 +134,11 @@ fn bit(bitmap: &[u8], index: u64) -> bool {
     bitmap[(index / 8) as usize] >> (index % 8) & 1 == 1
 }
 
-/// Where the values of a variable-width column go: for each id the end of its value in the
-/// output, handed to `end` in order. Returns the bytes of all values. Missing ids take none.
+/// Calls `end` with the end of the value of each id in the output, in the order of the ids, and
+/// returns the bytes of all values. Missing ids take no bytes.
 ///
 /// # Errors
-/// Impossible offsets in the dataset.
+/// [`BadOffsets`](crate::dataset::BadOffsets) of a damaged dataset.
 pub fn value_ends(
     dataset: &Dataset,
     column: usize,

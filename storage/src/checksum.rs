@@ -13,12 +13,12 @@ const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Bytes of a row's checksum.
 pub const CHECKSUM_BYTES: u32 = 4;
 
-/// XXH3 of `bytes`.
+/// XXH3 of `bytes`: 64 bits, seed 0.
 pub fn xxh3(bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot(bytes)
 }
 
-/// XXH3 of bytes that come in pieces.
+/// XXH3 of bytes that arrive in pieces.
 #[derive(Clone, Default)]
 pub struct StreamingXxh3(XxHash3_64);
 
@@ -29,23 +29,23 @@ impl std::fmt::Debug for StreamingXxh3 {
 }
 
 impl StreamingXxh3 {
-    /// Continues with `bytes`.
+    /// Adds `bytes` to the hash.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.write(bytes);
     }
 
-    /// The hash of everything so far.
+    /// The hash of all bytes added so far.
     pub fn value(&self) -> u64 {
         self.0.finish()
     }
 }
 
-/// What tells rows of one column group of one dataset version from all others.
+/// Key that is mixed into row checksums: it differs for each column group of each dataset version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupKey(u64);
 
 impl GroupKey {
-    /// The key of column group `group`.
+    /// The key of column group `group` of this version of the dataset.
     pub fn new(dataset: &[u8; 16], generation: u64, group: u32) -> GroupKey {
         let mut bytes = [0; 28];
         bytes[..16].copy_from_slice(dataset);
@@ -54,7 +54,7 @@ impl GroupKey {
         GroupKey(xxh3(&bytes))
     }
 
-    /// The checksum of the bytes of `row` in this group.
+    /// Checksum of row `row` of this group, whose stored values are `bytes`.
     #[inline]
     pub fn row_checksum(self, row: u64, bytes: &[u8]) -> u32 {
         let position = self.0 ^ row.wrapping_add(1).wrapping_mul(GOLDEN);

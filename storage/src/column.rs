@@ -1,5 +1,5 @@
-//! What a column's Arrow type means for storage: how wide a value is, and which types have no
-//! place in a dataset.
+//! How the Arrow type of a column is stored: the width of its values, and the types that a dataset
+//! cannot hold.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub enum ColumnShape {
         /// Bytes per item.
         item_bytes: u32,
     },
-    /// Bytes of any number.
+    /// Byte strings of varying length.
     Variable {
         /// Width of Arrow's offsets.
         offsets: OffsetWidth,
@@ -36,9 +36,9 @@ pub enum ColumnShape {
 /// Width of the offsets of an Arrow array of variable width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetWidth {
-    /// `Utf8`, `Binary`.
+    /// 32 bits: `Utf8`, `Binary`.
     I32,
-    /// `LargeUtf8`, `LargeBinary`.
+    /// 64 bits: `LargeUtf8`, `LargeBinary`.
     I64,
 }
 
@@ -54,6 +54,10 @@ impl OffsetWidth {
 
 impl ColumnShape {
     /// The shape of `field`, whose type must be one that [`stored_type`] returns.
+    ///
+    /// # Errors
+    /// [`Error::UnsupportedColumn`] for a type that cannot be stored, [`Error::TooLarge`] for
+    /// values wider than [`VALUE_BYTES_MAX`].
     pub fn of(field: &Field) -> Result<ColumnShape> {
         let unsupported = || Error::UnsupportedColumn {
             column: field.name().clone(),
@@ -109,8 +113,8 @@ impl ColumnShape {
     }
 }
 
-/// Bytes of the widest fixed-width value. Far above any vector, far below what 32-bit
-/// arithmetic on records could overflow.
+/// Widest fixed-width value, in bytes: far wider than any vector, and so narrow that 32-bit
+/// arithmetic on records cannot overflow.
 pub const VALUE_BYTES_MAX: u64 = 16 << 20;
 
 fn variable(offsets: OffsetWidth, utf8: bool) -> ColumnShape {

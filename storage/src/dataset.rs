@@ -1,7 +1,7 @@
-//! An opened dataset's metadata: the checked layout with its tables, ready to say where a row is.
+//! The metadata of an open dataset: the checked layout and its tables, which together locate a row.
 //!
-//! Invariant: every table has the length that the layout gives it; offsets inside `starts` and
-//! `ends` are still checked at each use, since their checksum may not have been.
+//! Invariant: every table has the length that the layout gives it. Offsets in `starts` and `ends`
+//! are checked at each use, because opening may have skipped their checksums.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::layout::{ChecksumPlace, FixedGroup, Group, Layout, PAGE_BYTES, TableE
 use crate::manifest::Manifest;
 use crate::{Error, Result};
 
-/// Bytes that outlive every use: a map of a file, or a vector.
+/// Owner of the bytes of a table: a mapped file, or a vector.
 pub type TableOwner = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// A read-only table.
+/// A read-only table of little-endian integers, aligned to eight bytes.
 #[derive(Clone)]
 pub struct Table(TableOwner);
 
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Table {
     }
 }
 
-/// Vectors of the widest entry, so that a view of any entry is aligned.
+/// Words of eight bytes, so that entries of any width are aligned.
 struct Words {
     words: Vec<u64>,
     bytes: usize,
@@ -40,7 +40,7 @@ impl AsRef<[u8]> for Words {
 }
 
 impl Table {
-    /// A table over `owner`'s bytes; copied if they are not aligned to eight bytes.
+    /// A table of the bytes of `owner`, which are copied if they are not aligned to eight bytes.
     pub fn new(owner: TableOwner) -> Table {
         let bytes = owner.as_ref().as_ref();
         if bytes.as_ptr().addr().is_multiple_of(8) {
@@ -71,18 +71,18 @@ impl Table {
 /// Whether tables are checked against their hash when a dataset is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TableCheck {
-    /// Read each table once and compare.
+    /// Read each table and compare its hash: opening then reads every byte of the tables.
     Verify,
-    /// Believe them; offsets are still bounds-checked at each use.
+    /// Skip the hashes: opening is faster. Offsets are still checked at each use.
     Skip,
 }
 
 /// A column of an opened dataset.
 #[derive(Debug)]
 pub struct Column {
-    /// How its values are stored.
+    /// How the values are stored.
     pub shape: ColumnShape,
-    /// The group that holds it.
+    /// Ordinal of the column group that holds the column.
     pub group: usize,
     valid: Option<Table>,
     items: Option<Table>,
@@ -119,10 +119,11 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Joins a manifest with its tables, which `load` brings.
+    /// Joins a manifest with its tables; `load` returns the table for a path.
     ///
     /// # Errors
-    /// What `load` returns; a table whose length or hash is not the manifest's.
+    /// Errors of `load`; [`Error::Damaged`] for a table whose length or hash differs from the
+    /// manifest.
     pub fn new(
         path: &Path,
         manifest: Manifest,
@@ -188,37 +189,37 @@ impl Dataset {
         &self.path
     }
 
-    /// Where everything is.
+    /// The layout: column groups, blocks, directories and tables.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The schema.
+    /// The Arrow schema of the rows.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// Row count.
+    /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.layout.rows
     }
 
-    /// The columns, in the schema's order.
+    /// The columns, in the order of the schema.
     pub fn columns(&self) -> &[Column] {
         &self.columns
     }
 
-    /// Path of the file of `group` in data directory `dir`.
+    /// Path of the data file of column group `group` in data directory `dir`.
     pub fn file_path(&self, group: usize, dir: usize) -> PathBuf {
         dir_path(&self.path, &self.layout, dir).join(self.layout.groups[group].file_name(group))
     }
 
-    /// Bytes of all tables: what an open dataset keeps in memory.
+    /// Bytes of all tables, which stay in memory while the dataset is open.
     pub fn table_bytes(&self) -> u64 {
         self.layout.tables.iter().map(|table| table.bytes).sum()
     }
 
-    /// What finds and checks the rows of `group`.
+    /// Locates and checks the rows of column group `group`.
     pub fn locator(&self, group: usize) -> Locator<'_> {
         let tables = &self.groups[group];
         let place = match &self.layout.groups[group] {
@@ -243,30 +244,30 @@ impl Dataset {
     }
 }
 
-/// The directory of data directory `dir` of a dataset at `path`.
+/// Path of data directory `dir` of the dataset at `path`.
 pub fn dir_path(path: &Path, layout: &Layout, dir: usize) -> PathBuf {
     path.join(&layout.dirs[dir])
 }
 
-/// A range of bytes of a group's file.
+/// A range of bytes in a data file of a column group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
-    /// Data directory.
+    /// Ordinal of the data directory.
     pub dir: u32,
-    /// First byte in the file.
+    /// Offset of the first byte in the file.
     pub offset: u64,
-    /// Bytes; 0 if the row stores nothing in this group.
+    /// Length in bytes; 0 if the row stores nothing in this group.
     pub bytes: u32,
 }
 
 impl Extent {
-    /// The page of the file it begins in, as errors name it.
+    /// Page of the file in which the range begins; errors name it.
     pub fn page(&self) -> u64 {
         self.offset / PAGE_BYTES
     }
 }
 
-/// Finds and checks the rows of one column group.
+/// Locates and checks the rows of one column group.
 #[derive(Debug, Clone, Copy)]
 pub struct Locator<'a> {
     key: GroupKey,
@@ -290,22 +291,22 @@ enum Place<'a> {
     },
 }
 
-/// The offsets table says something impossible about a row.
+/// Offsets of a row that run backwards or past the end of the file: a table is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the offsets of row {row} are impossible")]
 pub struct BadOffsets {
-    /// The row.
+    /// The row whose offsets are impossible.
     pub row: u64,
 }
 
 impl Locator<'_> {
-    /// Where the bytes of `row` are, checksum included.
+    /// The bytes of `row`, checksum included.
     ///
     /// # Errors
     /// Offsets that run backwards or past the file's end.
     ///
     /// # Panics
-    /// If `row` is not below the row count: callers have checked.
+    /// If `row` is not below the number of rows.
     #[inline]
     pub fn locate(&self, row: u64) -> Result<Extent, BadOffsets> {
         assert!(row < self.rows, "row {row} of {} rows", self.rows);
@@ -355,7 +356,7 @@ impl Locator<'_> {
         }
     }
 
-    /// Where `block`, which must exist, begins in its file, and how many pages it has.
+    /// Offset of block `block` in its file, and its number of pages. The block must exist.
     ///
     /// # Errors
     /// Starts that run backwards.
@@ -386,8 +387,8 @@ impl Locator<'_> {
         }
     }
 
-    /// Bytes of the value of `row` without its checksum; the record's for a fixed-width group.
-    /// Never more than the row's file holds.
+    /// Bytes of the value of `row` without its checksum; for a fixed-width group, of the record.
+    /// At most the length of the file.
     ///
     /// # Errors
     /// Offsets that run backwards or past the file's end.
@@ -399,7 +400,7 @@ impl Locator<'_> {
         }
     }
 
-    /// The values within `stored`, which are the bytes at the row's extent.
+    /// The values in `stored`, the bytes of a row's extent: all but the checksum.
     #[inline]
     pub fn payload<'b>(&self, stored: &'b [u8]) -> &'b [u8] {
         match self.place {
@@ -408,7 +409,7 @@ impl Locator<'_> {
         }
     }
 
-    /// The checksums of all rows, where they are kept in a table.
+    /// The checksums of all rows, if the group keeps them in a table.
     #[inline]
     pub fn checksums(&self) -> Option<&[u32]> {
         match self.place {
@@ -417,7 +418,7 @@ impl Locator<'_> {
         }
     }
 
-    /// Whether `stored` has the checksum of `row`.
+    /// Whether `stored`, the bytes of the extent of `row`, matches the checksum of the row.
     #[inline]
     pub fn matches(&self, row: u64, stored: &[u8]) -> bool {
         let payload = self.payload(stored);
@@ -430,7 +431,7 @@ impl Locator<'_> {
         expected == Some(self.key.row_checksum(row, payload))
     }
 
-    /// The most bytes that a row of this group stores, where that is known beforehand.
+    /// Bytes that every row of this group stores; `None` for a variable-width group.
     pub fn record_bytes(&self) -> Option<u32> {
         match self.place {
             Place::Fixed { group, .. } => Some(group.record_bytes),

@@ -1,4 +1,5 @@
-//! What can go wrong with a dataset: the world (I/O), the bytes (damage, versions), the request.
+//! Errors of a dataset: from the operating system (I/O), from the bytes (damage, versions) and from
+//! the request.
 
 use std::path::PathBuf;
 
@@ -22,7 +23,7 @@ pub enum Error {
     UnknownColumn {
         /// The name asked for.
         column: String,
-        /// The names there are, with commas between.
+        /// The names of the schema, separated by commas.
         available: String,
     },
     /// A name that the schema has more than once, or that was given more than once.
@@ -48,9 +49,9 @@ pub enum Error {
     Option {
         /// Name of the option.
         option: &'static str,
-        /// What was given.
+        /// The value given.
         value: String,
-        /// What would be accepted.
+        /// The values accepted.
         allowed: String,
     },
     /// A record or value beyond what the format can address.
@@ -58,13 +59,13 @@ pub enum Error {
         "{what} takes {bytes} bytes, more than the {bytes_max} that the format can address; {remedy}"
     )]
     TooLarge {
-        /// What is too large.
+        /// Name of the record or value.
         what: String,
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
-        /// The limit.
+        /// Largest size that the format can address, in bytes.
         bytes_max: u64,
-        /// What to do.
+        /// A way to make it smaller.
         remedy: &'static str,
     },
     /// A batch whose schema is not the writer's.
@@ -78,7 +79,7 @@ pub enum Error {
     NotADataset {
         /// The path.
         path: PathBuf,
-        /// What is missing or wrong.
+        /// The missing or wrong part.
         reason: String,
     },
     /// The path holds a dataset already.
@@ -121,12 +122,12 @@ pub enum Error {
         /// The newest version understood.
         supported: u32,
     },
-    /// Bytes that are not what the manifest or a checksum says.
+    /// Bytes that contradict the manifest or a checksum.
     #[error("{path} is damaged: {what}; restore it from a copy or import it again")]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The damage and its place.
         what: String,
     },
     /// A column that has no vectors.
@@ -144,12 +145,12 @@ pub enum Error {
         "the vectors are too long for an index: their centroids or codes are beyond what an f32 can hold; scale them down"
     )]
     BeyondNumbers,
-    /// An index that is not what its checksums say.
+    /// An index whose bytes contradict its checksums or its dataset.
     #[error("{path} is damaged: {what}; build it again with `ringtake index`")]
     DamagedIndex {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The damaged part.
         what: String,
     },
     /// An index that was built for other rows.
@@ -176,20 +177,20 @@ pub enum Error {
     /// An operation of the operating system failed.
     #[error("cannot {operation} {path}: {source}{}", remedy(.source))]
     Io {
-        /// What was attempted, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// Arrow refused something.
+    /// An error of Arrow.
     #[error("arrow: {0}")]
     Arrow(#[from] arrow::error::ArrowError),
 }
 
 impl Error {
-    /// An [`Error::Io`], for use with `map_err`.
+    /// Makes an [`Error::Io`] of an operating system's error; for `map_err`.
     pub fn io(
         operation: &'static str,
         path: impl Into<PathBuf>,

@@ -1,4 +1,4 @@
-//! Files that a reader opens: regular ones, and nothing else, whatever somebody put in their place.
+//! Opening files to read: regular files only, so that a pipe in the place of one is an error.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -9,19 +9,20 @@ use rustix::fs::OFlags;
 
 use crate::{Error, Result};
 
-/// Opens the regular file at `path` to read it. A pipe or a device in its place is refused at once,
-/// where opening it would wait for somebody to write (open(2), O_NONBLOCK).
+/// Opens the regular file at `path` for reading.
+///
+/// A pipe or a device is refused at once: O_NONBLOCK keeps open(2) from waiting for a writer.
 ///
 /// # Errors
-/// [`Error::Io`]: the operating system's, and a file of another kind.
+/// [`Error::Io`] if the operating system refuses, or the file is not a regular one.
 pub fn open_regular(path: &Path) -> Result<File> {
     open(path).map_err(Error::io("open", path))
 }
 
-/// All bytes of the regular file at `path`, which has `bytes_max` at most.
+/// Reads the whole regular file at `path`.
 ///
 /// # Errors
-/// As [`open_regular`]; a file that is longer.
+/// Those of [`open_regular`]; [`Error::Io`] if the file has more than `bytes_max` bytes.
 pub fn read_regular(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     read(path, bytes_max).map_err(Error::io("read", path))
 }
@@ -39,7 +40,7 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-/// [`read_regular`] with the operating system's kind of error.
+/// Like [`read_regular`], with an error of the operating system's type.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?

@@ -20,7 +20,7 @@ pub use group::{ChecksumPlace, FixedGroup, Group, LayoutPolicy, PAGE_BYTES, Vari
 pub use table::{TableEntry, TableKind, table_file_name};
 pub use validate::{DIRS_MAX, ROWS_MAX, UNIT_BYTES_MAX};
 
-/// Rows per block, at least and at most.
+/// Fewest and most rows per block.
 pub const BLOCK_ROWS_RANGE: std::ops::RangeInclusive<u32> = 256..=65_536;
 
 /// The layout of one version of a dataset: the JSON object in the manifest.
@@ -30,28 +30,28 @@ pub struct Layout {
     /// Identity of the dataset.
     #[serde(with = "hex::bytes")]
     pub dataset: [u8; 16],
-    /// Identity of this version of it.
+    /// Identity of this version of the dataset.
     #[serde(with = "hex::number")]
     pub generation: u64,
-    /// Row count.
+    /// Number of rows.
     pub rows: u64,
     /// Rows per block, a power of two.
     pub block_rows: u32,
-    /// Data directories.
+    /// Paths of the data directories; a relative one is relative to the dataset.
     pub dirs: Vec<String>,
     /// Column groups.
     pub groups: Vec<Group>,
-    /// Tables kept in memory.
+    /// Tables that a reader keeps in memory.
     pub tables: Vec<TableEntry>,
 }
 
 impl Layout {
-    /// Blocks of the dataset.
+    /// Number of blocks of the dataset.
     pub fn blocks(&self) -> u64 {
         self.rows.div_ceil(u64::from(self.block_rows))
     }
 
-    /// Rows of block `block`.
+    /// Number of rows of block `block`.
     pub fn rows_of_block(&self, block: u64) -> u32 {
         let start = block * u64::from(self.block_rows);
         self.rows
@@ -59,7 +59,7 @@ impl Layout {
             .min(u64::from(self.block_rows)) as u32
     }
 
-    /// Blocks held by data directory `dir`.
+    /// Number of blocks in data directory `dir`.
     pub fn blocks_of_dir(&self, dir: usize) -> u64 {
         let dirs = self.dirs.len() as u64;
         (self.blocks() + dirs - 1 - dir as u64) / dirs

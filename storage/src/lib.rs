@@ -1,9 +1,8 @@
-//! The Ringtake dataset format: what the bytes mean.
+//! The Ringtake dataset format: reading it, checking it and writing it.
 //!
 //! This crate turns row ids into byte ranges to read ([`plan`]) and bytes into Arrow
-//! ([`assemble`]), and holds the writer ([`mod@write`]). Reading rows never waits here: that
-//! part has no thread, no clock, no file handle and no ring; `ringtake-runtime` brings those.
-//! [`mod@file`] opens what a dataset is made of.
+//! ([`assemble`]), and holds the writer ([`mod@write`]). The read path has no thread, no clock, no
+//! file handle and no ring; `ringtake-runtime` brings those. [`mod@file`] opens metadata files.
 //! `FORMAT.md` beside this crate says where each byte is.
 
 #![deny(unsafe_code)]
@@ -25,5 +24,5 @@ pub mod write;
 
 pub use error::Error;
 
-/// The result of this crate's operations.
+/// Result of an operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

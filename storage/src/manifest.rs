@@ -1,7 +1,7 @@
-//! The manifest: the one file that is replaced, and the trust that begins with it.
+//! The manifest: the one file that a new version of a dataset replaces.
 //!
-//! [`Manifest::decode`] is the only way from bytes to a layout that the rest of the crate
-//! believes: magic, version, hashes and every length are checked there.
+//! [`Manifest::decode`] is the only way from bytes to a layout that the rest of the crate trusts:
+//! it checks magic, version, hashes and every length.
 
 use std::io::{self, Cursor};
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 /// Name of the manifest in a dataset's directory.
 pub const MANIFEST_NAME: &str = "MANIFEST";
-/// Name under which a writer prepares the next manifest.
+/// Name of the next manifest until it replaces the current one.
 pub const MANIFEST_NEW_NAME: &str = "MANIFEST.new";
 /// Name of the file that a writer locks.
 pub const LOCK_NAME: &str = "LOCK";
@@ -26,22 +26,22 @@ pub const FORMAT_VERSION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"RINGTAKE";
 const HEADER_BYTES: usize = 64;
-/// A manifest is small; a length beyond this is damage, not a dataset.
+/// Largest body of a manifest, in bytes. A header with a larger length is damaged.
 const BODY_BYTES_MAX: u64 = 256 << 20;
-/// Of the whole file.
+/// Largest manifest file, in bytes.
 pub(crate) const FILE_BYTES_MAX: u64 = HEADER_BYTES as u64 + 2 * BODY_BYTES_MAX;
 
-/// A checked manifest.
+/// The decoded and checked contents of a manifest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
-    /// Where everything is.
+    /// The layout: column groups, blocks, directories and tables.
     pub layout: Layout,
-    /// The dataset's schema.
+    /// The Arrow schema of the rows.
     pub schema: SchemaRef,
 }
 
 impl Manifest {
-    /// The bytes of the file.
+    /// Encodes the manifest as the bytes of its file.
     pub fn encode(&self) -> Result<Vec<u8>> {
         let layout = serde_json::to_vec(&self.layout).map_err(|error| Error::Option {
             option: "the layout",
@@ -67,8 +67,8 @@ impl Manifest {
     /// Reads the manifest of the dataset at `dataset`.
     ///
     /// # Errors
-    /// [`Error::NotADataset`] where there is none; what [`Manifest::decode`] and the operating
-    /// system refuse.
+    /// [`Error::NotADataset`] if there is no manifest; those of [`Manifest::decode`];
+    /// [`Error::Io`].
     pub fn read(dataset: &Path) -> Result<Manifest> {
         let file = dataset.join(MANIFEST_NAME);
         let none = |reason: &str| Error::NotADataset {
@@ -99,7 +99,7 @@ impl Manifest {
         Manifest::decode(&file, &bytes)
     }
 
-    /// Checks the bytes of the manifest at `path`, which is only named in errors.
+    /// Decodes and checks the bytes of a manifest; `path` is only named in errors.
     pub fn decode(path: &Path, bytes: &[u8]) -> Result<Manifest> {
         let damaged = |what: String| Error::damaged(path, what);
         if bytes.len() < 12 || &bytes[..8] != MAGIC {
@@ -161,11 +161,11 @@ impl Manifest {
 pub struct DataFileHeader {
     /// Ordinal of the column group.
     pub group: u32,
-    /// Place of the data directory.
+    /// Ordinal of the data directory.
     pub dir: u32,
     /// Identity of the dataset.
     pub dataset: [u8; 16],
-    /// Identity of its version.
+    /// Identity of the version of the dataset.
     pub generation: u64,
 }
 
@@ -182,7 +182,7 @@ impl DataFileHeader {
         }
     }
 
-    /// The header page.
+    /// Encodes the header as one page.
     pub fn encode(&self) -> Vec<u8> {
         let mut page = vec![0; crate::layout::PAGE_BYTES as usize];
         page[..8].copy_from_slice(DATA_FILE_MAGIC);
@@ -198,7 +198,7 @@ impl DataFileHeader {
     /// Checks that `page` is this header.
     ///
     /// # Errors
-    /// What is different, in words.
+    /// The first difference, in words.
     pub fn check(&self, page: &[u8]) -> Result<(), String> {
         if page.len() < crate::layout::PAGE_BYTES as usize {
             return Err(format!(

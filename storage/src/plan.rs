@@ -1,49 +1,50 @@
 //! From row ids to reads: rows in ascending order, neighbours in one aligned read.
 //!
-//! A plan is made one read at a time, when there is a slot for it, so that a take of millions
-//! of rows needs no list of reads.
+//! Reads are planned one at a time, when a slot is free, so that a take of millions of rows needs
+//! no list of reads.
 
 use crate::dataset::{BadOffsets, Locator};
 
-/// A row wanted, and its place in the caller's output.
+/// A wanted row and its position in the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
-    /// The row.
+    /// Row id.
     pub row: u64,
-    /// Its place.
+    /// Position in the output.
     pub position: u32,
 }
 
-/// What bounds a read.
+/// Limits of one read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// The device's alignment of offsets and lengths, a power of two.
+    /// Alignment that the device needs for offsets and lengths, in bytes; a power of two.
     pub align_bytes: u32,
-    /// Bytes of the buffer; only a single row that needs more exceeds it.
+    /// Largest read, in bytes. Only a single row that is larger exceeds it.
     pub bytes_max: u32,
-    /// Rows that lie no further apart than this are read together, with what is between them.
+    /// Largest gap between two rows that are read together, in bytes.
     pub gap_bytes: u32,
 }
 
-/// A read that brings one or more rows.
+/// A read of one or more rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlannedRead {
-    /// Data directory of the file.
+    /// Ordinal of the data directory of the file.
     pub dir: u32,
-    /// First byte, aligned.
+    /// Offset of the first byte, aligned.
     pub offset: u64,
-    /// Bytes, aligned; 0 if none of the rows stores anything.
+    /// Length in bytes, aligned; 0 if none of the rows stores anything.
     pub bytes: u32,
-    /// How many of the entries it serves, from the first.
+    /// Number of entries that the read serves, from the first.
     pub entries: usize,
 }
 
-/// The read for the first of `entries` and for as many after it as touch it or are near.
+/// Plans the read of the first of `entries` and of those after it that are near enough.
 ///
 /// `entries` must be in ascending order of rows, and not empty.
 ///
 /// # Errors
-/// The first row has impossible offsets; later rows of that kind end the read before them.
+/// The first row has impossible offsets. A later row with impossible offsets ends the read before
+/// it.
 pub fn next_read(
     locator: &Locator<'_>,
     entries: &[Entry],
@@ -80,7 +81,8 @@ pub fn next_read(
     Ok(PlannedRead {
         dir,
         offset: first,
-        // A record and a value are each shorter than 2^32 - 2 * 4096; see `Layout::validate`.
+        // A record and a value are each shorter than `u32::MAX` less two pages; see
+        // `Layout::validate`.
         bytes: u32::try_from(last - first).map_err(|_| BadOffsets {
             row: entries[0].row,
         })?,

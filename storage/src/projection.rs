@@ -1,4 +1,4 @@
-//! Which columns a take returns, resolved into what to pick from each group's record.
+//! The columns that a take returns, resolved into fields of the record of each column group.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use crate::dataset::Dataset;
 use crate::layout::{Group, column_index};
 use crate::{Error, Result};
 
-/// What a take does about a row id at or past the end.
+/// How a take treats a row id at or past the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Missing {
-    /// The take fails and names the id.
+    /// The take fails with an error that names the id.
     #[default]
     Error,
-    /// The row is null in every column.
+    /// The row is returned with null in every column.
     Null,
 }
 
@@ -36,21 +36,21 @@ struct Resolved {
     generation: u64,
 }
 
-/// What a take needs of one group.
+/// The part of a projection that one column group holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupProjection {
-    /// The group.
+    /// Ordinal of the column group.
     pub group: usize,
-    /// The columns to pick from each record.
+    /// Fields to copy from each record.
     pub fields: Vec<FieldProjection>,
 }
 
-/// Where a column is in its group's record, and which output it goes to.
+/// Place of a column in the record of its group, and its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FieldProjection {
-    /// Place in the projection.
+    /// Place of the column in the projection.
     pub output: usize,
-    /// First byte in the record.
+    /// Offset of the field in the record.
     pub offset_bytes: u32,
     /// Bytes per value; `None` if the record is one value of variable width.
     pub width_bytes: Option<u32>,
@@ -120,17 +120,18 @@ impl Projection {
         &self.resolved.columns
     }
 
-    /// The groups to read: one read per row for each.
+    /// Column groups to read, each with one read per row.
     pub fn groups(&self) -> &[GroupProjection] {
         &self.resolved.groups
     }
 
-    /// Whether it was made from this version of this dataset.
+    /// Whether the projection was made from this version of this dataset.
     pub fn belongs_to(&self, dataset: &Dataset) -> bool {
         self.resolved.generation == dataset.layout().generation
     }
 
-    /// The schema of what a take returns: nullable throughout where missing rows become nulls.
+    /// Schema of the batches that a take returns. Every field is nullable if missing rows are
+    /// nulls.
     pub fn schema(&self, missing: Missing) -> SchemaRef {
         match missing {
             Missing::Error => self.resolved.schema.clone(),
@@ -147,7 +148,7 @@ impl Projection {
     }
 }
 
-/// A copy that shares no counter of references with `field`.
+/// Copies `field` so that the two share no reference count.
 fn own_field(field: &Field) -> Field {
     let own = match field.data_type() {
         DataType::FixedSizeList(item, size) => {

@@ -1,9 +1,9 @@
-//! Vectors: what a column of them is, how far two of them are apart, and the index that finds
-//! the nearest without looking at all.
+//! Columns of vectors, distances between vectors, and the index that finds the nearest without
+//! reading them all.
 //!
-//! [`index`] is the file and what a reader trusts of it; [`kmeans`], [`rotation`] and
-//! [`quantiser`] are the arithmetic that makes one, without threads. [`distance`] measures
-//! exactly, [`nearest`] keeps the best, and [`kernels`] are the inner loops.
+//! [`index`] is the file and its checks; [`kmeans`], [`rotation`] and [`quantiser`] are the
+//! arithmetic that builds one, without threads. [`distance`] computes exact distances, [`nearest`]
+//! keeps the nearest rows, and [`kernels`] are the inner loops.
 
 pub mod distance;
 pub mod index;
@@ -69,12 +69,13 @@ impl Element {
     }
 }
 
-/// How far two vectors are apart. Smaller is nearer in each.
+/// Distance between two vectors; smaller is nearer.
 ///
-/// Partitions and codes are made by squared differences whatever the metric. Under [`Metric::Dot`]
-/// a query may therefore be nearest to rows of partitions that are not near to it: where lengths
-/// differ much, look into more partitions. Rows many times longer than most have codes that say
-/// little of them, under each metric but the cosine: refine more, or scale them before.
+/// Partitions and codes are built from squared differences under every metric. Under
+/// [`Metric::Dot`] the nearest rows may therefore lie in partitions that are far from the query: if
+/// the lengths of vectors differ much, search more partitions. Rows many times longer than most are
+/// coded coarsely, except under [`Metric::Cosine`]: use a higher refine factor, or scale them
+/// first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Metric {
@@ -88,7 +89,7 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// The names that can be parsed.
+    /// The names of the metrics, for messages.
     pub const NAMES: &str = "l2, cosine or dot";
 }
 
@@ -122,7 +123,7 @@ impl FromStr for Metric {
 /// A column of vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VectorColumn {
-    /// Place in the schema.
+    /// Ordinal of the column in the schema.
     pub column: usize,
     /// Type of the elements.
     pub element: Element,
@@ -134,7 +135,7 @@ impl VectorColumn {
     /// The column named `name`.
     ///
     /// # Errors
-    /// No such column, or one that holds no vectors.
+    /// [`Error::UnknownColumn`]; [`Error::NotVectors`] if the column holds no vectors.
     pub fn named(schema: &SchemaRef, name: &str) -> Result<VectorColumn> {
         let column = column_index(schema, name)?;
         VectorColumn::at(schema, column).ok_or_else(|| Error::NotVectors {
@@ -143,7 +144,7 @@ impl VectorColumn {
         })
     }
 
-    /// Whether `row` of `column` has a vector: it is not null, nor is any of its elements.
+    /// Whether `row` of `column` has a vector: neither the row nor any element is null.
     pub fn has_vector(&self, column: &Column, row: u64) -> bool {
         let is_set = |bits: &[u8], at: u64| bits[(at / 8) as usize] >> (at % 8) & 1 == 1;
         let mut elements = row * self.dims as u64..(row + 1) * self.dims as u64;
@@ -153,7 +154,7 @@ impl VectorColumn {
                 .is_none_or(|items| elements.all(|at| is_set(items, at)))
     }
 
-    /// The column at place `column`, if it holds vectors.
+    /// The column with ordinal `column`, if it holds vectors.
     pub fn at(schema: &SchemaRef, column: usize) -> Option<VectorColumn> {
         match schema.fields().get(column)?.data_type() {
             DataType::FixedSizeList(item, dims) => Some(VectorColumn {
@@ -166,13 +167,12 @@ impl VectorColumn {
     }
 }
 
-/// Whether vectors of this squared length can be measured: the squared distance between two of them
-/// is one that an f32 can hold.
+/// Whether the squared distance between two vectors of this squared length fits an f32.
 pub fn is_measurable(squared: f32) -> bool {
     squared <= f32::MAX / 16.0
 }
 
-/// Scales `vector` to length one; `false`, and nothing done, if it has no direction.
+/// Scales `vector` to length one. Returns `false`, and changes nothing, if it has no direction.
 pub fn normalise(vector: &mut [f32]) -> bool {
     let squared: f64 = vector.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     if squared <= 0.0 || !squared.is_finite() {

@@ -1,4 +1,4 @@
-//! Verification of a whole dataset: every checksum, every byte between, every table.
+//! Verification of a whole dataset: every checksum, all padding, every table.
 //!
 //! Sans-IO: [`FileVerifier`] is fed a data file from its beginning in pieces of any size,
 //! [`verify_table`] and [`verify_places`] look at tables in memory. Nothing stops at the first
@@ -15,24 +15,24 @@ pub use file::{FileVerifier, GroupTables};
 pub use index::verify_index;
 pub use table::{verify_places, verify_table};
 
-/// Something in a dataset that is not as it should be.
+/// One damaged place of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Name of the file within its directory.
     pub file: String,
-    /// Place of the directory in the manifest's `dirs`; `None` for the dataset's own directory.
+    /// Ordinal of the data directory in the manifest; `None` for the dataset's own directory.
     pub dir: Option<usize>,
-    /// The page of the file in which it begins.
+    /// Page of the file in which the damage begins.
     pub page: u64,
-    /// The column group, unless the file belongs to a column.
+    /// Ordinal of the column group; `None` if the file belongs to a column.
     pub group: Option<u32>,
-    /// The row, if it is one row that is affected.
+    /// The damaged row, if it is a single one.
     pub row: Option<u64>,
-    /// What is wrong.
+    /// Kind of damage.
     pub what: Damage,
 }
 
-/// What is wrong with some bytes.
+/// Kind of damage of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Damage {
@@ -40,18 +40,18 @@ pub enum Damage {
     Header(String),
     /// The file has another length.
     Length {
-        /// Bytes it has.
+        /// Length of the file.
         bytes: u64,
-        /// Bytes it should have.
+        /// Length that the layout gives it.
         bytes_expected: u64,
     },
     /// A row's bytes do not match its checksum.
     Checksum,
     /// A table does not match its hash in the manifest.
     TableHash,
-    /// The part of an index of this name does not match its checksum.
+    /// The named part of an index does not match its checksum.
     Section(&'static str),
-    /// Bytes or bits that belong to nothing are not zero.
+    /// Padding bytes or bits that are not zero.
     Padding,
     /// The bytes could not be read.
     Unreadable,

@@ -1,9 +1,9 @@
 //! The writer: record batches in, a dataset out, all or nothing.
 //!
-//! Memory is bounded by a few buffers per file whatever the number of rows. Until
-//! [`Writer::finish`] has renamed the manifest there is no dataset (or the one before), and a
-//! writer that is dropped removes what it made. What one that was killed leaves is removed by
-//! the next. Every operation goes through [`file_system::FileSystem`].
+//! Memory is bounded by a few buffers per file, whatever the number of rows. Until
+//! [`Writer::finish`] has renamed the manifest, readers find no dataset, or the one before. A
+//! writer that is dropped removes its files; the files of a killed writer are removed by the next
+//! one. Every operation goes through [`file_system::FileSystem`].
 
 mod bitmap;
 mod column_values;
@@ -41,12 +41,12 @@ pub use options::{Overwrite, WriteOptions, WriteSummary};
 use record::BlockRows;
 use sink::{Sink, SinkOptions};
 
-/// Rows encoded at a time. Fewer where values must be unpacked first, because a dictionary's
-/// values may be long and its batches large.
+/// Most rows encoded at a time. Values that must be unpacked first have a lower limit, because the
+/// values of a dictionary may be long and its batches large.
 const SLICE_ROWS_MAX: usize = 4096;
 const SLICE_ROWS_MAX_UNPACKED: usize = 512;
 
-/// A dataset being written.
+/// A dataset being written. Dropping it before [`Writer::finish`] removes what it wrote.
 #[derive(Debug)]
 pub struct Writer {
     schema: SchemaRef,
@@ -58,7 +58,7 @@ pub struct Writer {
     /// The `valid` bitmap of each column, and the `items` bitmap of each list.
     bitmaps: Vec<(BitmapSink, Option<BitmapSink>)>,
     rows: u64,
-    /// An operation failed, so what is on disk is not what was written.
+    /// An operation failed, so the files on disk are incomplete.
     failed: bool,
     /// Last, so that the files are closed when it removes them.
     directory: DatasetDirectory,
@@ -68,12 +68,13 @@ impl Writer {
     /// Begins a dataset at `path` for batches of `schema`.
     ///
     /// # Errors
-    /// A schema or options that cannot be; a directory that may not be written; I/O.
+    /// A schema or options that a dataset cannot have; a directory that holds something else or is
+    /// locked; [`Error::Io`].
     pub fn create(path: &Path, schema: &Schema, options: WriteOptions) -> Result<Writer> {
         Writer::create_in(Arc::new(RealFileSystem), path, schema, options)
     }
 
-    /// The same on a file system of the caller's.
+    /// Like [`Writer::create`], on a file system of the caller's.
     pub fn create_in(
         file_system: Arc<dyn FileSystem>,
         path: &Path,
@@ -136,8 +137,8 @@ impl Writer {
         })
     }
 
-    /// The schema that the dataset will have: that of the batches with dictionaries, run-ends
-    /// and views unpacked.
+    /// Schema of the dataset: that of the batches, with dictionaries, run-end encodings and views
+    /// unpacked.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -145,8 +146,8 @@ impl Writer {
     /// Adds the rows of `batch`.
     ///
     /// # Errors
-    /// A batch of another schema, which leaves the writer as it was; I/O or a block too large,
-    /// after which the writer can only be dropped.
+    /// [`Error::SchemaMismatch`] and [`Error::TooLarge`] for too many rows leave the writer
+    /// unchanged. After [`Error::Io`] or a block that is too large, the writer can only be dropped.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.check_not_failed()?;
         self.check_schema(batch)?;
@@ -169,7 +170,10 @@ impl Writer {
         Ok(())
     }
 
-    /// Completes the dataset: when this returns it is on disk.
+    /// Completes the dataset. When this returns, the dataset is synced to disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the dataset before then stays.
     pub fn finish(mut self) -> Result<WriteSummary> {
         self.check_not_failed()?;
         self.layout.rows = self.rows;
@@ -213,7 +217,7 @@ impl Writer {
         if !self.failed {
             return Ok(());
         }
-        // After a failed write or sync nobody knows what the disk holds; trying again would
+        // After a failed write or sync the contents of the disk are unknown; trying again would
         // report success for bytes that are gone.
         let source = std::io::Error::other("an earlier write to it failed; start the import again");
         Err(Error::io("write", self.directory.path())(source))
@@ -256,7 +260,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a few rows.
+    /// Writes the rows of `slice`, at most `slice_rows`.
     fn write_slice(&mut self, slice: &RecordBatch) -> Result<()> {
         let columns = slice
             .columns()

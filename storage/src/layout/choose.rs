@@ -15,8 +15,7 @@ pub const INLINE_CHECKSUM_RECORD_BYTES_MAX: u32 = 512;
 /// Columns at least this wide get a group of their own.
 pub const OWN_GROUP_WIDTH_BYTES_MIN: u32 = 512;
 
-/// A block of the narrowest group takes at least this many bytes if the writer chooses, so
-/// that padding blocks to pages costs little.
+/// Least bytes of a default block of the narrowest group, so that padding to pages costs little.
 const BLOCK_BYTES_MIN: u64 = 64 << 10;
 
 /// Share of a unit that may be wasted before a larger unit is tried.
@@ -25,11 +24,13 @@ const UNIT_WASTE_MAX: f64 = 1.0 / 16.0;
 /// How a writer groups and places columns.
 #[derive(Debug, Clone)]
 pub struct GroupOptions {
-    /// Groups by column name; columns not named are grouped as if nothing had been said.
+    /// Groups as lists of column names; the other columns are grouped by their width. Default:
+    /// none.
     pub groups: Vec<Vec<String>>,
-    /// How rows are placed.
+    /// Placement of the rows of fixed-width groups. Default: [`LayoutPolicy::Auto`].
     pub policy: LayoutPolicy,
-    /// Share of space that `auto` may waste to keep rows within pages, 0 to 1.
+    /// Share of the space, from 0 to 1, that [`LayoutPolicy::Auto`] may waste to keep rows within
+    /// pages. A higher value reads fewer pages and takes more space.
     pub waste_max: f64,
 }
 
@@ -43,9 +44,13 @@ impl Default for GroupOptions {
     }
 }
 
-/// Groups the columns of a stored schema: what the options name, then all remaining narrow
-/// fixed-width columns together, each wide one alone, each of variable width alone.
-/// File lengths are left empty.
+/// Groups the columns of a stored schema. After the groups that `options` name, the remaining
+/// narrow fixed-width columns share a group; each wide column and each variable-width column has
+/// its own. File lengths are left empty.
+///
+/// # Errors
+/// [`Error::Option`], [`Error::UnknownColumn`], [`Error::DuplicateColumn`],
+/// [`Error::VariableColumnInGroup`], [`Error::TooLarge`].
 pub fn choose_groups(schema: &Schema, options: &GroupOptions) -> Result<Vec<Group>> {
     if !(0.0..=1.0).contains(&options.waste_max) {
         return Err(Error::Option {
@@ -102,7 +107,10 @@ pub fn choose_groups(schema: &Schema, options: &GroupOptions) -> Result<Vec<Grou
     Ok(groups)
 }
 
-/// The column named `name`.
+/// Ordinal of the column named `name`.
+///
+/// # Errors
+/// [`Error::UnknownColumn`].
 pub fn column_index(schema: &Schema, name: &str) -> Result<usize> {
     schema.index_of(name).map_err(|_| Error::UnknownColumn {
         column: name.to_owned(),
@@ -164,7 +172,7 @@ fn group_of(columns: &[usize], shapes: &[ColumnShape], options: &GroupOptions) -
     }))
 }
 
-/// The unit under `page`: its bytes, its rows, the share of it that is wasted.
+/// The unit of [`LayoutPolicy::Page`]: its bytes, its rows, and the share that is wasted.
 fn page_unit(record_bytes: u32) -> (u32, u32, f64) {
     let waste = |unit: u32, rows: u32| 1.0 - f64::from(rows * record_bytes) / f64::from(unit);
     if u64::from(record_bytes) > PAGE_BYTES {
@@ -189,7 +197,7 @@ fn page_unit(record_bytes: u32) -> (u32, u32, f64) {
     best.unwrap_or((PAGE_BYTES as u32, 1, waste(PAGE_BYTES as u32, 1)))
 }
 
-/// The rows per block that a writer takes for these groups if it is not told.
+/// Default rows per block for these groups.
 pub fn choose_block_rows(groups: &[Group]) -> u32 {
     let narrowest = groups
         .iter()

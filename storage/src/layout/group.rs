@@ -8,18 +8,19 @@ use serde::{Deserialize, Serialize};
 use crate::checksum::CHECKSUM_BYTES;
 use crate::{Error, Result};
 
-/// Bytes of a page: the header of a data file, the alignment of a block.
+/// Bytes of a page: the size of a data file's header and the alignment of blocks.
 pub const PAGE_BYTES: u64 = 4096;
 
 /// How the rows of a fixed-width group are placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayoutPolicy {
-    /// Back to back. Least space; a row may cross a page.
+    /// Rows back to back: the least space, but a row may cross a page.
     Packed,
-    /// No row crosses a page that it need not. One read of least size per row.
+    /// Rows aligned so that none crosses a page unnecessarily: the smallest read per row.
     Page,
-    /// `Page` where it wastes little, else `Packed`.
+    /// [`Page`](LayoutPolicy::Page) if it wastes little space, else
+    /// [`Packed`](LayoutPolicy::Packed).
     #[default]
     Auto,
 }
@@ -51,13 +52,13 @@ impl FromStr for LayoutPolicy {
     }
 }
 
-/// Where the checksum of a fixed-width row is.
+/// Place of the checksum of a fixed-width row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ChecksumPlace {
-    /// In the record's last four bytes.
+    /// The last bytes of the record.
     Inline,
-    /// In the group's `sums` table.
+    /// The `sums` table of the group.
     Table,
 }
 
@@ -75,17 +76,17 @@ pub enum Group {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FixedGroup {
-    /// Columns of the schema, in the order stored.
+    /// Ordinals of the columns in the schema, in the order stored.
     pub columns: Vec<u32>,
-    /// What the writer decided.
+    /// Placement of the rows: [`LayoutPolicy::Page`] or [`LayoutPolicy::Packed`].
     pub policy: LayoutPolicy,
     /// Bytes of a stored row.
     pub record_bytes: u32,
-    /// Bytes of a unit.
+    /// Bytes of a unit, the step after which the placement of rows repeats.
     pub unit_bytes: u32,
     /// Rows in a unit.
     pub rows_per_unit: u32,
-    /// Where the checksum is.
+    /// Place of the checksums.
     pub checksum: ChecksumPlace,
     /// Length of the file in each data directory.
     pub file_bytes: Vec<u64>,
@@ -95,7 +96,7 @@ pub struct FixedGroup {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VariableGroup {
-    /// The column of the schema.
+    /// Ordinal of the column in the schema.
     pub column: u32,
     /// Length of the file in each data directory.
     pub file_bytes: Vec<u64>,
@@ -106,7 +107,7 @@ fn gcd(a: u64, b: u64) -> u64 {
 }
 
 impl FixedGroup {
-    /// Where the record at `row_in_block` is, from its block's start.
+    /// Offset in its block of the record at `row_in_block`.
     #[inline]
     pub fn offset_in_block(&self, row_in_block: u32) -> u64 {
         let unit = row_in_block / self.rows_per_unit;
@@ -124,7 +125,7 @@ impl FixedGroup {
         self.used_bytes(block_rows).next_multiple_of(PAGE_BYTES)
     }
 
-    /// The most bytes that a read aligned to `align_bytes` needs to bring any one record.
+    /// Largest read, aligned to `align_bytes`, that one record needs.
     pub fn read_bytes_max(&self, align_bytes: u32) -> u32 {
         let (align, record) = (u64::from(align_bytes), u64::from(self.record_bytes));
         // Every record begins at a multiple of whatever divides pages, where blocks begin, and the
@@ -145,7 +146,7 @@ impl FixedGroup {
         }
     }
 
-    /// Bytes of the last block of a file, which holds `rows` rows: up to the page of its last record.
+    /// Bytes of the last block of a file, which has `rows` rows and ends with the page of the last.
     pub fn last_block_bytes(&self, rows: u32) -> u64 {
         match rows.checked_sub(1) {
             None => 0,
@@ -164,7 +165,7 @@ impl Group {
         }
     }
 
-    /// The columns of the schema it holds.
+    /// Ordinals in the schema of the columns of the group.
     pub fn columns(&self) -> &[u32] {
         match self {
             Group::Fixed(group) => &group.columns,
@@ -172,7 +173,7 @@ impl Group {
         }
     }
 
-    /// Length of its file in each data directory.
+    /// Length of the group's file in each data directory.
     pub fn file_bytes(&self) -> &[u64] {
         match self {
             Group::Fixed(group) => &group.file_bytes,
@@ -180,7 +181,7 @@ impl Group {
         }
     }
 
-    /// The same, to be filled in by a writer.
+    /// Length of the group's file in each data directory, for a writer to set.
     pub fn file_bytes_mut(&mut self) -> &mut Vec<u64> {
         match self {
             Group::Fixed(group) => &mut group.file_bytes,

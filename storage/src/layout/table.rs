@@ -1,36 +1,37 @@
-//! Tables that a reader keeps in memory: their kinds, their files and their entries in the manifest.
+//! Tables that a reader keeps in memory: their kinds, their files and their entries in the
+//! manifest.
 
 use serde::{Deserialize, Serialize};
 
 use super::hex;
 
-/// Which table.
+/// Kind of table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableKind {
     /// Checksums of a fixed-width group.
     Sums,
-    /// Where the blocks of a variable-width group begin.
+    /// Start of each block of a variable-width group.
     Starts,
-    /// Where the values of a variable-width group end.
+    /// End of each value of a variable-width group.
     Ends,
-    /// Validity of a column.
+    /// Validity bitmap of a column.
     Valid,
-    /// Validity of the items of a list column.
+    /// Validity bitmap of the items of a list column.
     Items,
 }
 
-/// One table as the manifest names it.
+/// Entry of one table in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableEntry {
-    /// Which table.
+    /// Kind of table.
     pub kind: TableKind,
-    /// The group or column it belongs to.
+    /// Ordinal of the group or column that the table belongs to.
     pub of: u32,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// XXH3 of its bytes.
+    /// XXH3 of the table.
     #[serde(with = "hex::number")]
     pub xxh3: u64,
 }

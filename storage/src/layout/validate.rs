@@ -9,15 +9,15 @@ use super::{
 use crate::checksum::CHECKSUM_BYTES;
 use crate::column::ColumnShape;
 
-/// More rows than this would overflow the arithmetic on offsets.
+/// Most rows of a dataset: with more, the arithmetic on offsets could overflow.
 pub const ROWS_MAX: u64 = 1 << 40;
-/// Data directories, at most.
+/// Most data directories of a dataset.
 pub const DIRS_MAX: usize = 256;
-/// Bytes of a unit, at most: a record of one widest value and a full group beside it.
+/// Largest unit in bytes: a record of one widest value and a full group beside it.
 pub const UNIT_BYTES_MAX: u64 = 1 << 25;
 
-/// Bytes of a fixed-width group with a unit to each row, at most: what is computed from row ids
-/// stays far from 64 bits.
+/// Largest fixed-width group in bytes if every row had a unit of its own: offsets computed from row
+/// ids stay far below 64 bits.
 const GROUP_BYTES_MAX: u128 = 1 << 60;
 
 impl Layout {

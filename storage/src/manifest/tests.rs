@@ -32,7 +32,7 @@ fn decode(bytes: &[u8]) -> Result<Manifest> {
     Manifest::decode(Path::new("dataset/MANIFEST"), bytes)
 }
 
-/// The hashes made right again, as somebody would who means harm.
+/// Corrects the hashes, as an attacker would.
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let body = xxh3(&bytes[HEADER_BYTES..]);
     put_u64(&mut bytes, 32, body);

@@ -3,19 +3,19 @@
 use super::kernels::Kernels;
 use super::{Element, Metric, normalise};
 
-/// Measures stored vectors of one element type under one metric.
+/// Distance from a query to stored vectors of one element type under one metric.
 #[derive(Debug, Clone, Copy)]
 pub struct Distance {
     /// Inner loops that do the arithmetic.
     pub kernels: Kernels,
-    /// What is measured.
+    /// The metric.
     pub metric: Metric,
-    /// Type of the stored elements.
+    /// Element type of the stored vectors.
     pub element: Element,
 }
 
 impl Distance {
-    /// The query as [`Distance::to`] takes it: of length one where the metric is the cosine.
+    /// The query as [`Distance::to`] takes it: scaled to length one if the metric is the cosine.
     pub fn prepared(&self, query: &[f32]) -> Vec<f32> {
         let mut query = query.to_vec();
         if self.metric == Metric::Cosine {
@@ -26,8 +26,8 @@ impl Distance {
 
     /// Distance of a prepared query to the vector stored as `bytes`.
     ///
-    /// It is not a number under the cosine if the vector has no direction, or is so short that its
-    /// squared length is not to be trusted.
+    /// The result is NaN under the cosine if the vector has no direction, or is so short that its
+    /// squared length is inexact.
     #[inline]
     pub fn to(&self, prepared: &[f32], bytes: &[u8]) -> f32 {
         match self.metric {

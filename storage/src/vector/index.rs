@@ -1,8 +1,8 @@
 //! The index of one column of vectors: partitions around centroids (an inverted file), and in
 //! each the ids and codes of its rows.
 //!
-//! [`Index::open`] is the only way from bytes to an index that a search believes; FORMAT.md has
-//! the layout. [`writer`] makes the file.
+//! [`Index::open`] is the only way from bytes to an index that a search trusts; FORMAT.md has the
+//! layout. [`writer`] makes the file.
 
 pub mod writer;
 
@@ -23,11 +23,11 @@ use crate::{Error, Result};
 
 /// The version of the index file this crate writes, and the newest it reads.
 pub const INDEX_VERSION: u32 = 1;
-/// Rows are numbered by 32 bits in an index.
+/// Most rows of an indexed dataset: an index stores row ids as `u32`.
 pub const INDEXED_ROWS_MAX: u64 = 1 << 32;
-/// Codes of a vector at most: sums of that many bytes stay exact in sixteen bits.
+/// Most codes of a vector: the sum of their table entries, a byte each, must be exact in 16 bits.
 pub const CODES_MAX: usize = 4096;
-/// Partitions at most.
+/// Most partitions of an index.
 pub const PARTITIONS_MAX: usize = 1 << 20;
 
 const MAGIC: &[u8; 8] = b"RTINDEX1";
@@ -35,59 +35,58 @@ pub(crate) const HEADER_BYTES: usize = 64;
 const TRAILER_BYTES: usize = 32;
 const SECTION_ALIGN_BYTES: u64 = 64;
 const LIST_ALIGN_BYTES: u64 = 8;
-/// A footer is small; a length beyond this is damage.
+/// Largest footer in bytes. A trailer with a larger length is damaged.
 const FOOTER_BYTES_MAX: u64 = 1 << 20;
 
-/// What an index is, as its footer says.
+/// Description of an index, as stored in its footer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IndexLayout {
-    /// Place of the column in the dataset's schema.
+    /// Ordinal of the column in the dataset's schema.
     pub column: u32,
-    /// Type of its elements.
+    /// Element type of the column.
     pub element: Element,
     /// Elements of each vector.
     pub dims: u32,
-    /// The distance that its partitions and codes were made for.
+    /// Metric that the index was built for.
     pub metric: Metric,
-    /// Rows of the dataset that were looked at: those from here on have no codes.
+    /// Rows of the dataset when the index was built; later rows have no codes.
     pub rows: u64,
-    /// Those of them that have codes: the others are null, not finite, too long for a distance, or
-    /// without direction where the metric needs one.
+    /// Rows that have codes. The others are null, not finite, too long for a distance, or have no
+    /// direction although the metric needs one.
     pub rows_indexed: u64,
-    /// How many partitions there are.
+    /// Number of partitions.
     pub partitions: u32,
-    /// Codes of four bits for each vector: one for each piece, and that of its error.
+    /// Number of 4-bit codes per vector: one for each piece and one for the error.
     pub codes: u32,
-    /// Seeds the choice of the sample.
+    /// Seed of the random choice of the training sample.
     pub seed: u64,
-    /// The axes along which differences to centroids are coded, `dims` times `dims` of f32; no
-    /// bytes if they are those of the column.
+    /// Axes along which differences to centroids are coded: `dims` x `dims` f32, or empty for the
+    /// axes of the column.
     pub rotation: Section,
-    /// `partitions` times `dims` of f32, along those axes.
+    /// Centroids along those axes: `partitions` x `dims` f32.
     pub centroids: Section,
-    /// The first element past each piece, `codes` less one of u32.
+    /// End of each piece, as the first element past it: one u32 per piece.
     pub ends: Section,
-    /// `dims` times sixteen of f32.
+    /// Codebooks: for each dimension, one f32 per entry.
     pub codebooks: Section,
-    /// Sixteen of f32.
+    /// Distances that the code of the error stands for: one f32 per entry.
     pub errors: Section,
-    /// Rows of each partition, `partitions` of u32.
+    /// Number of rows of each partition, as u32.
     pub counts: Section,
-    /// For each partition its row ids, ascending, u32, and then its codes; each list begins at a
-    /// multiple of eight bytes.
+    /// For each partition its row ids (u32, ascending) and then its codes. Each list is aligned to
+    /// eight bytes.
     pub lists: Section,
 }
 
-/// The column that an index must be of, and the version of the dataset that it must have been built
-/// for.
+/// The column and the version of the dataset that an index must match.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexedColumn<'a> {
-    /// Identity, version and rows.
+    /// Layout of the dataset: its identity, version and rows.
     pub layout: &'a Layout,
-    /// All columns.
+    /// Schema of the dataset.
     pub schema: &'a SchemaRef,
-    /// Place of the column among them.
+    /// Ordinal of the column.
     pub column: usize,
 }
 
@@ -102,20 +101,21 @@ impl<'a> IndexedColumn<'a> {
     }
 }
 
-/// A part of the file.
+/// Place and checksum of one part of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Section {
-    /// First byte in the file.
+    /// Offset of the first byte in the file.
     pub offset: u64,
-    /// Bytes.
+    /// Length in bytes.
     pub bytes: u64,
-    /// Their XXH3.
+    /// XXH3 of the bytes.
     pub xxh3: u64,
 }
 
 impl Section {
-    /// The bytes of the section, which are called `name` and must be `bytes`.
+    /// The bytes of the section in `file`, checked. Errors call it `name`; its length must be
+    /// `bytes`.
     pub(crate) fn of<'a>(
         &self,
         file: &'a [u8],
@@ -145,8 +145,8 @@ impl IndexLayout {
         bytes.next_multiple_of(LIST_ALIGN_BYTES)
     }
 
-    /// The sections that have a length of their own, what they are called and their bytes; all but
-    /// the lists.
+    /// Name, place and expected length of each section except the lists, whose length depends on
+    /// the counts.
     pub(crate) fn sections(&self) -> [(&'static str, Section, u64); 6] {
         let (partitions, dims) = (u64::from(self.partitions), u64::from(self.dims));
         let entries = ENTRIES as u64;
@@ -187,23 +187,23 @@ impl IndexLayout {
     }
 }
 
-/// The rows of one partition.
+/// Row ids and codes of one partition.
 #[derive(Debug, Clone, Copy)]
 pub struct List<'a> {
     /// Row ids, ascending.
     pub rows: &'a [u32],
-    /// Their codes, row-major, [`IndexLayout::code_bytes`] for each.
+    /// Codes, row-major, [`IndexLayout::code_bytes`] per row.
     pub codes: &'a [u8],
 }
 
-/// An index that has been checked.
+/// An open and checked index, without the bytes of its lists.
 pub struct Index {
     layout: IndexLayout,
     path: PathBuf,
     file_bytes: u64,
     centroids: Centroids,
     quantiser: Quantiser,
-    /// Of each list in the file.
+    /// Range in the file and number of rows of each list.
     ranges: Vec<(Range<usize>, u32)>,
 }
 
@@ -215,12 +215,12 @@ impl std::fmt::Debug for Index {
     }
 }
 
-/// Name of the index of column `column`, beside the manifest.
+/// File name of the index of column `column`; the file lies beside the manifest.
 pub fn index_name(column: usize) -> String {
     format!("c{column}.index")
 }
 
-/// The column in the name of an index.
+/// Ordinal of the column in the file name of an index; `None` for another name.
 pub fn indexed_column(name: &str) -> Option<usize> {
     let column = name.strip_prefix('c')?.strip_suffix(".index")?;
     let digits = !column.is_empty() && column.bytes().all(|byte| byte.is_ascii_digit());
@@ -228,12 +228,12 @@ pub fn indexed_column(name: &str) -> Option<usize> {
 }
 
 impl Index {
-    /// Checks the bytes of the index at `path`, which is only named in errors. Of `bytes` it keeps
-    /// none: the lists stay where they are, for [`Index::list`].
+    /// Checks `bytes`, the file of an index; `path` is only named in errors. The index keeps no
+    /// reference to `bytes`: pass them to [`Index::list`] again.
     ///
     /// # Errors
-    /// Damage, a newer version, an index of another column, another dataset or another version of
-    /// this one.
+    /// [`Error::DamagedIndex`]; [`Error::NewerVersion`]; [`Error::ForeignIndex`] for an index of
+    /// another column, another dataset or another version of this one.
     pub fn open(
         path: &Path,
         bytes: &[u8],
@@ -244,7 +244,7 @@ impl Index {
         let damaged = |what: String| damaged(path, what);
         let section = |section: &Section, name: &str, length: u64| {
             let found = section.of(bytes, name, length).map_err(damaged)?;
-            // What is not there has no checksum.
+            // An absent section has no checksum.
             let checked = check == TableCheck::Verify && !found.is_empty();
             if checked && xxh3(found) != section.xxh3 {
                 return Err(damaged(format!("its {name} do not match their checksum")));
@@ -305,29 +305,29 @@ impl Index {
         })
     }
 
-    /// What it is.
+    /// Description of the index, from its footer.
     pub fn layout(&self) -> &IndexLayout {
         &self.layout
     }
 
-    /// Where it is.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
-    /// The centres of its partitions, along the quantiser's axes.
+    /// Centroids of the partitions, along the axes of the quantiser.
     pub fn centroids(&self) -> &Centroids {
         &self.centroids
     }
 
-    /// Moves the centroids of an index for [`Metric::L2`] so that they lie about zero, and gives what
-    /// must be subtracted from a query to be where they are: distances are the same there, and are
-    /// not lost in products of large numbers. Nothing for other metrics.
+    /// Moves the centroids of an index for [`Metric::L2`] so that their mean is zero. Returns the
+    /// vector to subtract from each query; distances are the same, but are not lost in products of
+    /// large numbers. Returns `None`, and moves nothing, under other metrics.
     pub fn centre(&mut self) -> Option<Vec<f32>> {
         if self.layout.metric != Metric::L2 {
             return None;
@@ -337,26 +337,26 @@ impl Index {
         Some(origin)
     }
 
-    /// What its codes mean.
+    /// The quantiser that decodes the codes.
     pub fn quantiser(&self) -> &Quantiser {
         &self.quantiser
     }
 
-    /// How many rows `partition` has.
+    /// Number of rows in partition `partition`.
     pub fn list_rows(&self, partition: usize) -> u32 {
         self.ranges[partition].1
     }
 
-    /// Where in the file the rows of `partition` and their codes are.
+    /// Range in the file of the rows and codes of partition `partition`.
     pub(crate) fn list_range(&self, partition: usize) -> Range<usize> {
         self.ranges[partition].0.clone()
     }
 
-    /// The rows of `partition` in `file`, the bytes that were checked.
+    /// The rows of partition `partition` in `file`, the bytes that were given to [`Index::open`].
     ///
     /// # Errors
-    /// Row ids that are not ascending or past the end (their checksum may not have been compared);
-    /// other bytes than those.
+    /// [`Error::DamagedIndex`] if row ids are not ascending or past the end (opening may have
+    /// skipped their checksum), or if `file` has another length.
     pub fn list<'a>(&self, file: &'a [u8], partition: usize) -> Result<List<'a>> {
         let (range, rows) = self.ranges[partition].clone();
         if file.len() as u64 != self.file_bytes {
@@ -389,10 +389,10 @@ fn damaged(path: &Path, what: String) -> Error {
     }
 }
 
-/// What the index at `path` is, from its header, trailer and footer.
+/// Reads the description of the index at `path` from its header, trailer and footer.
 ///
 /// # Errors
-/// As [`Index::open`].
+/// Those of [`Index::open`].
 pub(crate) fn read_layout(
     path: &Path,
     bytes: &[u8],
@@ -442,7 +442,7 @@ pub(crate) fn read_layout(
     Ok(layout)
 }
 
-/// Where the footer of a file begins whose trailer has been checked.
+/// Offset of the footer in a file whose trailer has been checked.
 pub(crate) fn footer_at(bytes: &[u8]) -> usize {
     let trailer_at = bytes.len() - TRAILER_BYTES;
     trailer_at - u64_at(bytes, trailer_at) as usize

@@ -1,13 +1,13 @@
 //! Distances, inner products and table look-ups, one version per instruction set.
 //!
-//! Owns the choice of the instruction set and the checks of lengths; the loops are in `scalar.rs`,
+//! This file chooses the instruction set and checks lengths; the loops are in `scalar.rs`,
 //! `avx2.rs`, `avx512.rs` and `neon.rs`. Each function of the last three has its twin in the first,
-//! and `tests.rs` holds them equal: bit by bit for what counts in integers, within rounding for
-//! what adds floats, since the order of the additions differs.
+//! and `tests.rs` compares them: integers bit by bit, sums of floats within rounding, since the
+//! order of the additions differs.
 //!
-//! The loops trust two things that are kept here: the processor has the instructions, since a
-//! [`Kernels`] for them is made only by [`Kernels::all_supported`]; and every slice has the length
-//! that the others ask for, since each method asserts it first.
+//! The loops rely on two invariants of this file: the processor has the instructions, since only
+//! [`Kernels::all_supported`] makes a [`Kernels`] for them; and the lengths of slices match, since
+//! each method asserts them first.
 
 #![allow(unsafe_code)]
 
@@ -40,7 +40,7 @@ pub struct Kernels {
     set: Set,
 }
 
-/// Made for a processor that has the instructions, and never otherwise.
+/// An instruction set. A value exists only on a processor that has the instructions.
 #[derive(Debug, Clone, Copy)]
 enum Set {
     Scalar,
@@ -50,7 +50,7 @@ enum Set {
     /// AVX-512 F, BW, VL and DQ.
     #[cfg(target_arch = "x86_64")]
     Avx512,
-    /// Those, VBMI and VNNI, which serve the scans.
+    /// AVX-512 F, BW, VL and DQ, and for the scans VBMI and VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512Vbmi,
     #[cfg(target_arch = "aarch64")]
@@ -105,7 +105,7 @@ macro_rules! call_for {
 }
 
 impl Kernels {
-    /// The fastest that this processor can run; looked up once per process.
+    /// The fastest kernels that this processor can run, determined once per process.
     pub fn best() -> Kernels {
         static BEST: LazyLock<Kernels> = LazyLock::new(|| {
             let supported = Kernels::all_supported();
@@ -114,7 +114,7 @@ impl Kernels {
         *BEST
     }
 
-    /// All that this processor can run, the plain ones first and the fastest last.
+    /// All kernels that this processor can run, the scalar ones first and the fastest last.
     pub fn all_supported() -> Vec<Kernels> {
         let mut sets = vec![Set::Scalar];
         #[cfg(target_arch = "x86_64")]
@@ -136,7 +136,7 @@ impl Kernels {
         sets.into_iter().map(|set| Kernels { set }).collect()
     }
 
-    /// `scalar`, `avx2`, `avx512` or `neon`.
+    /// Name of the instruction set: `scalar`, `avx2`, `avx512` or `neon`.
     ///
     /// Both versions of AVX-512, with and without VBMI, have one name; their `Debug` differs.
     pub fn name(&self) -> &'static str {
@@ -277,7 +277,7 @@ impl Kernels {
 
     /// Rounds tables of 16 floats to bytes, `x` to the number of steps that it lies above the least
     /// of its table. The step is the same for all, the least for which entries fit a byte and sums
-    /// over all tables 16 bits. Gives the sum of the least entries, and the step.
+    /// over all tables 16 bits. Returns the sum of the least entries, and the step.
     ///
     /// # Panics
     ///
@@ -291,7 +291,7 @@ impl Kernels {
         call!(self, round_tables(tables, bytes))
     }
 
-    /// Sums of table entries for blocks of 32 rows.
+    /// Sums of table entries for blocks of [`BLOCK_ROWS`] rows.
     ///
     /// This is the fast scan of product quantisation (André, Kermarrec, Le Scouarnec, "Cache
     /// locality is not enough: high-performance nearest neighbor search with product quantization
@@ -301,8 +301,8 @@ impl Kernels {
     /// `tables` is `m` x 16 bytes, one table per sub-quantiser. `codes` is blocks x `m` x 16 bytes,
     /// as [`pack_codes`] makes them: for each block and sub-quantiser 16 bytes, of which byte `j`
     /// has the code of row `j` in its low nibble and that of row `j + 16` in its high one. `sums`
-    /// gets blocks x 32 sums in the order of the rows. A sum that would exceed `u16::MAX`, which
-    /// takes more than 257 sub-quantisers, is `u16::MAX`.
+    /// gets [`BLOCK_ROWS`] sums per block in the order of the rows. A sum that would exceed
+    /// `u16::MAX`, which takes more than 257 sub-quantisers, is `u16::MAX`.
     ///
     /// # Panics
     ///

@@ -7,19 +7,19 @@ use super::kernels::Kernels;
 /// Rows whose products with all centroids are in memory at once.
 const TILE_ROWS: usize = 16;
 
-/// How far apart the halves of a cluster that is split begin, relative to each coordinate.
+/// Initial distance between the halves of a split cluster, relative to each coordinate.
 const SPLIT: f32 = 1.0 / 1024.0;
 
-/// Centres of partitions.
+/// Centroids of partitions.
 #[derive(Debug, Clone)]
 pub struct Centroids {
     dims: usize,
-    /// Row-major.
+    /// Elements, row-major.
     values: Vec<f32>,
     squared_norms: Vec<f32>,
 }
 
-/// Nearest centroids of some rows, reusable.
+/// The nearest centroid of each of some rows; can be used again to save the allocation.
 #[derive(Debug, Default)]
 pub struct Assigned {
     /// The nearest centroid of each row.
@@ -28,7 +28,7 @@ pub struct Assigned {
 }
 
 impl Centroids {
-    /// Centroids given row by row.
+    /// Centroids of `dims` elements each, row-major.
     ///
     /// # Panics
     /// If `values` is no whole number of rows of `dims`.
@@ -48,37 +48,37 @@ impl Centroids {
         self.squared_norms = self.values.chunks_exact(self.dims).map(norm).collect();
     }
 
-    /// Elements of each.
+    /// Elements of each centroid.
     pub fn dims(&self) -> usize {
         self.dims
     }
 
-    /// How many there are.
+    /// Number of centroids.
     pub fn len(&self) -> usize {
         self.squared_norms.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no centroids.
     pub fn is_empty(&self) -> bool {
         self.squared_norms.is_empty()
     }
 
-    /// All of them, row-major.
+    /// All centroids, row-major.
     pub fn values(&self) -> &[f32] {
         &self.values
     }
 
-    /// One of them.
+    /// One centroid.
     pub fn row(&self, centroid: usize) -> &[f32] {
         &self.values[centroid * self.dims..][..self.dims]
     }
 
-    /// The squared length of each.
+    /// Squared length of each centroid.
     pub fn squared_norms(&self) -> &[f32] {
         &self.squared_norms
     }
 
-    /// Moves each by as much.
+    /// Subtracts `origin` from each centroid.
     pub fn subtract(&mut self, origin: &[f32]) {
         for row in self.values.chunks_exact_mut(self.dims) {
             row.iter_mut().zip(origin).for_each(|(x, o)| *x -= o);
@@ -132,7 +132,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Sums of nothing, for `centroids` centroids.
+    /// Empty sums for `centroids` centroids.
     pub fn new(dims: usize, centroids: usize) -> Sums {
         Sums {
             dims,
@@ -152,7 +152,7 @@ impl Sums {
         }
     }
 
-    /// Adds what another thread has summed.
+    /// Adds the sums of another thread.
     pub fn merge(&mut self, other: &Sums) {
         for (sum, x) in self.values.iter_mut().zip(&other.values) {
             *sum += x;
@@ -162,8 +162,8 @@ impl Sums {
         }
     }
 
-    /// Moves each centroid to the mean of its rows. One without rows takes half of the largest
-    /// cluster over.
+    /// Moves each centroid to the mean of its rows. A centroid without rows takes over half of the
+    /// largest cluster.
     pub fn apply(&mut self, centroids: &mut Centroids) {
         let dims = self.dims;
         for (centroid, &rows) in self.rows.iter().enumerate() {

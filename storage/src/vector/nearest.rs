@@ -1,25 +1,25 @@
-//! Neighbours of a query, and the nearest of many.
+//! Neighbours of a query, and a collector of the nearest.
 
 use std::cmp::Ordering;
 
 /// A row and its distance from a query.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Neighbour {
-    /// Smaller is nearer.
+    /// Distance from the query; smaller is nearer.
     pub distance: f32,
     /// Id of the row.
     pub row: u64,
 }
 
 impl Neighbour {
-    /// The nearer one is less; of two at the same distance, the one with the lower id.
+    /// Orders by distance, then by row id.
     pub fn order(&self, other: &Neighbour) -> Ordering {
         let by_distance = self.distance.total_cmp(&other.distance);
         by_distance.then(self.row.cmp(&other.row))
     }
 }
 
-/// Drops all but the nearest `count`; those are left in no order.
+/// Drops all but the nearest `count`, in no particular order.
 pub fn keep_nearest(neighbours: &mut Vec<Neighbour>, count: usize) {
     if neighbours.len() > count {
         if count > 0 {
@@ -40,7 +40,7 @@ pub struct Nearest {
 }
 
 impl Nearest {
-    /// Collects nothing yet.
+    /// An empty collector of `wanted` neighbours.
     pub fn new(wanted: usize) -> Nearest {
         Nearest {
             wanted,
@@ -49,7 +49,7 @@ impl Nearest {
         }
     }
 
-    /// Offers a row; one whose distance is not finite is left out.
+    /// Adds a row, unless its distance is not finite.
     #[inline]
     pub fn push(&mut self, distance: f32, row: u64) {
         if distance <= self.farthest && distance.is_finite() {
@@ -67,14 +67,14 @@ impl Nearest {
         }
     }
 
-    /// Offers every neighbour that another has collected.
+    /// Adds every neighbour of another collector.
     pub fn absorb(&mut self, other: Nearest) {
         for neighbour in other.kept {
             self.push(neighbour.distance, neighbour.row);
         }
     }
 
-    /// The nearest first.
+    /// The neighbours collected, the nearest first.
     pub fn sorted(mut self) -> Vec<Neighbour> {
         keep_nearest(&mut self.kept, self.wanted);
         self.kept.sort_unstable_by(Neighbour::order);

@@ -3,11 +3,12 @@
 //! of distances fit registers (André, Kermarrec, Le Scouarnec, Cache locality is not enough,
 //! VLDB 2015).
 //!
-//! What is coded is the difference of a vector to the centroid of its partition, along the axes of
-//! `rotation.rs` where those are better than the given ones. The last code of a row says how far the row is from what its
-//! other codes stand for: the squared distance of a query to the row is, but for a term that is as
-//! often positive as negative, that to the coded vector plus this. It takes half a byte and no work
-//! of its own, since its table has the sixteen distances themselves.
+//! A code stands for the difference of a vector to the centroid of its partition, along the axes of
+//! `rotation.rs` if they are better than the given ones. The last code of a row stands for the
+//! squared distance between the row and its coded vector, the error of its other codes. The squared
+//! distance from a query to the row is about that to the coded vector plus this error; the
+//! difference is as often positive as negative. The error takes half a byte and no extra work,
+//! since its table has the distances themselves.
 
 use std::ops::Range;
 
@@ -19,20 +20,20 @@ pub const ENTRIES: usize = 16;
 
 const TRAINING_ITERATIONS: usize = 12;
 
-/// How vectors are coded.
+/// Codebooks that turn vectors into codes, and tables of distances for codes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quantiser {
     dims: usize,
     rotation: Option<Rotation>,
-    /// The end of each piece.
+    /// End of each piece, as the first element past it.
     ends: Vec<u32>,
-    /// `dims` times sixteen: for each element, that element of all entries of its piece.
+    /// For each dimension, that element of all entries of its piece.
     codebooks: Vec<f32>,
     /// The distances that the last code stands for.
     errors: [f32; ENTRIES],
 }
 
-/// The ends of `pieces` pieces as even as can be.
+/// Ends of `pieces` pieces whose widths differ by one at most.
 pub fn even_ends(dims: usize, pieces: usize) -> Vec<u32> {
     (1..=pieces)
         .map(|piece| (dims * piece / pieces) as u32)
@@ -40,7 +41,7 @@ pub fn even_ends(dims: usize, pieces: usize) -> Vec<u32> {
 }
 
 impl Quantiser {
-    /// A quantiser of these parts; see the methods of the same names.
+    /// A quantiser made of its parts; the methods of the same names describe them.
     ///
     /// # Panics
     /// If the pieces are not non-empty and ascending up to `dims`, or there are not sixteen values
@@ -67,17 +68,17 @@ impl Quantiser {
         self.dims
     }
 
-    /// The axes along which differences are coded, if they are not the given ones.
+    /// Axes along which differences are coded; `None` for the axes of the column.
     pub fn rotation(&self) -> Option<&Rotation> {
         self.rotation.as_ref()
     }
 
-    /// The first element past each piece.
+    /// End of each piece, as the first element past it.
     pub fn ends(&self) -> &[u32] {
         &self.ends
     }
 
-    /// Codes of a vector: one for each piece, and that of its error.
+    /// Number of codes of a vector: one for each piece and one for the error.
     pub fn codes(&self) -> usize {
         self.ends.len() + 1
     }
@@ -87,7 +88,7 @@ impl Quantiser {
         self.codes().div_ceil(2)
     }
 
-    /// For each element, that element of the sixteen entries of its piece.
+    /// For each dimension, that element of the [`ENTRIES`] entries of its piece.
     pub fn codebooks(&self) -> &[f32] {
         &self.codebooks
     }
@@ -97,7 +98,7 @@ impl Quantiser {
         &self.errors
     }
 
-    /// `vectors` (row-major) along the axes of the quantiser.
+    /// Returns `vectors` (row-major) along the axes of the quantiser.
     pub fn rotate(&self, kernels: Kernels, vectors: &[f32]) -> Vec<f32> {
         match &self.rotation {
             None => vectors.to_vec(),
@@ -135,7 +136,7 @@ impl Quantiser {
         put(self.ends.len(), least(&apart));
     }
 
-    /// Gives `put` the code of each piece; the squared distance to what they stand for.
+    /// Calls `put` with the code of each piece. Returns the squared distance to the coded vector.
     fn code_pieces(
         &self,
         kernels: Kernels,
@@ -154,7 +155,7 @@ impl Quantiser {
         error
     }
 
-    /// The squared distance of a difference to what the codes of its pieces stand for.
+    /// Squared distance between a difference and its coded vector.
     pub fn error(&self, kernels: Kernels, difference: &[f32]) -> f32 {
         self.code_pieces(kernels, difference, |_, _| {})
     }
@@ -169,16 +170,16 @@ impl Quantiser {
         }
     }
 
-    /// Squared distances of the vector whose difference to the centroid this is: for each code, to
-    /// what its sixteen values stand for. `tables` has sixteen for each code.
+    /// Fills `tables` with squared distances for scans: [`ENTRIES`] per code, from the vector with
+    /// this difference to its centroid to each entry.
     pub fn l2_tables(&self, kernels: Kernels, difference: &[f32], tables: &mut [f32]) {
         let (of_pieces, of_error) = tables.split_at_mut(self.ends.len() * ENTRIES);
         kernels.l2_squared_tables(&self.ends, difference, &self.codebooks, of_pieces);
         of_error.copy_from_slice(&self.errors);
     }
 
-    /// Inner products of `vector` with what each code stands for, negated. An error says nothing of
-    /// those.
+    /// Fills `tables` with negated inner products of `vector` with each entry, [`ENTRIES`] per
+    /// code. The table of the error is zero: an error has no part in inner products.
     pub fn dot_tables(&self, kernels: Kernels, vector: &[f32], tables: &mut [f32]) {
         let tables = tables.as_chunks_mut::<ENTRIES>().0;
         for (range, table) in self.pieces().zip(&mut *tables) {
@@ -192,7 +193,7 @@ impl Quantiser {
     }
 }
 
-/// Whether these are the ends of pieces of `dims` elements.
+/// Whether `ends` are ends of non-empty pieces that together have `dims` elements.
 pub fn are_ends(ends: &[u32], dims: usize) -> bool {
     ends.first().is_some_and(|&first| first > 0)
         && ends.last().is_some_and(|&last| last as usize == dims)
@@ -210,7 +211,7 @@ fn least(distances: &[f32; ENTRIES]) -> u8 {
 }
 
 /// Trains the codebook of the elements `range` on `vectors` (row-major, `dims` elements each):
-/// for each element, that element of the sixteen entries.
+/// for each dimension, that element of the [`ENTRIES`] entries.
 pub fn train(kernels: Kernels, dims: usize, range: Range<usize>, vectors: &[f32]) -> Vec<f32> {
     let width = range.len();
     let rows = vectors.len() / dims;
@@ -258,11 +259,11 @@ pub fn train(kernels: Kernels, dims: usize, range: Range<usize>, vectors: &[f32]
     codebook
 }
 
-/// How far apart the halves of an entry begin, as a share of the largest element: something even
-/// where their mean is zero.
+/// Initial distance between the halves of a split entry, as a share of the largest element, so that
+/// they differ even if their mean is zero.
 const NUDGE: f64 = 1e-6;
 
-/// Gives an entry that nothing is nearest to half of what the most used one has.
+/// Moves an unused entry next to the most used one, so that it takes half of its rows.
 fn split_largest(
     codebook: &mut [f32],
     sums: &mut [f64],
@@ -300,12 +301,12 @@ pub fn train_errors(kernels: Kernels, errors: &mut [f32]) -> [f32; ENTRIES] {
     levels.map(|level| level * unit)
 }
 
-/// Tables of distances as a scan reads them: bytes.
+/// Scale of distance tables that are rounded to bytes for a scan.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Scale {
-    /// Distance of a row whose table entries are all zero.
+    /// Distance for a sum of zero.
     pub bias: f32,
-    /// Distance that one step of an entry stands for.
+    /// Distance per step of a table entry.
     pub step: f32,
 }
 
@@ -316,8 +317,7 @@ impl Scale {
         self.bias + self.step * f32::from(sum)
     }
 
-    /// Sums below this are all that can stand for `distance` or less: of rows that are as far, the
-    /// least is to be found.
+    /// Bound on sums: every sum that stands for `distance` or less is below it.
     #[inline]
     pub fn below(self, distance: f32) -> u16 {
         // The cast saturates, and makes zero of what is not a number.
@@ -330,8 +330,7 @@ impl Scale {
     }
 }
 
-/// Rounds tables of `f32` (any number of codes times sixteen) to bytes whose sum over the codes
-/// fits sixteen bits.
+/// Rounds tables of f32 ([`ENTRIES`] per code) to bytes whose sum over the codes fits 16 bits.
 pub fn quantise_tables(kernels: Kernels, tables: &[f32], bytes: &mut [u8]) -> Scale {
     let (bias, step) = kernels.round_tables(tables, bytes);
     Scale { bias, step }

@@ -1,5 +1,5 @@
-//! Choosing the axes along which vectors are cut into pieces: the principal axes of what is coded,
-//! the widest first, with few of the wide ones and many of the narrow ones to a piece.
+//! Axes along which vectors are cut into pieces: the principal axes of the training vectors, the
+//! widest first, with few wide axes and many narrow ones per piece.
 //!
 //! That is optimised product quantisation with the Gaussian solution for the axes (Ge, He, Ke, Sun,
 //! Optimized product quantization, IEEE TPAMI 36, 2014); pieces of different widths take the place
@@ -13,20 +13,20 @@ use super::kernels::Kernels;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotation {
     dims: usize,
-    /// Row-major; each row is an axis.
+    /// Elements, row-major; each row is an axis.
     axes: Vec<f32>,
 }
 
-/// Axes and how far vectors spread along each.
+/// Principal axes and the variance of vectors along each.
 #[derive(Debug, Clone)]
 pub struct PrincipalAxes {
     /// The axes, the widest first.
     pub rotation: Rotation,
-    /// The variance along each.
+    /// Variance along each axis.
     pub variances: Vec<f32>,
 }
 
-/// Elements of a piece at most, where widths are chosen.
+/// Widest piece that [`ends_by_variance`] chooses, in elements.
 const WIDTH_MAX: usize = 64;
 /// Bits of a code.
 const BITS: f64 = 4.0;
@@ -46,7 +46,7 @@ impl Rotation {
         &self.axes
     }
 
-    /// Whether axes are of length one and at right angles, as far as `f32` can tell.
+    /// Whether the axes have length one and are at right angles, within the rounding of f32.
     pub fn is_orthogonal(&self, kernels: Kernels) -> bool {
         let dims = self.dims;
         let mut products = vec![0.0; dims * dims];
@@ -61,7 +61,7 @@ impl Rotation {
         })
     }
 
-    /// Vectors along the new axes: `rotated` for `vectors`, both row-major.
+    /// Writes `vectors` along the new axes into `rotated`; both are row-major.
     pub fn apply(&self, kernels: Kernels, vectors: &[f32], rotated: &mut [f32]) {
         kernels.dots(self.dims, vectors, &self.axes, rotated);
     }
@@ -111,7 +111,7 @@ pub fn principal_axes(kernels: Kernels, dims: usize, vectors: &[f32]) -> Princip
 }
 
 /// Cuts axes of these variances, descending, into `pieces` pieces such that the expected error of
-/// coding each in four bits is least in sum. Gives the end of each piece.
+/// coding each in four bits is least in sum. Returns the end of each piece.
 ///
 /// # Panics
 /// If there are no pieces, or more than axes.
@@ -122,7 +122,8 @@ pub fn ends_by_variance(variances: &[f32], pieces: usize) -> Vec<u32> {
     let costs: Vec<Vec<f64>> = (0..dims)
         .map(|from| errors(&variances[from..(from + width_max).min(dims)]))
         .collect();
-    // least[end]: of the axes up to `end` in so many pieces; the widths that lead there.
+    // least[end]: least error of the axes up to `end` in this number of pieces, and the widths that
+    // lead to it.
     let mut least = vec![f64::INFINITY; dims + 1];
     least[0] = 0.0;
     let mut widths = vec![0_u32; pieces * (dims + 1)];

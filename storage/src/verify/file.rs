@@ -10,7 +10,7 @@ use crate::checksum::{CHECKSUM_BYTES, GroupKey};
 use crate::layout::{ChecksumPlace, FixedGroup, Group, Layout, PAGE_BYTES};
 use crate::manifest::{DataFileHeader, Manifest};
 
-/// The tables of a column group, as they are on disk. Those that the group does not have are empty.
+/// The tables of a column group as their bytes on disk; empty if the group has no such table.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GroupTables<'a> {
     /// `g<n>.sums`
@@ -21,7 +21,7 @@ pub struct GroupTables<'a> {
     pub ends: &'a [u8],
 }
 
-/// Checks one data file.
+/// Verifies one data file, fed in pieces.
 #[derive(Debug)]
 pub struct FileVerifier<'a> {
     layout: &'a Layout,
@@ -30,35 +30,35 @@ pub struct FileVerifier<'a> {
     key: GroupKey,
     tables: GroupTables<'a>,
     file_bytes: u64,
-    /// Bytes seen.
+    /// Bytes fed so far.
     offset: u64,
     segment: Segment,
     segment_end: u64,
-    /// What has been seen of a segment that began in an earlier piece.
+    /// Beginning of a segment that began in an earlier piece.
     pending: Vec<u8>,
-    /// Some byte of the segment could not be read.
+    /// Whether some byte of the segment could not be read.
     unreadable: bool,
     /// The next row to be located; its block's place in the file.
     next_row: u64,
     block_of_file: u64,
 }
 
-/// What the bytes at an offset are.
+/// Contents of the bytes at an offset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Segment {
     Header,
     /// A row's record or value.
     Row(u64),
     Zeros,
-    /// Bytes whose place a damaged table does not tell.
+    /// Bytes that a damaged table does not locate.
     Unknown,
     /// Past the end of the file.
     Surplus,
 }
 
 impl<'a> FileVerifier<'a> {
-    /// A verifier of the file of column group `group` in data directory `dir`, both of which
-    /// the manifest must have.
+    /// A verifier for the file of column group `group` in data directory `dir`, both of which the
+    /// manifest must have.
     pub fn new(
         manifest: &'a Manifest,
         group: usize,
@@ -83,7 +83,7 @@ impl<'a> FileVerifier<'a> {
         }
     }
 
-    /// Checks the next bytes of the file.
+    /// Checks the next bytes of the file and appends to `findings`.
     pub fn feed(&mut self, mut bytes: &[u8], findings: &mut Vec<Finding>) {
         while !bytes.is_empty() {
             let left = self.segment_end - self.offset;
@@ -114,7 +114,7 @@ impl<'a> FileVerifier<'a> {
         }
     }
 
-    /// Passes over bytes that could not be read.
+    /// Reports the next `bytes` bytes as unreadable.
     pub fn feed_unreadable(&mut self, mut bytes: u64, findings: &mut Vec<Finding>) {
         const PIECE: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
         while bytes > 0 {
@@ -133,7 +133,7 @@ impl<'a> FileVerifier<'a> {
         }
     }
 
-    /// Says that the file has ended.
+    /// Checks that the file ends where it should.
     pub fn finish(self, findings: &mut Vec<Finding>) {
         if self.offset != self.file_bytes {
             let what = Damage::Length {
@@ -200,7 +200,7 @@ impl<'a> FileVerifier<'a> {
         sum == self.key.row_checksum(row, bytes).to_le_bytes()
     }
 
-    /// Finds out what begins at `offset`.
+    /// Determines the segment at `offset`.
     fn next_segment(&mut self) {
         self.unreadable = false;
         if self.offset >= self.file_bytes {

@@ -13,8 +13,8 @@ use crate::vector::index::{
 };
 use crate::vector::kernels::Kernels;
 
-/// Checks the index of column `column`: that it is of this version of the dataset, the checksum of
-/// each of its parts and the zeros between, and that its lists have every row once.
+/// Checks the index of column `column` and appends to `findings`: its version of the dataset, the
+/// checksum of each part, the padding, and that its lists have every row once.
 pub fn verify_index(manifest: &Manifest, column: usize, index: &[u8], findings: &mut Vec<Finding>) {
     let of = IndexedColumn {
         layout: &manifest.layout,
@@ -40,7 +40,7 @@ pub fn verify_index(manifest: &Manifest, column: usize, index: &[u8], findings: 
     }
 }
 
-/// What is wrong, without the name of the file.
+/// The message of an error without the name of the file.
 fn words(error: &Error) -> String {
     let what = match error {
         Error::DamagedIndex { what, .. } => what.clone(),
@@ -70,8 +70,8 @@ impl Examination<'_> {
         });
     }
 
-    /// Whether each section is where it should be. Their checksums are compared, and bytes between
-    /// them.
+    /// Checks the sections and the padding between them. Returns whether each section is in its
+    /// place.
     fn sections(&mut self, layout: &IndexLayout) -> bool {
         let mut taken = Vec::with_capacity(9);
         taken.push(0..HEADER_BYTES as u64);
@@ -83,7 +83,7 @@ impl Examination<'_> {
                     placed = false;
                     self.find(0, None, Damage::Place(what));
                 }
-                // A section that is not there has no place and no checksum.
+                // An absent section has neither offset nor checksum.
                 Ok([]) => {}
                 Ok(found) => {
                     if crate::checksum::xxh3(found) != section.xxh3 {
@@ -101,7 +101,7 @@ impl Examination<'_> {
         placed
     }
 
-    /// Bytes between those taken, which are in order.
+    /// Checks the padding between the ranges in `taken`, which are in order.
     fn between(&mut self, taken: &[Range<u64>]) {
         for pair in taken.windows(2) {
             let (from, to) = (pair[0].end, pair[1].start);
@@ -121,7 +121,7 @@ impl Examination<'_> {
         }
     }
 
-    /// The axes, and the rows of all partitions.
+    /// Checks the axes and the rows of all partitions.
     fn contents(&mut self, index: &Index) {
         let layout = index.layout();
         let rotation = index.quantiser().rotation();

@@ -7,7 +7,7 @@ use crate::checksum::{CHECKSUM_BYTES, xxh3};
 use crate::layout::{Group, PAGE_BYTES, TableEntry, TableKind};
 use crate::manifest::Manifest;
 
-/// Checks one table as a whole: length, hash, and zeros past its last bit.
+/// Checks one table: its length, its hash, and the padding past its last bit.
 pub fn verify_table(
     manifest: &Manifest,
     entry: &TableEntry,

@@ -1,4 +1,4 @@
-//! Validity bitmaps, written as they come, and only from the first null on.
+//! Validity bitmaps. A bitmap gets a file with its first null, and none if there is no null.
 
 use std::path::PathBuf;
 
@@ -7,13 +7,13 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use super::sink::{Sink, SinkOptions};
 use crate::Result;
 
-/// A bitmap whose file begins with its first zero bit; until then it is a count of ones.
+/// A bitmap that is a count of ones until its first zero bit, and a file from then on.
 #[derive(Debug)]
 pub(super) struct BitmapSink {
     path: PathBuf,
-    /// Bits that each row has.
+    /// Bits per row.
     bits_per_row: u64,
-    /// Bits given so far.
+    /// Bits added so far.
     bits: u64,
     begun: Option<Begun>,
 }
@@ -27,7 +27,7 @@ struct Begun {
 }
 
 impl BitmapSink {
-    /// A bitmap that will be at `path` if it is needed.
+    /// An empty bitmap, which is written to `path` if it gets a zero bit.
     pub(super) fn new(path: PathBuf, bits_per_row: u64) -> BitmapSink {
         BitmapSink {
             path,
@@ -37,7 +37,7 @@ impl BitmapSink {
         }
     }
 
-    /// Adds the bits of `rows` rows: those of `nulls`, or ones.
+    /// Adds the bits of `rows` rows: the validity in `nulls`, or ones.
     pub(super) fn put(
         &mut self,
         nulls: Option<&NullBuffer>,
@@ -57,7 +57,7 @@ impl BitmapSink {
         Ok(())
     }
 
-    /// The file, with everything but what its buffer holds; `None` if every bit is one.
+    /// Completes the bitmap: the file, part of it still buffered; `None` if every bit is one.
     pub(super) fn finish(self) -> Result<Option<Sink>> {
         let Some(mut begun) = self.begun else {
             return Ok(None);

@@ -1,5 +1,5 @@
-//! The values of one column of one batch as plain bytes: where Arrow keeps them, whatever the
-//! array's offset, with dictionaries, run-ends and views unpacked.
+//! The values of one column of one batch as plain bytes in Arrow's buffers, whatever the offset of
+//! the array, with dictionaries, run-end encodings and views unpacked.
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
@@ -12,15 +12,15 @@ use crate::column::{ColumnShape, OffsetWidth};
 /// One column of some rows, ready to be stored.
 #[derive(Debug)]
 pub(super) struct ColumnValues {
-    /// Rows.
+    /// Number of rows.
     pub(super) rows: usize,
-    /// Which rows are null; `None` if none is.
+    /// Validity of the rows; `None` if no row is null.
     pub(super) nulls: Option<NullBuffer>,
     /// The values.
     pub(super) values: Values,
 }
 
-/// Where the bytes of the values are.
+/// Buffers of the values of a column.
 #[derive(Debug)]
 pub(super) enum Values {
     /// Values of one width, back to back.
@@ -35,14 +35,14 @@ pub(super) enum Values {
     Variable { offsets: Offsets, bytes: Buffer },
 }
 
-/// What a list's items are, where some of them are null.
+/// The items of a column of lists of which some are null.
 #[derive(Debug)]
 pub(super) struct Items {
-    /// Items of a value.
+    /// Items per value.
     pub(super) per_value: usize,
-    /// Bytes of an item.
+    /// Bytes per item.
     pub(super) item_bytes: usize,
-    /// Which items are null; those of null values are not.
+    /// Validity of the items; the items of a null value count as valid.
     pub(super) nulls: NullBuffer,
 }
 
@@ -54,7 +54,7 @@ pub(super) enum Offsets {
 }
 
 impl Offsets {
-    /// Where the value of `row` is.
+    /// Range of the value of `row`.
     #[inline]
     pub(super) fn range(&self, row: usize) -> std::ops::Range<usize> {
         // Arrow's arrays have offsets that are neither negative nor falling.
@@ -105,7 +105,7 @@ impl ColumnValues {
     }
 }
 
-/// The array with its encodings taken off, one after the other.
+/// Unpacks the encodings of an array, one after the other.
 fn unpack(mut array: ArrayRef) -> Result<ArrayRef> {
     loop {
         let plainer = match array.data_type() {
@@ -161,7 +161,7 @@ fn variable_values(array: &ArrayRef, offsets: OffsetWidth, utf8: bool) -> Values
     }
 }
 
-/// Which items are null in values that are not; `None` if none is.
+/// Validity of the items of values that are not null; `None` if no such item is null.
 fn item_nulls(
     items: Option<&NullBuffer>,
     values: Option<&NullBuffer>,

@@ -1,9 +1,8 @@
 //! The dataset's directory while it is written: the lock, what an earlier writer left behind,
 //! the generation's directories, and the rename that makes the new version the dataset.
 //!
-//! Invariants: nothing is removed that cannot be shown to belong to this dataset, and nothing
-//! that `MANIFEST` names. What this writer made is removed again unless [`commit`] got as far
-//! as the rename.
+//! Invariants: a writer removes only files that provably belong to this dataset, and none that
+//! `MANIFEST` names. Unless [`commit`] reached the rename, the writer removes its own files.
 //!
 //! [`commit`]: DatasetDirectory::commit
 
@@ -23,7 +22,7 @@ use crate::{Error, Result};
 
 /// Name of the file in `data-<generation>` that lists the generation's directories elsewhere.
 const DIRS_NAME: &str = "dirs";
-/// Bytes of a manifest or list of directories, at most.
+/// Largest manifest or list of directories, in bytes.
 pub(crate) const SMALL_FILE_BYTES_MAX: u64 = FILE_BYTES_MAX;
 const MANIFEST_MAGIC: &[u8] = b"RINGTAKE";
 
@@ -38,7 +37,7 @@ pub(super) struct DatasetDirectory {
     dirs: Vec<String>,
     /// `data-<generation>`, first, and the directories elsewhere.
     generation_dirs: Vec<PathBuf>,
-    /// The generations that were here before.
+    /// The generations before this one.
     older: Vec<Generation>,
     committed: bool,
 }
@@ -50,8 +49,8 @@ struct Generation {
     elsewhere: Vec<PathBuf>,
 }
 
-/// What `dirs` holds: the directories elsewhere and whose they are. A copy of the dataset has the
-/// list too, and may not remove what it names.
+/// Contents of `dirs`: the directories elsewhere, and the directory they belong to. A copy of the
+/// dataset has the list too, and may not remove those directories.
 #[derive(Debug, Serialize, Deserialize)]
 struct Elsewhere {
     home: PathBuf,
@@ -60,8 +59,8 @@ struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// Whether the directory at `home` is the one that the list was written in: it has not been
-    /// copied, though it may have been moved, or the devices counted anew.
+    /// Whether the directory at `home` is the one that the list was written in, and not a copy. It
+    /// may have been moved, or the devices may have been renumbered.
     fn belongs_to(&self, home: &Path, id: DirectoryId) -> bool {
         let same_device = self.id.device == id.device;
         self.id.inode == id.inode && (same_device || self.home == home)
@@ -110,7 +109,7 @@ impl DatasetDirectory {
         Ok(directory)
     }
 
-    /// Where the dataset is.
+    /// Path of the dataset.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -120,7 +119,7 @@ impl DatasetDirectory {
         &self.dirs
     }
 
-    /// Where data directory `dir` is.
+    /// Path of data directory `dir`.
     pub(super) fn dir_path(&self, dir: usize) -> PathBuf {
         self.path.join(&self.dirs[dir])
     }
@@ -190,18 +189,19 @@ impl DatasetDirectory {
             .rename(&prepared, &named)
             .map_err(Error::io("rename", &prepared))?;
         self.committed = true;
-        // If this fails nobody knows which version a power loss would leave, so both stay whole
-        // and the next writer removes the one that lost.
+        // If this fails, a power loss may leave either version. Both stay whole, and the next
+        // writer removes the unused one.
         self.sync_dir(&self.path)?;
         for generation in &self.older {
-            // The dataset is complete; what cannot be removed now is left for the next writer.
+            // The dataset is complete; files that cannot be removed now are left for the next
+            // writer.
             let _ = remove_generation(&*self.file_system, generation);
         }
         self.remove_indexes();
         Ok(())
     }
 
-    /// Removes the indexes of the versions before this one, which no reader believes now.
+    /// Removes the indexes of earlier versions, which no reader accepts now.
     fn remove_indexes(&self) {
         for name in list(&*self.file_system, &self.path).unwrap_or_default() {
             if is_index(&name) {
@@ -234,7 +234,7 @@ impl Drop for DatasetDirectory {
     }
 }
 
-/// Where a generation's directories go.
+/// Directories of a generation that is about to be made.
 struct Placed {
     dirs: Vec<String>,
     home: PathBuf,
@@ -281,8 +281,8 @@ fn place(path: &Path, generation: u64, data_dirs: &[PathBuf]) -> Result<Placed> 
     Ok(placed)
 }
 
-/// Locks the directory, decides whether it may be written, and removes leftovers. Gives the
-/// lock and the generations that the new one will replace.
+/// Locks the directory, decides whether it may be written, and removes leftovers. Returns the lock
+/// and the generations that the new one will replace.
 fn open_locked(
     file_system: &dyn FileSystem,
     path: &Path,
@@ -315,13 +315,13 @@ fn open_locked(
     }
 }
 
-/// What a directory that may be written holds.
+/// The dataset in a directory that may be written.
 enum Current {
     /// No dataset.
     Nothing,
     /// A dataset whose manifest names this generation.
     Generation(u64),
-    /// A dataset whose manifest cannot be read, so that each of its generations may be it.
+    /// A dataset with an unreadable manifest: each generation may be the current one.
     Damaged,
 }
 
@@ -363,7 +363,7 @@ fn admit(file_system: &dyn FileSystem, path: &Path, overwrite: Overwrite) -> Res
     Ok(Current::Nothing)
 }
 
-/// Removes what stopped writers left; gives the generations that must stay for now.
+/// Removes the files of stopped writers. Returns the generations that must stay for now.
 fn remove_leftovers(
     file_system: &dyn FileSystem,
     path: &Path,
@@ -407,7 +407,7 @@ fn remove_leftovers(
             continue;
         }
         match (remove_generation(file_system, &found), &current) {
-            // Somebody's file lies in it. Beside a dataset that does no harm.
+            // It holds a foreign file. Beside a dataset that does no harm.
             (Err(Error::NotEmpty { .. }), Current::Generation(_)) | (Ok(()), _) => {}
             (Err(error), _) => return Err(error),
         }
@@ -455,7 +455,7 @@ fn remove_generation(file_system: &dyn FileSystem, generation: &Generation) -> R
     remove_generation_dir(file_system, &generation.home)
 }
 
-/// The directory of ours at `path`.
+/// Identity of the directory at `path`, which must exist.
 fn own_directory(file_system: &dyn FileSystem, path: &Path) -> Result<DirectoryId> {
     let found = file_system.directory(path);
     found
@@ -466,7 +466,7 @@ fn own_directory(file_system: &dyn FileSystem, path: &Path) -> Result<DirectoryI
 }
 
 /// Removes a directory of a generation and the files in it that a writer could have made.
-/// One that is not there is fine; a link to one is somebody else's.
+/// A missing directory is fine; a link to a directory is foreign and stays.
 fn remove_generation_dir(file_system: &dyn FileSystem, path: &Path) -> Result<()> {
     match own_directory(file_system, path) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -479,7 +479,7 @@ fn remove_generation_dir(file_system: &dyn FileSystem, path: &Path) -> Result<()
     };
     let ours = |name: &str| name == DIRS_NAME || is_generation_file(name);
     if !names.iter().all(|name| name.to_str().is_some_and(ours)) {
-        // Somebody put something of theirs here.
+        // A foreign file or directory lies here.
         return Err(Error::NotEmpty {
             path: path.to_owned(),
         });
@@ -495,7 +495,7 @@ fn remove_generation_dir(file_system: &dyn FileSystem, path: &Path) -> Result<()
         .map_err(Error::io("remove", path))
 }
 
-/// Whether `name` is one that a data file or a table has.
+/// Whether `name` is the name of a data file or a table.
 fn is_generation_file(name: &str) -> bool {
     let Some((stem, extension)) = name.split_once('.') else {
         return false;
@@ -509,7 +509,7 @@ fn is_generation_file(name: &str) -> bool {
         .is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Whether `name` is one that an index has, or one that is being written.
+/// Whether `name` is the name of an index, or of an index being written.
 fn is_index(name: &str) -> bool {
     indexed_column(name.strip_suffix(".new").unwrap_or(name)).is_some()
 }
@@ -524,8 +524,8 @@ fn generation_of(name: &str, prefix: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-/// The names in a directory; one that is not UTF-8 stands for itself inexactly, which is enough
-/// to see that it is not ours.
+/// The names in a directory. A name that is not UTF-8 is returned inexactly, which is enough to see
+/// that it is foreign.
 fn list(file_system: &dyn FileSystem, path: &Path) -> Result<BTreeSet<String>> {
     let names = file_system.list(path).map_err(Error::io("list", path))?;
     Ok(names

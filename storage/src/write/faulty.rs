@@ -1,9 +1,9 @@
 //! A file system that fails at the operation a test chooses, for tests only.
 //!
-//! It works in a real directory and counts operations. After a crash [`lose_unsynced`] leaves
-//! of the directory what a power loss may leave: no byte that was not synced, and, in the
-//! stricter case, no name whose directory was not synced. Removals are durable at once, which
-//! is the worse case for whoever removes too early.
+//! It works in a real directory and counts operations. After a crash, [`lose_unsynced`] removes
+//! from the directory everything that a power loss may remove: bytes that were not synced, and, in
+//! the stricter case, names whose directory was not synced. Removals are durable at once, which is
+//! the worse case for a writer that removes too early.
 //!
 //! [`lose_unsynced`]: FaultyFileSystem::lose_unsynced
 
@@ -23,19 +23,19 @@ use super::file_system::{AppendFile, DirectoryId, FileLock, FileSystem, RealFile
 pub enum Fault {
     /// The operation fails with `EIO` and has no effect; later ones work.
     InputOutput,
-    /// From the operation on, whatever takes space fails with `ENOSPC`; a write stores half.
+    /// From the operation on, operations that take space fail with `ENOSPC`; a write stores half.
     DiskFull,
-    /// From the operation on nothing works, as if the process had been killed; a write stores
-    /// half.
+    /// From the operation on every operation fails, as if the process had been killed; a write
+    /// stores half.
     Crash,
 }
 
-/// What a power loss takes with it.
+/// Extent of a power loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
     /// Bytes of files that were not synced.
     Bytes,
-    /// The same, and names made or changed in a directory that was not synced.
+    /// Bytes of files that were not synced, and names in directories that were not synced.
     BytesAndNames,
 }
 
@@ -93,7 +93,7 @@ impl FaultyFileSystem {
         }))
     }
 
-    /// One without a fault, to count operations.
+    /// A file system without a fault, to count operations.
     pub fn sound() -> FaultyFileSystem {
         FaultyFileSystem(Arc::new(Shared {
             fault: None,
@@ -101,13 +101,13 @@ impl FaultyFileSystem {
         }))
     }
 
-    /// Operations so far.
+    /// Number of operations so far.
     pub fn operations(&self) -> u64 {
         self.0.state().operations
     }
 
-    /// Takes what a power loss at this moment may take; names only within the directory `within`,
-    /// because each drive has a journal of its own.
+    /// Removes everything that a power loss at this moment may remove. Names are lost only within
+    /// the directory `within`, because each drive has its own journal.
     pub fn lose_unsynced(&self, lost: Lost, within: &Path) -> io::Result<()> {
         let mut state = self.0.state();
         for (path, &bytes) in &state.synced_bytes {
@@ -245,7 +245,7 @@ impl FileSystem for FaultyFileSystem {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.0.step(Space::Frees)?;
-        // Not for real: what counts is what was asked for, and a test does it thousands of times.
+        // Without a real sync, which would take long: tests count calls, thousands of them.
         let mut state = self.0.state();
         state
             .names

@@ -14,7 +14,7 @@ use std::path::Path;
 use rustix::fs::{Advice, FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
 
-/// What the writer needs of a file system.
+/// The file-system operations that a writer needs.
 pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Makes a directory whose parent exists.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
@@ -22,10 +22,10 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     fn create_file(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
     /// Opens a file that exists for appending.
     fn append_file(&self, path: &Path) -> io::Result<Box<dyn AppendFile>>;
-    /// The contents of a file, which must have at most `bytes_max`.
+    /// Reads a file of at most `bytes_max` bytes.
     fn read_file(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>>;
-    /// Which directory is at `path`; `None` if something else is there, such as a symbolic link to
-    /// a directory.
+    /// Identity of the directory at `path`; `None` for anything else, such as a symbolic link to a
+    /// directory.
     fn directory(&self, path: &Path) -> io::Result<Option<DirectoryId>>;
     /// The names in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<OsString>>;
@@ -40,7 +40,7 @@ pub trait FileSystem: fmt::Debug + Send + Sync {
     /// Locks the file at `path`, making it if need be.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if somebody else holds it.
+    /// [`io::ErrorKind::WouldBlock`] if another process or handle holds the lock.
     fn lock(&self, path: &Path) -> io::Result<FileLock>;
 }
 
@@ -50,18 +50,17 @@ pub trait AppendFile: fmt::Debug + Send {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Makes the contents durable.
     fn sync(&mut self) -> io::Result<()>;
-    /// Suggests that the kernel starts writing back what was appended, and forgets what it has
-    /// written back already. Advice: it does not fail.
+    /// Advises the kernel to start writing back appended bytes, and to drop those already written
+    /// back from the page cache. Does not fail.
     fn release_cache(&mut self);
 }
 
-/// What tells a directory from all others of this machine, whatever their names: a directory that
-/// is moved keeps it, and a copy has another.
+/// Identity of a directory on this machine. A moved directory keeps it; a copy has another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryId {
-    /// The number of its device, which may change when the machine starts again.
+    /// Number of the device, which may change when the machine restarts.
     pub device: u64,
-    /// The number of its inode.
+    /// Number of the inode.
     pub inode: u64,
 }
 
@@ -136,7 +135,7 @@ impl FileSystem for RealFileSystem {
             let (file, created) = match OpenOptions::new().write(true).create_new(true).open(path) {
                 Ok(file) => (file, true),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // A link that leads nowhere would be there and not there for ever, and a pipe
+                    // A dangling link would be found and not found for ever, and a pipe
                     // would wait for a reader.
                     let found = fs::symlink_metadata(path);
                     if found.is_ok_and(|found| !found.is_file()) {
@@ -163,8 +162,8 @@ impl FileSystem for RealFileSystem {
                 }
                 return Err(error.into());
             }
-            // A writer that gives up removes the lock file it made. Whoever opened it before
-            // that holds a lock on a file without a name, which excludes nobody.
+            // A writer that gives up removes the lock file it made. A process that opened the file
+            // before that holds a lock on a file without a name, which excludes no other process.
             let held = file.metadata()?;
             match fs::metadata(path) {
                 Ok(named) if (named.dev(), named.ino()) == (held.dev(), held.ino()) => {

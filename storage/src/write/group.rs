@@ -98,7 +98,7 @@ impl GroupWriter {
         }
     }
 
-    /// Completes and syncs the data files; gives their lengths.
+    /// Completes and syncs the data files. Returns their lengths.
     pub(super) fn seal_files(&mut self, layout: &Layout, ordinal: usize) -> Result<Vec<u64>> {
         let mut lengths = Vec::with_capacity(self.files.len());
         for (dir, file) in self.files.iter_mut().enumerate() {
@@ -111,7 +111,7 @@ impl GroupWriter {
         Ok(lengths)
     }
 
-    /// The group's tables, to be sealed.
+    /// The tables of the group, for the caller to seal.
     pub(super) fn tables(&mut self) -> Vec<(TableKind, &mut Sink)> {
         match &mut self.encoder {
             Encoder::Fixed { sums, .. } => sums

@@ -4,39 +4,40 @@ use std::path::PathBuf;
 
 use crate::layout::GroupOptions;
 
-/// How a dataset is written.
+/// Options of a [`Writer`](super::Writer).
 #[derive(Debug, Clone, Default)]
 pub struct WriteOptions {
-    /// Rows per block, a power of two in [`BLOCK_ROWS_RANGE`](crate::layout::BLOCK_ROWS_RANGE); chosen by the width of the rows
-    /// if not given.
+    /// Rows per block, a power of two in [`BLOCK_ROWS_RANGE`](crate::layout::BLOCK_ROWS_RANGE).
+    /// Default: chosen by the width of the rows.
     pub block_rows: Option<u32>,
-    /// How columns are grouped and placed.
+    /// Grouping and placement of columns.
     pub grouping: GroupOptions,
-    /// The directories over which the blocks are spread, which must exist: exactly these. The
-    /// dataset's own directory may be one of them, and is the only one if none is given.
+    /// Directories over which the blocks are spread. They must exist. The dataset's own directory
+    /// may be one of them. Default: the dataset's own directory alone.
     pub data_dirs: Vec<PathBuf>,
-    /// What to do where a dataset exists.
+    /// Treatment of an existing dataset at the same path.
     pub overwrite: Overwrite,
 }
 
-/// What to do where a dataset exists.
+/// Treatment of an existing dataset at the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Overwrite {
-    /// Refuse to write.
+    /// Return an error.
     #[default]
     Refuse,
-    /// Replace it once the new one is complete. Anything but a dataset is never replaced.
+    /// Replace it once the new dataset is complete. A directory that holds anything else is never
+    /// replaced.
     Replace,
 }
 
-/// What was written.
+/// Summary of a dataset that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WriteSummary {
-    /// Where the dataset is.
+    /// Path of the dataset.
     pub path: PathBuf,
-    /// Its rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Bytes of its data files.
+    /// Bytes of the data files.
     pub data_bytes: u64,
     /// Bytes of the tables that a reader keeps in memory.
     pub table_bytes: u64,

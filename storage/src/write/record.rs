@@ -1,8 +1,8 @@
 //! Fixed-width column groups: records laid out straight into the file's buffer, column by
 //! column, then their checksums.
 //!
-//! The type of a column is looked at once per chunk of rows, and the copying of the common
-//! widths is compiled for each of them.
+//! The code branches on the type of a column once per chunk of rows, and copies the common widths
+//! with code compiled for each.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ use crate::Result;
 use crate::checksum::GroupKey;
 use crate::layout::{ChecksumPlace, FixedGroup, PAGE_BYTES};
 
-/// Rows of a chunk, at most: enough that looking at the types costs nothing.
+/// Most rows of a chunk: enough that a branch on the type per chunk costs nothing.
 const CHUNK_ROWS_MAX: usize = 1024;
 /// Share of a file's buffer that a chunk may take.
 const CHUNK_SHARE_OF_BUFFER: usize = 4;
@@ -26,7 +26,7 @@ pub(super) struct RecordEncoder {
     key: GroupKey,
     block_rows: u32,
     chunk_rows: usize,
-    /// Where each record of the chunk begins, from the first's start.
+    /// Offset of each record of the chunk from the first.
     starts: Vec<usize>,
     /// Checksums of the chunk, for a table.
     sums: Vec<u8>,
@@ -35,13 +35,13 @@ pub(super) struct RecordEncoder {
 /// Rows of one block.
 #[derive(Debug, Clone)]
 pub(super) struct BlockRows {
-    /// The row id of the first.
+    /// Row id of the first row.
     pub(super) row_id: u64,
-    /// The block's place in its file.
+    /// Ordinal of the block in its file.
     pub(super) block_of_file: u64,
-    /// The place of the first in its block.
+    /// Place of the first row in its block.
     pub(super) row_in_block: u32,
-    /// Where they are in the columns given.
+    /// Range of the rows in the columns.
     pub(super) rows: Range<usize>,
 }
 
@@ -200,7 +200,7 @@ fn zero_items(items: &Items, rows: Range<usize>, starts: &[usize], at: usize, ch
     }
 }
 
-/// The places of the nulls among `rows`, from the first of them.
+/// Places of the nulls in `rows`, counted from the start of the range.
 fn null_places(nulls: &NullBuffer, rows: Range<usize>) -> impl Iterator<Item = usize> {
     let valid = nulls.inner().slice(rows.start, rows.len());
     let nulls = !&valid;

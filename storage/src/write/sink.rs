@@ -1,9 +1,9 @@
 //! Files being written: data files at known offsets, tables with their hash.
 //!
-//! A sink buffers up to `buffer_bytes` and appends whole pages, so that the kernel never
-//! rewrites one. The files stay open while there are few of them; a data set of very many
-//! columns opens a file for each append instead, and syncs it before closing it, because an
-//! error of a closed file's writeback is reported to nobody.
+//! A sink buffers up to `buffer_bytes` and appends whole pages, so that the kernel never rewrites a
+//! page. The files stay open unless there are very many; then a sink opens its file for each
+//! append, and syncs it before closing it, because the kernel reports no writeback error of a
+//! closed file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use crate::checksum::StreamingXxh3;
 use crate::layout::PAGE_BYTES;
 use crate::{Error, Result};
 
-/// Bytes that all buffers together should take, unless there are very many files.
+/// Most bytes of all buffers together, unless there are very many files.
 const BUFFERS_BYTES_MAX: usize = 16 << 20;
-/// Bytes of one buffer, at least and at most.
+/// Fewest and most bytes of one buffer.
 const BUFFER_BYTES_RANGE: (usize, usize) = (16 << 10, 1 << 20);
-/// Files kept open, at most.
+/// Most files kept open.
 const OPEN_FILES_MAX: usize = 512;
 /// Appended bytes between two hints to the kernel to write back.
 const RELEASE_CACHE_BYTES: u64 = 8 << 20;
 
-/// How files are written: decided once from the number of files.
+/// Buffer size and handling of files, decided once from the number of files.
 #[derive(Debug, Clone)]
 pub(super) struct SinkOptions {
     pub(super) file_system: Arc<dyn FileSystem>,
@@ -77,26 +77,26 @@ impl Sink {
         })
     }
 
-    /// The same for a table, whose hash is kept.
+    /// Like [`Sink::create`], for a table: the sink also hashes the bytes.
     pub(super) fn create_table(path: PathBuf, options: &SinkOptions) -> Result<Sink> {
         let mut sink = Sink::create(path, options)?;
         sink.hash = Some(Box::default());
         Ok(sink)
     }
 
-    /// Bytes given so far.
+    /// Bytes added so far.
     pub(super) fn bytes(&self) -> u64 {
         self.appended_bytes + self.buffer.len() as u64
     }
 
-    /// The hash of a table's bytes given so far.
+    /// Hash of the bytes of a table added so far.
     pub(super) fn hash(&self) -> u64 {
         let mut hash = self.hash.clone().unwrap_or_default();
         hash.update(&self.buffer);
         hash.value()
     }
 
-    /// Adds bytes of any number.
+    /// Adds `bytes`.
     pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
         if self.buffer.len() + bytes.len() < self.options.buffer_bytes {
             self.buffer.extend_from_slice(bytes);
@@ -127,8 +127,8 @@ impl Sink {
         self.fill(0, bytes.saturating_sub(self.bytes()))
     }
 
-    /// Adds `bytes` zeros and gives them for writing into. The caller calls
-    /// [`Sink::flush_if_full`] when it has filled them.
+    /// Adds `bytes` zeros and returns them for the caller to fill and then call
+    /// [`Sink::flush_if_full`].
     pub(super) fn grow(&mut self, bytes: usize) -> &mut [u8] {
         let start = self.buffer.len();
         self.buffer.resize(start + bytes, 0);
@@ -177,7 +177,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Writes and syncs everything, and gives the length.
+    /// Writes and syncs all bytes. Returns the length of the file.
     pub(super) fn seal(&mut self) -> Result<u64> {
         self.flush(self.buffer.len())?;
         self.buffer = Vec::new();

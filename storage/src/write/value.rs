@@ -1,5 +1,5 @@
-//! Variable-width column groups: values back to back with their checksums, and the two tables
-//! that say where they are.
+//! Variable-width column groups: values back to back with their checksums, and the two tables that
+//! locate them.
 
 use super::column_values::{ColumnValues, Values};
 use super::record::BlockRows;
@@ -15,7 +15,7 @@ pub(super) struct ValueEncoder {
     /// The column's name, for errors.
     name: String,
     key: GroupKey,
-    /// Stored bytes of the block at work.
+    /// Bytes stored in the current block so far.
     block_bytes: u64,
     ends: Vec<u8>,
 }

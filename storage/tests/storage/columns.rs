@@ -96,7 +96,7 @@ pub(crate) fn all_types() -> Vec<DataType> {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Nulls {
     None,
-    /// One in so many.
+    /// One in this number of rows.
     Some(u64),
     All,
 }

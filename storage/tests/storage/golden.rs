@@ -90,7 +90,7 @@ fn datasets_written_by_version_1_are_read() {
 
 /// The dataset with an index, one directory for each version of the index.
 const INDEXED: &str = "../index-v1";
-/// Of the parts of the index.
+/// Seed of the contents of the index.
 const INDEX_SEED: u64 = 1;
 
 #[test]

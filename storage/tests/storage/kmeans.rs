@@ -26,7 +26,7 @@ fn cost(centroids: &Centroids, rows: &[f32], nearest: &[u32]) -> f64 {
         .sum()
 }
 
-/// What rounding may make of a squared distance of so many elements up to 100.
+/// Largest rounding error of a squared distance of `dims` elements up to 100.
 fn slack(dims: usize) -> f64 {
     dims as f64 * 40_000.0 * f64::from(f32::EPSILON) * 8.0
 }
@@ -114,8 +114,8 @@ proptest! {
                 prop_assert!((is - mean).abs() < 0.001, "{is} {mean}");
             }
             let norm: f64 = centroids.row(centroid).iter().map(|&x| f64::from(x).powi(2)).sum();
-            let told = f64::from(centroids.squared_norms()[centroid]);
-            prop_assert!((told - norm).abs() <= slack(dims), "{told} {norm}");
+            let stored = f64::from(centroids.squared_norms()[centroid]);
+            prop_assert!((stored - norm).abs() <= slack(dims), "{stored} {norm}");
         }
     }
 

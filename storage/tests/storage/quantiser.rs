@@ -52,7 +52,7 @@ fn nibble(code: &[u8], place: usize) -> usize {
     usize::from(code[place / 2] >> (place % 2 * 4) & 15)
 }
 
-/// What rounding may make of a sum of so many terms of this size.
+/// Largest rounding error of a sum of `terms` terms of this size.
 fn rounding(terms: usize, size: f64) -> f64 {
     terms as f64 * size * f64::from(f32::EPSILON) * 4.0
 }
@@ -83,8 +83,8 @@ proptest! {
                 prop_assert!(chosen <= least + rounding(piece.len() + 1, 4.0), "{chosen} {least}");
                 error += chosen;
             }
-            let told = f64::from(quantiser.error(kernels, &vector));
-            prop_assert!((told - error).abs() <= rounding(dims + 1, 4.0), "{told} {error}");
+            let returned = f64::from(quantiser.error(kernels, &vector));
+            prop_assert!((returned - error).abs() <= rounding(dims + 1, 4.0), "{returned} {error}");
             // The last code is the nearest of the errors.
             let places = quantiser.codes();
             prop_assert_eq!(places, quantiser.ends().len() + 1);
@@ -173,11 +173,11 @@ proptest! {
                     (0..codes).map(|place| place * ENTRIES + seeded.below(16) as usize).collect();
                 let exact: f64 = entries.iter().map(|&at| f64::from(tables[at])).sum();
                 let sum: u16 = entries.iter().map(|&at| u16::from(bytes[at])).sum();
-                let told = f64::from(of.distance(sum));
-                // Half a step for each code, and what floats cannot tell.
+                let rounded = f64::from(of.distance(sum));
+                // Half a step for each code, and the rounding of floats.
                 let size = f64::from((shift.abs() + 1.0) * scale);
                 let allowed = f64::from(of.step) * codes as f64 / 2.0 + rounding(codes, size) * 2.0;
-                prop_assert!((told - exact).abs() <= allowed, "{told} {exact} {allowed}");
+                prop_assert!((rounded - exact).abs() <= allowed, "{rounded} {exact} {allowed}");
             }
         }
     }

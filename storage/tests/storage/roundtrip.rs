@@ -1,4 +1,4 @@
-//! What is written is what is read, for every type, with nulls, slices and several directories.
+//! Rows are read as they were written, for every type, with nulls, slices and several directories.
 
 use std::path::Path;
 use std::sync::Arc;

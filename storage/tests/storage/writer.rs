@@ -1,4 +1,4 @@
-//! What the writer accepts, refuses and removes.
+//! Input that the writer accepts and refuses, and files that it removes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

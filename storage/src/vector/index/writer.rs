@@ -1,4 +1,4 @@
-//! Writing an index: beside the dataset, under another name until it is whole and on disk.
+//! The writer of an index: beside the dataset, under another name until it is complete and synced.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::write::SMALL_FILE_BYTES_MAX;
 use crate::write::file_system::{AppendFile, FileLock, FileSystem};
 use crate::{Error, Result};
 
-/// Appends to an index that is not there yet.
+/// An index being written. Until [`IndexWriter::commit`] no reader sees it.
 #[derive(Debug)]
 pub struct IndexWriter {
     file_system: Arc<dyn FileSystem>,
@@ -29,17 +29,18 @@ pub struct IndexWriter {
     counts: Vec<u32>,
     lists: StreamingXxh3,
     committed: bool,
-    /// Nobody replaces the dataset meanwhile.
+    /// Keeps other writers from replacing the dataset.
     _lock: FileLock,
 }
 
 impl IndexWriter {
-    /// Locks the dataset and begins its index. `layout` says what it is; its sections,
+    /// Locks the dataset and begins its index. `layout` describes the index; its sections,
     /// `partitions`, `codes` and `rows_indexed` are filled in here. The centroids are along the
-    /// quantiser's axes.
+    /// axes of the quantiser.
     ///
     /// # Errors
-    /// A dataset that is being written or has been replaced since it was opened, the file system's.
+    /// [`Error::Locked`] if the dataset is being written, [`Error::Replaced`] if it was replaced
+    /// since it was opened, [`Error::Io`].
     pub fn create(
         file_system: Arc<dyn FileSystem>,
         dataset: &Dataset,
@@ -111,7 +112,7 @@ impl IndexWriter {
     /// If there are not as many codes as rows, or more lists than partitions.
     ///
     /// # Errors
-    /// The file system's.
+    /// [`Error::Io`].
     pub fn push_list(&mut self, rows: &[u32], codes: &[u8]) -> Result<()> {
         assert_eq!(codes.len(), rows.len() * self.layout.code_bytes());
         assert!(self.counts.len() < self.layout.partitions as usize);
@@ -126,13 +127,13 @@ impl IndexWriter {
         Ok(())
     }
 
-    /// Makes the index whole and puts it in its place, instead of an older one.
+    /// Completes and syncs the index, and puts it in the place of an older one.
     ///
     /// # Panics
     /// If there are fewer lists than partitions.
     ///
     /// # Errors
-    /// The file system's; the dataset then has the index it had.
+    /// [`Error::Io`]; the dataset then keeps the index that it had.
     pub fn commit(mut self) -> Result<IndexLayout> {
         assert_eq!(self.counts.len(), self.layout.partitions as usize);
         self.layout.lists.bytes = self.at - self.layout.lists.offset;
@@ -193,7 +194,7 @@ impl IndexWriter {
 }
 
 impl Drop for IndexWriter {
-    /// An index that did not become whole leaves nothing behind.
+    /// Removes the file of an index that was not committed.
     fn drop(&mut self) {
         if !self.committed {
             let _ = self.file_system.remove_file(&self.path_new);
@@ -211,8 +212,8 @@ fn lock(file_system: &dyn FileSystem, dir: &Path) -> Result<FileLock> {
     })
 }
 
-/// Refuses to put an index of rows that are gone in the place of one of those that are there. The
-/// lock must be held.
+/// Checks that the dataset was not replaced since it was opened, so that its index belongs to the
+/// current rows. The lock must be held.
 fn check_current(file_system: &dyn FileSystem, dataset: &Dataset) -> Result<()> {
     let path = dataset.path().join(MANIFEST_NAME);
     let bytes = file_system

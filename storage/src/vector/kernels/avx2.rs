@@ -1,7 +1,7 @@
 //! The loops in AVX2, FMA and F16C.
 //!
-//! What is left behind the last whole register is loaded under a mask, or copied to the front of
-//! zeros where the elements are too small for that, and zeros change no sum.
+//! The elements after the last whole register are loaded under a mask, or, if they are too small
+//! for that, copied to the front of zeros; zeros change no sum.
 
 #![allow(unsafe_code)]
 
@@ -236,7 +236,7 @@ pub(super) unsafe fn dots(dims: usize, rows: &[f32], others: &[f32], out: &mut [
 ///
 /// # Safety
 ///
-/// There are so many rows and others.
+/// `rows` has `R` rows, and `others` has `O`.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn dots_tile<const R: usize, const O: usize>(
     dims: usize,

@@ -1,8 +1,8 @@
 //! The loops in AVX-512: F, BW, VL and DQ throughout, and VBMI and VNNI where a processor has them
 //! for the scans.
 //!
-//! What is left behind the last whole register is loaded under a mask, which reads nothing beyond
-//! the slice and gives zeros, and zeros change no sum.
+//! The elements after the last whole register are loaded under a mask, which reads nothing beyond
+//! the slice and gives zeros; zeros change no sum.
 
 #![allow(unsafe_code)]
 
@@ -68,7 +68,7 @@ unsafe fn load<E: Stored>(row: *const u8, at: usize) -> __m512 {
     }
 }
 
-/// Those elements `at..at + 16` of a row that are in the mask, and zeros.
+/// Elements `at..at + 16` of a row that are in the mask, and zeros.
 ///
 /// # Safety
 ///
@@ -242,7 +242,7 @@ pub(super) unsafe fn dots(dims: usize, rows: &[f32], others: &[f32], out: &mut [
 ///
 /// # Safety
 ///
-/// There are so many rows and others, and a place for each product.
+/// `rows` has `R` rows, `others` has `O`, and `out` has a place for each product.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
 unsafe fn dots_tile<const R: usize, const O: usize>(
     dims: usize,

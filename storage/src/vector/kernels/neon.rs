@@ -1,7 +1,6 @@
 //! The loops in NEON, which every 64-bit Arm processor has.
 //!
-//! What is left behind the last whole step is copied to the front of zeros, and zeros change no
-//! sum.
+//! The elements after the last whole step are copied to the front of zeros; zeros change no sum.
 
 #![allow(unsafe_code)]
 
@@ -261,7 +260,7 @@ pub(super) unsafe fn dots(dims: usize, rows: &[f32], others: &[f32], out: &mut [
 ///
 /// # Safety
 ///
-/// There are so many rows and others.
+/// `rows` has `R` rows, and `others` has `O`.
 #[target_feature(enable = "neon")]
 unsafe fn dots_tile<const R: usize, const O: usize>(
     dims: usize,

@@ -1,5 +1,5 @@
-//! The loops in plain Rust: what the others are held equal to, and what runs where none of their
-//! instructions are.
+//! The loops in plain Rust: the reference for the others, and the fallback without their
+//! instructions.
 //!
 //! Sums of floats go to `LANES` accumulators in turn, which the compiler turns into the vector
 //! instructions that every processor of a kind has.

@@ -275,7 +275,7 @@ fn numbers_that_cannot_be_are_refused_behind_their_checksums() {
     assert_ne!(place.findings(&swapped), []);
 }
 
-/// What verifying finds in the lists with `change` made to them.
+/// Findings in an index whose lists `change` has altered.
 fn in_lists(change: impl Fn(&mut [u8])) -> Vec<String> {
     // Two pieces and the error: three codes, so that two half bytes are not used.
     let (place, whole) = Place::indexed(&Parts::new(4));
