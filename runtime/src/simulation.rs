@@ -1,7 +1,7 @@
 //! A whole store on one thread, in virtual time, from one seed: its shards, clients that take,
 //! search, cancel and crowd, and devices that are slow, wrong, silent or dead.
 //!
-//! The shards run the loop that they run in service (`shard.rs`), under an executor that polls
+//! The shards run the loop that they run in service (`shard/shard_loop.rs`), under an executor that polls
 //! whatever can go on in an order of the seed's. The property: every answer is right or an error
 //! that names its cause, comes by its deadline, and in the end nothing is left in flight, admitted
 //! or lent. A seed that fails says so, and `RINGTAKE_SEED` plays it again, step for step.

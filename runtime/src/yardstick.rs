@@ -6,7 +6,7 @@
 //! They know nothing of rows: a program that measures plans the reads beforehand and says
 //! them one by one. They are here and not in that program because they need unsafe code.
 //!
-//! Invariant, as in `shard.rs`: a slot lent to the kernel is looked at only after its
+//! Invariant, as in `shard/engine/flights.rs`: a slot lent to the kernel is looked at only after its
 //! completion, and the arena is freed only when nothing is in flight; `BareRing` sees to it when a
 //! caller's closure panics, too.
 //!
@@ -25,10 +25,11 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use memmap2::Mmap;
 use ringtake_storage::layout::PAGE_BYTES;
 
+use crate::device::read_path::FULL_QUEUE_SHARE;
 use crate::device::ring::{RingFeatures, build_ring};
 use crate::host::cpus::allowed_cpus;
 use crate::memory::arena::{Arena, Slots};
-use crate::shard::engine::{FULL_QUEUE_SHARE, LARGE_SLOT_BYTES};
+use crate::shard::engine::LARGE_SLOT_BYTES;
 pub use direct::DirectFiles;
 
 /// Bytes up to which the store reads neighbouring rows together.

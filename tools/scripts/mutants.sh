@@ -45,7 +45,7 @@ mutant() {
     touch "$file"
 }
 
-mutant "a checksum that is not compared" runtime/src/shard/engine.rs \
+mutant "a checksum that is not compared" runtime/src/shard/engine/deliver.rs \
     'let right = locator.matches(row, stored);' \
     'let right = locator.matches(row, stored) || true;' \
     -p ringtake-runtime --lib simulation::tests::every_answer
@@ -54,7 +54,7 @@ mutant "the doorbell without its fence" runtime/src/doorbell/protocol.rs \
         fence(Ordering::SeqCst);' \
     'self.asleep.store(true, Ordering::Relaxed);' \
     -p ringtake-runtime --test doorbell_model
-mutant "a slot that is free while a read is writing it" runtime/src/shard/engine.rs \
+mutant "a slot that is free while a read is writing it" runtime/src/shard/engine/flights.rs \
     'let popped = self.large_free.pop();' \
     'let popped = self.large_free.last().copied();' \
     -p ringtake-runtime --lib simulation::tests::every_answer
@@ -64,7 +64,8 @@ mutant "a manifest renamed before it is on disk" storage/src/write/directory.rs 
     'file.append(bytes).map_err(Error::io("write", path))' \
     -p ringtake-storage --test storage crash
 mutant "a take that waits for a silent drive beyond its deadline" runtime/src/shard/engine.rs \
-    'self.tell_overdue(now);' '' \
+    'self.deadlines
+            .end_overdue_waits(now, &mut self.parts, &mut self.scans);' '' \
     -p ringtake-runtime --lib simulation::tests::every_answer
 mutant "a search that does not learn that a shard has stopped scanning" runtime/src/index/nearest.rs \
     'if !self.scanned {
@@ -83,9 +84,9 @@ mutant "a part that is counted as finished before it releases its memory" runtim
     'drop(sink);' \
     'let _later = sink;' \
     -p ringtake-runtime --test finish_model
-mutant "a queued search whose deadline is not checked" runtime/src/shard/engine.rs \
-    'self.next_overdue = self.scans.expire(now);' \
-    'self.next_overdue = None;' \
+mutant "a queued search whose deadline is not checked" runtime/src/shard/engine/deadlines.rs \
+    'self.to_finish = scans.expire(now);' \
+    'self.to_finish = None;' \
     -p ringtake-runtime --test runtime a_search_in_line
 mutant "a writer that believes the list of drives in a copy" storage/src/write/directory.rs \
     'self.id.inode == id.inode && (same_device || self.home == home)' \

@@ -62,6 +62,14 @@ pub(crate) enum Wait {
 /// A path and its ring's features, if it has one of its own.
 pub(crate) type Made<'r> = (Box<dyn ReadPath + 'r>, Option<RingFeatures>);
 
+/// With a full queue a turn waits until this share of it is complete: one system call then brings
+/// and sends several reads, while the device keeps the rest to work on.
+pub(crate) const FULL_QUEUE_SHARE: u32 = 16;
+/// The longest wait with reads in flight, so that a broken device does not silence the loop.
+pub(crate) const IN_FLIGHT_WAIT_MAX: Duration = Duration::from_millis(100);
+/// How long a shard that ends waits for reads in flight before it gives their memory up.
+pub(crate) const DRAIN_TIME_MAX: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 10 });
+
 /// A way to read. Driven by one shard on its own thread.
 ///
 /// # Safety

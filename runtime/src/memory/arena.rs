@@ -6,8 +6,8 @@
 //! apart that their first pages compete for the same lines.
 //!
 //! A slot lent to the kernel is not looked at, and the arena is not freed, until the read's
-//! completion has come. `shard.rs` keeps that: it alone knows which slots are in flight, and it
-//! drains them before it drops the arena.
+//! completion has come. `shard/engine/flights.rs` keeps that: it knows which slots are in flight,
+//! and it is drained before the arena is dropped.
 
 use std::io;
 use std::mem::ManuallyDrop;

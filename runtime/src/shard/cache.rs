@@ -1,4 +1,4 @@
-//! The shard's own cache: pages of the rows it owns, without a lock, since nobody else reads or
+//! The shard's own cache: pages of the rows it owns, without a lock, since no other thread reads or
 //! writes them. A hit asks nothing of the read path.
 //!
 //! A page is found by arithmetic, not by hashing: the shard's pages are numbered densely (its
@@ -36,6 +36,9 @@ const PIECE_BYTES_MIN: usize = PAGE / u64::BITS as usize;
 /// Cache lines of a row asked for beforehand. The processor's own prefetcher sees the rest
 /// coming once a copy is under way.
 const PREFETCH_LINES: usize = 16;
+/// How many rows beforehand the memory of one in the cache is asked for. Fewer leave the copy
+/// waiting, more push each other out before their turn.
+pub(crate) const PREFETCH_ROWS: usize = 4;
 
 /// Why there is no cache.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +116,7 @@ fn bit(from: usize, bytes: usize) -> u64 {
     }
 }
 
-/// What has become of a page whose row was wrong.
+/// The fate of a page whose row was wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
     /// It is gone; the drive has the last word.
@@ -176,9 +179,10 @@ impl PageCache {
             ownership,
             block_shift: layout.block_rows.trailing_zeros(),
             groups,
-            policy: match pinned {
-                true => S3Fifo::pinned(pages as usize),
-                false => S3Fifo::new(pages as usize, frames as usize),
+            policy: if pinned {
+                S3Fifo::pinned(pages as usize)
+            } else {
+                S3Fifo::new(pages as usize, frames as usize)
             },
             frames: Frames::new(frames as usize)?,
             pinned,

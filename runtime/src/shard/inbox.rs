@@ -21,7 +21,7 @@ pub(crate) enum Message {
     Take(Part),
     /// Code to run on the shard.
     Run(Box<dyn FnOnce(LocalContext) -> LocalFuture + Send>),
-    /// Finish what is in flight and end.
+    /// Finish the parts at work and end.
     Stop,
 }
 

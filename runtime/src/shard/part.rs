@@ -1,5 +1,5 @@
-//! What crosses threads: the rows one shard has to bring for one window of a take, or to find for
-//! a search, and the news that it has.
+//! Parts cross threads: the rows that one shard has to bring for one window of a take, or to find
+//! for a search. Finishing one says that it has.
 
 mod finish;
 
@@ -39,7 +39,7 @@ pub(crate) struct Progress {
     class: LatencyClass,
     /// After it no more reads are planned.
     deadline: Option<Instant>,
-    /// Rows not read because of that, or not come by then. Written by shards and the caller.
+    /// Rows not read because of it, or not delivered by then. Written by shards and the caller.
     rows_expired: AtomicU64,
     origin: Origin,
 }
@@ -99,7 +99,7 @@ impl Progress {
         self.finish.overdue();
     }
 
-    /// Waits until `windows` windows are done, or it is no use to wait.
+    /// Waits until `windows` windows are done or overdue.
     pub(crate) async fn finished(&self, windows: usize) {
         self.wait(|context| self.finish.poll_finished(windows, context))
             .await;
@@ -111,11 +111,14 @@ impl Progress {
             .await;
     }
 
-    /// In a child of the process where the shards are nobody would end it.
+    /// Waits until `poll` is ready. In a forked child it is at once, since no shard runs there.
     async fn wait(&self, poll: impl Fn(&Context<'_>) -> Poll<()>) {
-        poll_fn(|context| match self.origin.is_elsewhere() {
-            true => Poll::Ready(()),
-            false => poll(context),
+        poll_fn(|context| {
+            if self.origin.is_elsewhere() {
+                Poll::Ready(())
+            } else {
+                poll(context)
+            }
         })
         .await;
     }
@@ -137,7 +140,7 @@ impl Progress {
         }
     }
 
-    /// What went wrong with a take of `rows` rows, once all windows are done.
+    /// The faults of a take of `rows` rows, once all windows are done.
     pub(crate) fn outcome(&self, rows: usize) -> Result<(), Error> {
         if self.origin.is_elsewhere() {
             return Err(Error::Forked);
@@ -185,7 +188,7 @@ impl Window {
     }
 }
 
-/// What becomes of the rows of a part.
+/// The destination of the rows of a part.
 #[derive(Debug)]
 enum Sink {
     /// Each goes to its place in the result of a take.
@@ -204,12 +207,12 @@ pub(crate) struct Part {
     /// The first place of the window in the output.
     base: usize,
     pub(crate) projection: Projection,
-    /// Whose it is.
+    /// The shard that owns its rows.
     shard: usize,
-    /// There until the part is finished.
+    /// `None` once the part is finished.
     sink: Option<Sink>,
     window: Option<Arc<Window>>,
-    /// When it was sent, where somebody wants to know how long it waits.
+    /// When it was sent, where the time that it waits is measured.
     sent_at: Option<Instant>,
 }
 
@@ -217,7 +220,7 @@ impl Part {
     /// A part of a take: the row of each entry goes to the place `base` plus its position.
     ///
     /// # Safety
-    /// No other part of these outputs has one of these places, and nobody else writes or reads
+    /// No other part of these outputs has one of these places, and no other code writes or reads
     /// them before the part is finished or dropped.
     pub(crate) unsafe fn of_take(
         shard: usize,
@@ -296,7 +299,7 @@ impl Part {
         self.sent_at
     }
 
-    /// Where the rows of a take go.
+    /// The result that the rows of a take go to.
     pub(crate) fn outputs(&self) -> Option<&Outputs> {
         match &self.sink {
             Some(Sink::Rows(outputs)) => Some(outputs),
@@ -304,7 +307,7 @@ impl Part {
         }
     }
 
-    /// The same, to be kept beyond the part: for a shard that ends with reads in flight.
+    /// The result of a take, to be kept beyond the part by a shard that ends with reads in flight.
     pub(crate) fn share_outputs(&self) -> Option<Arc<Outputs>> {
         match &self.sink {
             Some(Sink::Rows(outputs)) => Some(outputs.clone()),
@@ -312,7 +315,7 @@ impl Part {
         }
     }
 
-    /// What a search has found.
+    /// The candidates of a search.
     pub(crate) fn nearest(&mut self) -> Option<&mut Nearest> {
         match &mut self.sink {
             Some(Sink::Nearest(nearest)) => Some(nearest),
@@ -332,7 +335,7 @@ impl Part {
         self.progress().and_then(Progress::deadline)
     }
 
-    /// Tells the caller that all rows of this part are in their places, or noted as faults.
+    /// Ends the part: all its rows are in their places, or noted as faults.
     pub(crate) fn finish(mut self) {
         if let Some(Sink::Nearest(nearest)) = &mut self.sink {
             nearest.publish(&self.entries);

@@ -9,6 +9,7 @@ use crossbeam_channel::Sender;
 
 use crate::config::ReadPathChoice;
 use crate::device::control::dma_file::Reads;
+use crate::device::read_path::IN_FLIGHT_WAIT_MAX;
 use crate::error::shortage;
 use crate::memory::arena::Arena;
 use crate::metrics::{Meter, Stage};
@@ -144,7 +145,7 @@ impl ShardLoop<'_> {
     /// One round of the engine. Returns whether anything moved.
     fn round(&mut self) -> bool {
         let patience = match self.local.tasks() {
-            0 => engine::IN_FLIGHT_WAIT,
+            0 => IN_FLIGHT_WAIT_MAX,
             _ => SLEEP_WITH_TASKS,
         };
         let moved = self.engine.round(patience);
@@ -205,9 +206,10 @@ impl ShardLoop<'_> {
     /// Rests while glommio performs reads of its own files.
     async fn rest_in_executor(&self, reads: &Reads, with_tasks: bool) {
         self.context.counters.sleeps.add(1);
-        let stage = match self.engine.is_idle() {
-            true => Stage::Idle,
-            false => Stage::Device,
+        let stage = if self.engine.is_idle() {
+            Stage::Idle
+        } else {
+            Stage::Device
         };
         self.meter.end(stage);
         let with_tasks = with_tasks.then_some(SLEEP_WITH_TASKS);

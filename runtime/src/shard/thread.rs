@@ -96,7 +96,7 @@ fn on_plain(context: ShardContext, messages: Messages, started: Sender<StartRepo
     futures_lite::future::block_on(executor.run(run(context, messages, plain, started)));
 }
 
-/// Runs a shard with a glommio executor. Glommio's handle cannot tell whether its thread has ended,
+/// Runs a shard with a glommio executor. Glommio's handle does not say whether its thread has ended,
 /// so the thread is ours and the executor is made on it.
 fn on_glommio(context: ShardContext, messages: Messages, started: Sender<StartReport>) {
     match executor_of(&context) {

@@ -171,7 +171,7 @@ mod tests {
     use super::{Faults, HELD, choice};
     use crate::config::{Config, CpuChoice, Lab, Scheduler};
     use crate::device::contract::{ROWS, rows, written};
-    use crate::shard::engine::DRAIN_TIME_MAX;
+    use crate::device::read_path::DRAIN_TIME_MAX;
     use crate::{Error, FaultKind, Store, TakeOptions};
 
     fn open(path: &Path, seed: u64, faults: Faults, scheduler: Scheduler) -> Store {

@@ -7,16 +7,14 @@
 use crate::config::Checksums;
 use crate::memory::decode::Decoder;
 use crate::memory::outputs::Outputs;
-use crate::shard::cache::Found;
 use crate::shard::cache::pinned::PinnedPages;
+use crate::shard::cache::{Found, PREFETCH_ROWS};
 
 use super::{Request, Route};
 
 /// More rows, or more bytes, are spread over the shards, which copy them side by side.
 const ROWS_MAX: usize = 1024;
 const BYTES_MAX: usize = 4 << 20;
-/// How many rows beforehand the memory of one is asked for.
-const AHEAD: usize = 4;
 
 /// Where the row of one place is.
 #[derive(Clone, Copy)]
@@ -72,12 +70,15 @@ pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &mut Outp
                 Err(_) => Source::Elsewhere,
             }
         };
-        let mut ahead = [Source::Nothing; AHEAD];
+        let mut ahead = [Source::Nothing; PREFETCH_ROWS];
         for (place, source) in ahead.iter_mut().enumerate() {
             *source = look(place);
         }
         for (place, &row) in ids.iter().enumerate() {
-            let source = std::mem::replace(&mut ahead[place % AHEAD], look(place + AHEAD));
+            let source = std::mem::replace(
+                &mut ahead[place % PREFETCH_ROWS],
+                look(place + PREFETCH_ROWS),
+            );
             let (pages, found) = match source {
                 Source::Pinned(pages, found) => (pages, found),
                 Source::Nothing => continue,

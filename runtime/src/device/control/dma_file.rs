@@ -23,14 +23,12 @@ use glommio::io::{BufferedFile, DmaFile, PollableFd, ReadResult};
 use glommio::timer::Timer;
 
 use crate::device::files::Files;
-use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
+use crate::device::read_path::{Completion, DRAIN_TIME_MAX, Errno, Read, ReadPath, Wait};
 use crate::doorbell::Doorbell;
 
 /// The longest read handed to glommio, which does not split: a polled read beyond the device's
 /// `max_sectors_kb` fails with EAGAIN each time it is tried. Longer reads are made in pieces.
 const READ_BYTES_MAX: u32 = 128 << 10;
-/// How long reads in flight may take to end when the shard ends.
-const SETTLE_MAX: Duration = Duration::from_secs(10);
 /// The longest rest when waiting for the doorbell has failed.
 const REST_WHEN_DEAF: Duration = Duration::from_millis(1);
 
@@ -205,7 +203,7 @@ impl Reads {
             true
         } else {
             let late = async {
-                Timer::new(SETTLE_MAX).await;
+                Timer::new(DRAIN_TIME_MAX).await;
                 false
             };
             all.or(late).await

@@ -2,7 +2,7 @@
 //! over in turn, each read through a queue; completions come back through a queue per shard.
 //!
 //! The threads live as long as the store, which outlives every shard. A shard's buffers stay the
-//! read's until its completion has come back, whatever the shard does meanwhile (`engine.rs`), so
+//! read's until its completion has come back, whatever the shard does meanwhile (`shard/engine/flights.rs`), so
 //! a ring may write to them at any time before.
 
 use std::io;

@@ -6,7 +6,9 @@
 use std::io;
 use std::time::Duration;
 
-use crate::device::read_path::{Completion, Read, ReadPath, Wait};
+use crate::device::read_path::{
+    Completion, DRAIN_TIME_MAX, FULL_QUEUE_SHARE, Read, ReadPath, Wait,
+};
 use crate::doorbell::Doorbell;
 
 /// A source of reads, to which their completions return. Threads that add reads ring the stage's
@@ -35,11 +37,9 @@ pub(crate) unsafe trait ReadSource {
 
 /// The longest sleep; the doorbell ends it.
 const SLEEP: Duration = Duration::from_millis(500);
-/// With a full queue one turn waits for this share of it, as the engine does.
-const FULL_QUEUE_SHARE: u32 = 16;
 /// How often a stage that ends waits for reads in flight before it leaves them to the kernel. The
 /// owner of their memory has given it up by then.
-const DRAIN_ATTEMPTS: u32 = 20;
+const DRAIN_ATTEMPTS: u128 = DRAIN_TIME_MAX.as_millis() / SLEEP.as_millis();
 
 /// Drives `path`, with at most `queue_depth` reads in flight, until the source has ended.
 ///

@@ -6,24 +6,22 @@
 //! reports it without a read.
 
 use std::io;
-use std::time::Duration;
 
 use ringtake_storage::dataset::Locator;
 use ringtake_storage::layout::PAGE_BYTES;
 
 use super::{PAGE, PageCache, Use};
 use crate::config::Checksums;
-use crate::device::read_path::{Completion, Memory, Read, ReadPath, Wait};
+use crate::device::read_path::{Completion, IN_FLIGHT_WAIT_MAX, Memory, Read, ReadPath, Wait};
 use crate::shard::context::ShardContext;
 
 /// Bytes of a read. Drives reach their rate with less; more keeps a frame waiting.
 const READ_BYTES_MAX: u64 = 256 << 10;
-/// So many places that cannot be read, and no more are looked for within a run that fails: the
-/// drive is dying, and each attempt may take seconds.
+/// After this many places that cannot be read, a run that fails is given up whole: the drive is
+/// dying, and each attempt may take seconds.
 const UNREAD_MAX: usize = 64;
 /// Reads in flight, if the queue is that deep.
 const READS_MAX: u32 = 16;
-const WAIT: Duration = Duration::from_millis(100);
 
 /// A run of pages still to be read.
 #[derive(Debug, Clone, Copy)]
@@ -55,14 +53,22 @@ impl Run {
     }
 }
 
-/// Reads in flight. Whatever ends the load early, the kernel may still write their frames.
-struct Lent<'c> {
+/// A load under way. However it ends, the kernel may still write the frames of reads in flight.
+struct Load<'c> {
     cache: &'c mut PageCache,
+    context: &'c ShardContext,
+    /// Runs not read yet.
+    runs: std::vec::IntoIter<Run>,
+    /// Runs to read again: the rest of a short read, or pieces of a read that failed.
+    again: Vec<Run>,
+    /// Runs that cannot be read, and why.
+    unread: Vec<(Run, String)>,
+    /// By token.
     reads: Vec<Option<Run>>,
     in_flight: usize,
 }
 
-impl Drop for Lent<'_> {
+impl Drop for Load<'_> {
     fn drop(&mut self) {
         if self.in_flight > 0 {
             self.cache.frames.give_up();
@@ -70,11 +76,84 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// What became of a load.
+impl Load<'_> {
+    /// Queues reads until as many as may be are in flight.
+    fn queue_reads(&mut self, path: &mut dyn ReadPath) {
+        let start = self.cache.frames.start();
+        let (counters, runs) = (&self.context.counters, &mut self.runs);
+        let free = self.reads.iter_mut().enumerate();
+        for (token, place) in free.filter(|(_, read)| read.is_none()) {
+            let Some(run) = self.again.pop().or_else(|| runs.next()) else {
+                return;
+            };
+            *place = Some(run);
+            self.in_flight += 1;
+            let bytes = run.pages * PAGE_BYTES;
+            counters.reads.add(1);
+            counters.read_bytes.add(bytes);
+            // SAFETY: a pinned cache has a frame for each page, at the page's number.
+            let buffer = unsafe { start.add(run.page as usize * PAGE) };
+            let read = Read {
+                token: token as u32,
+                file: run.file,
+                offset: run.offset,
+                bytes: bytes as u32,
+                buffer,
+                memory: Memory::Own,
+            };
+            // SAFETY: no code looks at frames before the load is done; its drop keeps their memory
+            // if it ends earlier; each run has frames of its own.
+            unsafe { path.queue(read) };
+        }
+    }
+
+    /// Takes the end of a read in.
+    fn complete(&mut self, completion: Completion) {
+        let Some(run) = self.reads[completion.token as usize].take() else {
+            unreachable!("each read ends once");
+        };
+        self.in_flight -= 1;
+        self.context.counters.completions.add(1);
+        match completion.result {
+            Err(libc::EAGAIN | libc::EINTR) => self.again.push(run),
+            // One bad sector costs its own page, and none that fails once.
+            Err(_) if run.pages > 1 && self.unread.len() < UNREAD_MAX => {
+                self.again.extend(run.halves());
+            }
+            Err(errno) => {
+                let reason = io::Error::from_raw_os_error(errno).to_string();
+                self.unread.push((run, reason));
+            }
+            Ok(bytes) => {
+                let got = u64::from(bytes) / PAGE_BYTES;
+                assert!(got <= run.pages, "a read brings what it asks for");
+                for page in run.page..run.page + got {
+                    self.cache.policy.settle(page);
+                }
+                let rest = Run {
+                    offset: run.offset + got * PAGE_BYTES,
+                    page: run.page + got,
+                    pages: run.pages - got,
+                    ..run
+                };
+                match (rest.pages, got) {
+                    (0, _) => {}
+                    (_, 0) => {
+                        let reason = "the file has been cut short".to_owned();
+                        self.unread.push((rest, reason));
+                    }
+                    _ => self.again.push(rest),
+                }
+            }
+        }
+    }
+}
+
+/// The outcome of a load.
 pub(crate) struct Loaded {
-    /// Every row has been found there and found right.
+    /// Every row is in the cache and matches its checksum.
     pub(crate) sound: bool,
-    /// What is missing or wrong, in sentences.
+    /// Missing pages and damaged rows, one sentence each.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -88,85 +167,35 @@ pub(crate) async fn load(
     locators: &[Locator<'_>],
     path: &mut dyn ReadPath,
 ) -> io::Result<Loaded> {
-    let mut warnings = Vec::new();
-    let mut runs = runs(cache, context, locators).into_iter();
-    let start = cache.frames.start();
-    let mut lent = Lent {
+    let mut load = Load {
+        runs: runs(cache, context, locators).into_iter(),
+        cache,
+        context,
+        again: Vec::new(),
+        unread: Vec::new(),
         reads: vec![None; READS_MAX.min(context.config.queue_depth) as usize],
         in_flight: 0,
-        cache,
     };
-    let mut again = Vec::new();
-    let mut unread = Vec::new();
     let mut completions: Vec<Completion> = Vec::new();
     loop {
-        while lent.in_flight < lent.reads.len()
-            && let Some(run) = again.pop().or_else(|| runs.next())
-        {
-            let Some(token) = lent.reads.iter().position(Option::is_none) else {
-                break;
-            };
-            lent.reads[token] = Some(run);
-            lent.in_flight += 1;
-            let bytes = run.pages * PAGE_BYTES;
-            context.counters.reads.add(1);
-            context.counters.read_bytes.add(bytes);
-            // SAFETY: a pinned cache has a frame for each page, at the page's number.
-            let buffer = unsafe { start.add(run.page as usize * PAGE) };
-            let read = Read {
-                token: token as u32,
-                file: run.file,
-                offset: run.offset,
-                bytes: bytes as u32,
-                buffer,
-                memory: Memory::Own,
-            };
-            // SAFETY: nobody looks at frames before the loop is done; `Lent` keeps their memory
-            // if it ends earlier; each run has frames of its own.
-            unsafe { path.queue(read) };
-        }
-        if lent.in_flight == 0 {
+        load.queue_reads(path);
+        if load.in_flight == 0 {
             break;
         }
         let wait = Wait::For {
             completions: 1,
-            timeout: WAIT,
+            timeout: IN_FLIGHT_WAIT_MAX,
         };
         path.turn(wait, &mut completions)?;
         for completion in completions.drain(..) {
-            let Some(run) = lent.reads[completion.token as usize].take() else {
-                unreachable!("each read ends once");
-            };
-            lent.in_flight -= 1;
-            context.counters.completions.add(1);
-            match completion.result {
-                Err(libc::EAGAIN | libc::EINTR) => again.push(run),
-                // One bad sector costs its own page, and none that fails once.
-                Err(_) if run.pages > 1 && unread.len() < UNREAD_MAX => again.extend(run.halves()),
-                Err(errno) => unread.push((run, io::Error::from_raw_os_error(errno).to_string())),
-                Ok(bytes) => {
-                    let got = u64::from(bytes) / PAGE_BYTES;
-                    for page in run.page..run.page + got {
-                        lent.cache.policy.settle(page);
-                    }
-                    let rest = Run {
-                        offset: run.offset + got * PAGE_BYTES,
-                        page: run.page + got,
-                        pages: run.pages - got,
-                        ..run
-                    };
-                    match (rest.pages, got) {
-                        (0, _) => {}
-                        (_, 0) => unread.push((rest, "the file has been cut short".to_owned())),
-                        _ => again.push(rest),
-                    }
-                }
-            }
+            load.complete(completion);
         }
         // Paths whose reads the executor performs move only while it runs.
         futures_lite::future::yield_now().await;
     }
-    drop(lent);
+    let unread = std::mem::take(&mut load.unread);
+    drop(load);
+    let mut warnings = Vec::new();
     let first = unread.iter().min_by_key(|(run, _)| (run.file, run.offset));
     if let Some((run, reason)) = first {
         let pages: u64 = unread.iter().map(|(run, _)| run.pages).sum();
@@ -253,12 +282,12 @@ fn check(
     sound
 }
 
-/// What a look at a row in the cache has shown.
+/// A row in the cache, compared with its checksum.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Row {
     Right,
     Wrong,
-    /// It could not be read, which has been told of.
+    /// It could not be read, which a warning has said.
     NotHere,
 }
 

@@ -18,13 +18,13 @@ use std::collections::VecDeque;
 
 /// In the table: the other 31 bits are a frame. Without it they are a stamp, or 0.
 const RESIDENT: u32 = 1 << 31;
-/// The small queue's share of all frames is one in so many.
+/// The small queue has one in this many of all frames.
 const SMALL_SHARE: usize = 10;
 /// Takes that must have used a page again for it to move to the main queue.
 const PROMOTED_AT: u8 = 2;
 const USES_MAX: u8 = 3;
 
-/// Pages that can be told apart.
+/// The most pages that a shard can number.
 pub(super) const PAGES_MAX: u64 = RESIDENT as u64 - 1;
 
 /// Which take asks, and whether its asking says that a page is popular.
@@ -32,11 +32,11 @@ pub(super) const PAGES_MAX: u64 = RESIDENT as u64 - 1;
 pub(crate) enum Use {
     /// A take, as the shard numbers them.
     By(u32),
-    /// Part of a take so large that it may come back to a page by itself.
+    /// A take of several windows, which may come back to a page by itself.
     Bulk,
 }
 
-/// What is known of a frame beside its bytes; four share a cache line.
+/// The state of a frame; four share a cache line.
 #[derive(Debug, Clone, Copy)]
 struct FrameState {
     /// Pieces of rows known to be right, as `cache.rs` numbers them.

@@ -6,16 +6,16 @@
 //! with the mean of the epochs before and after it, so that a drive that is drifting misleads
 //! neither. A level deeper has to bring [`GAIN_MIN`], a level shallower may cost [`LOSS_MAX`].
 //!
-//! Only epochs with rows waiting from end to end count, since otherwise it is the callers who set
+//! Only epochs with rows waiting from end to end count, since otherwise the callers set
 //! the rate. The clock is read twice per epoch.
 
 use std::time::{Duration, Instant};
 
 use crate::config::DepthControl;
 
-/// What a level deeper has to add to the rate to be worth its waits.
+/// The gain in rate that makes a level deeper worth its waits.
 const GAIN_MIN: f64 = 0.025;
-/// What a level shallower may take from the rate.
+/// The loss in rate that a level shallower may cost.
 const LOSS_MAX: f64 = 0.025;
 /// Reads of an epoch, and at least this many times the depth.
 const EPOCH_READS_MIN: u64 = 512;
@@ -26,7 +26,7 @@ const EPOCH_SECONDS_MIN: f64 = 0.1;
 /// The longest time between epochs of one trial.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The queue depth of a shard: fixed, or the smallest that keeps the drive's full rate.
 #[derive(Debug)]
 pub(super) struct Depth {
     /// Depths, ascending by about a third each; one if there is nothing to control.
@@ -38,7 +38,7 @@ pub(super) struct Depth {
     epoch: Option<Epoch>,
     /// Reads to let pass, which were sent at another depth.
     settling: u64,
-    /// Of the last epoch, in reads per second.
+    /// Reads per second in the last epoch.
     rate: f64,
     /// When the last epoch ended.
     ended: Option<Instant>,
@@ -161,7 +161,7 @@ impl Depth {
         }
     }
 
-    /// What was measured before a long pause says nothing of what comes after it.
+    /// Forgets measurements from before a long pause, which say nothing about the time after it.
     fn start_over(&mut self) {
         self.ended = None;
         if matches!(self.stage, Stage::Trial { .. }) {
@@ -322,7 +322,7 @@ mod tests {
             depth.completed(10, true, || clock);
             epochs += u32::from(depth.ended != ended);
         }
-        // But for the first, whose rate nobody knew.
+        // But for the first, whose rate was not known.
         assert!((8..=12).contains(&epochs), "{epochs}");
     }
 

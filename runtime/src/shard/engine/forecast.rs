@@ -2,7 +2,7 @@
 //!
 //! A part with a deadline that has waited in the shard is begun only if it will probably end in
 //! time: reading what comes too late makes what comes after it late too, and so on for as long as
-//! more is asked for than the drive can give. How long it will take is told from the rate at which
+//! more is asked for than the drive can give. How long it will take follows from the rate at which
 //! the shard has served others while it waited; how far such forecasts are off is learned from the
 //! parts begun before.
 
@@ -12,7 +12,7 @@ use crate::admission::estimate::{Estimate, LATE_COUNTS};
 use crate::host::clock;
 use crate::metrics::stats::ShardCounters;
 
-/// So many rows at least must have been served for a forecast: drives serve in bursts.
+/// A forecast needs at least this many rows served: drives serve in bursts.
 const SERVED_MIN: u64 = 256;
 /// How many times as long as its forecast a part is given before anything has been learned.
 const MARGIN_FIRST: f64 = 2.0;
@@ -21,7 +21,7 @@ const MARGIN_RANGE: (f64, f64) = (1.0, 32.0);
 /// Shorter forecasts are noise.
 const TAKES_MIN: Duration = Duration::from_micros(1);
 
-/// Since when a part waits, and what the shard had delivered by then.
+/// When a part began to wait, and what the shard had delivered by then.
 #[derive(Clone, Copy)]
 pub(super) struct Waits {
     since: Instant,
@@ -29,13 +29,13 @@ pub(super) struct Waits {
     cache_hits: u64,
 }
 
-/// What a part has seen of the shard while it waited.
+/// The shard's work while a part waited.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     waited: Duration,
     /// Rows that the shard has delivered meanwhile.
     rows: u64,
-    /// Those of them that came from the drive.
+    /// Rows among them that came from the drive.
     from_drive: u64,
 }
 
@@ -73,7 +73,7 @@ impl Seen {
     }
 
     /// How long `rows` rows take behind `reads_before` reads in flight, at the rate of what was
-    /// served. `None` if too little was: who has waited for few others knows nothing of the rate.
+    /// served. `None` if too little was: a part that has waited for few others knows no rate.
     pub(super) fn takes(&self, rows: u64, reads_before: u32) -> Option<Duration> {
         let reads_before = u64::from(reads_before);
         if self.rows < (rows + reads_before).max(SERVED_MIN) {
@@ -106,9 +106,10 @@ impl Margin {
     /// A part has ended.
     pub(super) fn learn(&mut self, forecast: Forecast, ended: Instant, deadline: Instant) {
         let took = (ended - forecast.began).as_secs_f64() / forecast.takes.as_secs_f64();
-        let took = match ended >= deadline {
-            true => took * LATE_COUNTS,
-            false => took,
+        let took = if ended >= deadline {
+            took * LATE_COUNTS
+        } else {
+            took
         };
         self.0.learn(took.min(MARGIN_RANGE.1));
     }

@@ -3,19 +3,18 @@
 use ringtake_storage::dataset::{Extent, Locator};
 use ringtake_storage::plan::Entry;
 
-use super::{Active, Site, deliver_row, fault};
+use super::deliver::{deliver_row, fault};
+use super::parts::PartAtWork;
+use super::site::Site;
 use crate::memory::decode::Checked;
 use crate::metrics::Stage;
 use crate::shard::cache::pinned::PinnedPages;
-use crate::shard::cache::{Found, PageCache, Refused, Use};
+use crate::shard::cache::{Found, PREFETCH_ROWS, PageCache, Refused, Use};
 
-/// Rows from the cache in one turn of a part, before the shard looks for what is more urgent.
+/// Rows from the cache in one turn of a part, before the shard looks for more urgent work.
 pub(super) const HITS_IN_TURN_MAX: u64 = 1024;
-/// How many rows beforehand the memory of one in the cache is asked for. Fewer leave the copy
-/// waiting, more push each other out before their turn.
-const AHEAD: usize = 4;
 
-/// What the cache has of an entry.
+/// An entry in the cache.
 #[derive(Clone, Copy)]
 enum Hit {
     Row(Found),
@@ -24,8 +23,8 @@ enum Hit {
     Miss,
 }
 
-/// A cache as hits see it.
-pub(super) trait Hits {
+/// Rows in memory: a cache whose pages come and go, or pinned pages.
+trait RowCache {
     fn find(&self, locator: &Locator<'_>, group: usize, row: u64, extent: Extent) -> Option<Found>;
     fn prefetch(&self, found: Found);
     /// The bytes of a row, and whether they are known to be right.
@@ -36,7 +35,7 @@ pub(super) trait Hits {
     fn refuse(&mut self, found: Found) -> Refused;
 }
 
-impl Hits for PageCache {
+impl RowCache for PageCache {
     #[inline]
     fn find(&self, locator: &Locator<'_>, group: usize, row: u64, extent: Extent) -> Option<Found> {
         PageCache::find(self, locator, group, row, extent)
@@ -61,7 +60,7 @@ impl Hits for PageCache {
     }
 }
 
-impl Hits for &PinnedPages {
+impl RowCache for &PinnedPages {
     #[inline]
     fn find(&self, locator: &Locator<'_>, group: usize, row: u64, extent: Extent) -> Option<Found> {
         PinnedPages::find(self, locator, group, row, extent)
@@ -85,16 +84,43 @@ impl Hits for &PinnedPages {
     }
 }
 
+/// Delivers entries from the cache, or from pinned pages, until one is not there, or there have been
+/// many. Returns how many.
+#[inline]
+pub(super) fn deliver_from_memory(
+    site: Site<'_>,
+    work: &mut PartAtWork,
+    locator: &Locator<'_>,
+    cache: &mut Option<PageCache>,
+) -> u64 {
+    let Site { context, meter, .. } = site;
+    meter.detail(Stage::Plan);
+    let hits = if let Some(cache) = cache {
+        deliver_hits(site, work, locator, cache)
+    } else if let Some(mut pages) = context.pinned.get() {
+        deliver_hits(site, work, locator, &mut pages)
+    } else {
+        return 0;
+    };
+    if hits > 0 {
+        meter.detail(match work.part.nearest() {
+            Some(_) => Stage::Refine,
+            None => Stage::Decode,
+        });
+    }
+    hits
+}
+
 /// Delivers entries from the cache until one is not there, or there have been many. Returns how
 /// many.
-pub(super) fn deliver_hits<C: Hits>(
+fn deliver_hits<C: RowCache>(
     site: Site<'_>,
-    active: &mut Active,
+    work: &mut PartAtWork,
     locator: &Locator<'_>,
     cache: &mut C,
 ) -> u64 {
     let context = site.context;
-    let group = active.part.projection.groups()[active.group].group;
+    let group = work.column_group(work.group);
     let look = |cache: &C, entries: &[Entry], place: usize| {
         let Some(entry) = entries.get(place) else {
             return Hit::Miss;
@@ -108,50 +134,49 @@ pub(super) fn deliver_hits<C: Hits>(
         }
     };
     let mut hits = 0;
-    let mut ahead = [Hit::Miss; AHEAD];
+    let mut ahead = [Hit::Miss; PREFETCH_ROWS];
     // Where the cache has little, nothing is asked for beforehand.
-    let first = look(cache, active.part.entries(), active.next);
-    let mut looked_at = active.next + 1;
-    ahead[active.next % AHEAD] = first;
+    let first = look(cache, work.part.entries(), work.next);
+    let mut looked_at = work.next + 1;
+    ahead[work.next % PREFETCH_ROWS] = first;
     loop {
-        let hit = ahead[active.next % AHEAD];
+        let hit = ahead[work.next % PREFETCH_ROWS];
         if matches!(hit, Hit::Miss) || hits == HITS_IN_TURN_MAX {
             break;
         }
-        while looked_at < active.next + AHEAD {
-            let hit = look(cache, active.part.entries(), looked_at);
+        while looked_at < work.next + PREFETCH_ROWS {
+            let hit = look(cache, work.part.entries(), looked_at);
             if let Hit::Row(found) = hit {
                 cache.prefetch(found);
             }
-            ahead[looked_at % AHEAD] = hit;
+            ahead[looked_at % PREFETCH_ROWS] = hit;
             looked_at += 1;
         }
         if let Hit::Row(found) = hit {
-            let (stored, right) = cache.get(found, active.asks);
+            let (stored, right) = cache.get(found, work.cache_use);
             let checked = if right { Checked::Yes } else { Checked::No };
-            let place = active.next;
-            let delivered =
-                deliver_row(site, active, active.group, locator, place, stored, checked);
+            let place = work.next;
+            let delivered = deliver_row(site, work, work.group, locator, place, stored, checked);
             match delivered {
                 Ok(()) if !right => {
                     cache.mark(found);
-                    // Its checksum has been told apart, so its copy must be.
-                    if active.part.outputs().is_some() {
+                    // Its checksum has been timed by itself, so its copy must be.
+                    if work.part.outputs().is_some() {
                         site.meter.detail(Stage::Decode);
                     }
                 }
                 Ok(()) => {}
                 Err(_) if cache.refuse(found) == Refused::Evicted => break,
                 Err(kind) => {
-                    let row = active.part.entries()[place].row;
+                    let row = work.part.entries()[place].row;
                     let dir = locator.locate(row).map_or(0, |extent| extent.dir);
                     let file = context.files.index(group, dir);
-                    fault(context, active, group, file, row, kind);
+                    fault(context, work, group, file, row, kind);
                 }
             }
             hits += 1;
         }
-        active.next += 1;
+        work.next += 1;
     }
     context.counters.cache_hits.add(hits);
     context.counters.rows.add(hits);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ringtake_storage::vector::kernels::BLOCK_ROWS;
 use ringtake_storage::vector::nearest::Neighbour;
 
-use super::Site;
+use super::site::Site;
 use crate::admission::LatencyClass;
 use crate::host::clock;
 use crate::index::codes::ShardCodes;
@@ -24,21 +24,21 @@ const SURPLUS_MIN: usize = 512;
 /// A search on one shard.
 struct Scan {
     part: Part,
-    /// What is scanned next.
+    /// The place in the list of probes, and the block there, to scan next.
     probe: usize,
     block: usize,
     /// The nearest so far, and some that were nearer than `nearer_than` when they were found.
     found: Vec<Key>,
-    /// The distance of the farthest of as many as are wanted; infinite before there are so many.
+    /// The distance of the farthest of the wanted number; infinite before that number is found.
     nearer_than: f32,
 }
 
-/// See the module.
+/// Searches of a shard whose rows are not known yet.
 pub(super) struct Scans {
     codes: Vec<ShardCodes>,
     /// By class, the oldest first.
     scanning: [VecDeque<Scan>; LatencyClass::COUNT],
-    /// Those that wait for other shards.
+    /// Searches that wait for other shards.
     waiting: Vec<Part>,
     /// Places and sums of one turn.
     sums: Vec<(u32, u16)>,
@@ -127,9 +127,10 @@ impl Scans {
     #[inline(never)]
     pub(super) fn scan_turn(&mut self, site: Site<'_>) -> bool {
         let urgent = LatencyClass::Urgent.index();
-        let class = match self.scanning[urgent].is_empty() {
-            true => LatencyClass::Bulk.index(),
-            false => urgent,
+        let class = if self.scanning[urgent].is_empty() {
+            LatencyClass::Bulk.index()
+        } else {
+            urgent
         };
         let Some(mut scan) = self.scanning[class].pop_front() else {
             return false;
@@ -165,7 +166,7 @@ fn is_cut(part: &mut Part) -> bool {
     part.nearest().is_some_and(|nearest| nearest.query.is_cut())
 }
 
-/// Whether nobody waits for the search any more, or not for long enough.
+/// Whether no caller waits for the search any more, or not for long enough.
 fn is_pointless(part: &Part, query: &Query) -> bool {
     if part
         .progress()

@@ -3,16 +3,16 @@
 //!
 //! A table of tokens, indexed by the low bits of the page number. Two pages may fall on one place;
 //! then the later one is found and the earlier is read again, which costs a read and is right all
-//! the same. Nothing is removed: whoever finds a token looks whether that read is still in flight
-//! and brings what is wanted.
+//! the same. Nothing is removed: a token that is found may be that of a read that has ended, so its
+//! read is looked at before it is relied on.
 
 use ringtake_storage::layout::PAGE_BYTES;
 
-/// Rows of a part that a read brings.
+/// Rows of one part that a read brings.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Waiter {
-    /// The part.
-    pub(super) active: u32,
+pub(super) struct PartRows {
+    /// The part's name.
+    pub(super) part: u32,
     /// Which of the projection's groups.
     pub(super) group: u32,
     pub(super) first_entry: u32,
@@ -25,7 +25,7 @@ const PLACES_PER_READ: u32 = 8;
 /// Files begin at different places of the table.
 const FILE_STRIDE: u64 = 0x9E37_79B9;
 
-/// See the module.
+/// Which read in flight brings which page.
 #[derive(Debug)]
 pub(super) struct InFlightPages {
     tokens: Box<[u32]>,

@@ -2,20 +2,20 @@
 //! loom's primitives and model-checked (`tests/finish_model.rs`).
 //!
 //! Shards write rows to memory that they share with the caller, and let go of it; the last of a
-//! window tells the caller, who then has the memory alone. What orders their plain writes before
-//! the caller's reads is the countdown of the window (each shard's release is the next one's
-//! acquire) and the count of windows.
+//! window wakes the caller, which then has the memory alone. The countdown of the window (each
+//! shard's release is the next one's acquire) and the count of windows order the shards' plain
+//! writes before the caller's reads.
 
 use std::task::{Context, Poll};
 
 use super::sync::{AtomicBool, AtomicU32, AtomicUsize, AtomicWaker, Ordering};
 
-/// What the caller waits for.
+/// The event that the caller waits for: its windows are done, or overdue.
 #[derive(Debug)]
 pub(crate) struct Finish {
     /// Windows whose parts have all been finished. Written by shards, read by the caller.
     windows_done: AtomicUsize,
-    /// Set once the caller shall not wait for what is in flight.
+    /// Set once the caller shall not wait for reads in flight.
     overdue: AtomicBool,
     waker: AtomicWaker,
 }
@@ -59,7 +59,7 @@ impl Finish {
             return Poll::Ready(());
         }
         self.waker.register(context.waker());
-        // What came before the waker was there has woken nobody.
+        // An event before the waker was there has woken no task.
         if ready() {
             return Poll::Ready(());
         }
@@ -81,13 +81,12 @@ impl Countdown {
     }
 
     /// Ends one part: lets go of `sink`, what it wrote to; and if it was the last of its window,
-    /// gives the window's permit back with `release` and tells the caller.
+    /// gives the window's permit back with `release` and wakes the caller.
     pub(crate) fn end_part<S>(&self, sink: S, release: impl FnOnce(), finish: &Finish) {
-        // The caller takes the outputs apart once it has heard of all windows, so they are let
-        // go first.
+        // The caller takes the outputs apart once all windows are done, so they are let go first.
         drop(sink);
         if self.parts_left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // Before the caller hears of it, so that its next take finds the permit free.
+            // Before the caller is woken, so that its next take finds the permit free.
             release();
             finish.windows_done.fetch_add(1, Ordering::Release);
             finish.waker.wake();
