@@ -119,9 +119,10 @@ impl Writer {
         let unpacks = |(given, stored): (&Arc<Field>, &Arc<Field>)| {
             !given.data_type().equals_datatype(stored.data_type())
         };
-        let slice_rows = match schema.fields().iter().zip(stored.fields()).any(unpacks) {
-            true => SLICE_ROWS_MAX_UNPACKED,
-            false => SLICE_ROWS_MAX,
+        let slice_rows = if schema.fields().iter().zip(stored.fields()).any(unpacks) {
+            SLICE_ROWS_MAX_UNPACKED
+        } else {
+            SLICE_ROWS_MAX
         };
         Ok(Writer {
             schema: stored,

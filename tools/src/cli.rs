@@ -1,4 +1,4 @@
-//! The command line: what every command has in common, and how a command ends.
+//! The command line: options that all commands share, and the exit status.
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Log what happens to standard error; twice for more
+    /// Log to standard error; twice for more detail
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -36,7 +36,7 @@ Examples:
   ringtake generate example.ringtake --rows 1000000 --vector 768
   ringtake doctor example.ringtake
 
-Exit status: 0 success, 1 failure, 2 a command line that makes no sense.";
+Exit status: 0 success, 1 failure, 2 a wrong command line.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -52,7 +52,7 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Parses the command line, does what it says and reports how it ended.
+/// Parses the command line, runs the command and reports its failure.
 pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     log_to_standard_error(cli.verbose);

@@ -1,4 +1,4 @@
-//! The commands, one file each: its arguments, its examples and what it does.
+//! The commands, one file each with its arguments, its examples and its code.
 
 pub(crate) mod completions;
 pub(crate) mod doctor;

@@ -1,4 +1,4 @@
-//! What a dataset's manifest says, for commands that read no row.
+//! Estimates from a dataset's manifest and tables, for commands that read no row.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,13 +7,13 @@ use std::path::Path;
 use ringtake_storage::dataset::dir_path;
 use ringtake_storage::layout::{FixedGroup, Group, Layout, PAGE_BYTES, TableKind, table_file_name};
 
-/// Blocks that are looked at for the mean size of a value.
+/// Most blocks that are sampled for the mean size of a value.
 const BLOCKS_SAMPLED_MAX: u64 = 1_000;
 
 /// Bytes that the device reads for one row of a group, on average over all rows.
 ///
-/// A read is widened to whole multiples of `align_bytes`. Where a value begins within one is as
-/// good as random for values of variable width, of which the mean is known and not each.
+/// A read is widened to whole multiples of `align_bytes`. The offset of a variable-width value
+/// within one is taken as random, since only the mean size of values is known.
 pub(crate) fn device_bytes_per_row(
     path: &Path,
     layout: &Layout,
@@ -28,7 +28,7 @@ pub(crate) fn device_bytes_per_row(
         Group::Fixed(group) => fixed_bytes_per_row(group, layout.rows_of_block(0), align),
         Group::Variable(group) => {
             let value_bytes = value_bytes_mean(path, layout, ordinal).unwrap_or_else(|| {
-                // The table cannot be read: what the file says counts the space between blocks.
+                // The table cannot be read. The length of the file includes the padding of blocks.
                 let files = group.file_bytes.iter();
                 let stored: u64 = files.map(|bytes| bytes.saturating_sub(PAGE_BYTES)).sum();
                 stored as f64 / layout.rows as f64

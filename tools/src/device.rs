@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, StatxFlags, major, minor, statx};
 use serde::Serialize;
 
-/// What is known of the device that holds a file.
+/// Description of the device that holds a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Device {
     /// Name of the whole disk, such as `nvme0n1`.
@@ -20,8 +20,8 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// The device under `path`; `None` where the file system has none of its own, as tmpfs or an
-    /// overlay.
+    /// The device under `path`; `None` if the file system has no device of its own, such as tmpfs
+    /// or an overlay.
     pub(crate) fn under(path: &Path) -> Option<Device> {
         let number = fs::metadata(path).ok()?.dev();
         let link = format!("/sys/dev/block/{}:{}", major(number), minor(number));
@@ -64,11 +64,11 @@ fn chosen_scheduler(text: &str) -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DirectAlignment {
-    /// Offset and length must be multiples of so many bytes.
+    /// Offset and length must be multiples of this number of bytes.
     Bytes(u32),
     /// The file cannot be read directly.
     Unsupported,
-    /// The kernel, before 6.1, or the file system does not say.
+    /// The kernel (before 6.1) or the file system does not report it.
     Unknown,
 }
 
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheduler_in_use_is_told_from_the_others() {
+    fn the_scheduler_in_use_is_the_one_in_brackets() {
         for (text, expected) in [
             ("[none] mq-deadline kyber", Some("none")),
             ("none [mq-deadline] kyber", Some("mq-deadline")),

@@ -1,4 +1,4 @@
-//! Why a command ends without success: one sentence for the user and an exit status.
+//! Failures of a command: one sentence for the user and an exit status.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use crate::interrupt;
 use crate::row_ids::RowIdError;
 use crate::source::SourceError;
 
-/// Success is 0.
+/// Exit status of every failure but those below.
 const FAILURE: u8 = 1;
-/// What clap uses for a command line that makes no sense.
+/// Exit status for a wrong command line, the same as clap's.
 const USAGE: u8 = 2;
 
-/// Why a command did not do what was asked.
+/// Reason why a command failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum Failure {
@@ -61,15 +61,15 @@ pub(crate) enum Failure {
     #[error("{0} was replaced while it was being verified; run the command again")]
     Replaced(PathBuf),
 
-    /// A query that cannot be searched for.
+    /// A query that cannot be searched.
     #[error("{0}")]
     Query(String),
 
-    /// A command line that clap could not see to be senseless.
+    /// A wrong command line that clap's rules do not catch.
     #[error("{0}")]
     Usage(String),
 
-    /// Everything was said already.
+    /// Failures that the command has already reported.
     #[error("")]
     Reported,
 
@@ -87,7 +87,7 @@ impl From<SourceError> for Failure {
 }
 
 impl Failure {
-    /// For `map_err` on an operation of the file system.
+    /// Makes a failure of an I/O error; for `map_err`.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Failure {
         let path = path.to_owned();
         move |cause| Failure::Io {
@@ -97,7 +97,7 @@ impl Failure {
         }
     }
 
-    /// The status that the process ends with.
+    /// Exit status of the process.
     pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Failure::Usage(_) => USAGE,

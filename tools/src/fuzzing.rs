@@ -1,4 +1,4 @@
-//! What fuzzers reach of the readers of foreign files: bytes in, rows or an error out.
+//! Entry points for fuzzers of the readers of foreign files: bytes in, rows or an error out.
 
 use std::io::Cursor;
 
@@ -10,12 +10,12 @@ pub fn npy(bytes: &[u8], length_known: bool) {
     fuzz(FuzzedFormat::Npy, bytes, length_known);
 }
 
-/// The same as vectors of f32 with their dimension in front.
+/// Reads `bytes` as vectors of f32 with their dimension in front.
 pub fn fvecs(bytes: &[u8], length_known: bool) {
     fuzz(FuzzedFormat::Fvecs, bytes, length_known);
 }
 
-/// The same as vectors of f32 after a count and a dimension.
+/// Reads `bytes` as vectors of f32 after a count and a dimension.
 pub fn fbin(bytes: &[u8], length_known: bool) {
     fuzz(FuzzedFormat::Fbin, bytes, length_known);
 }

@@ -14,7 +14,7 @@ pub(crate) fn bordered(header: &[String], rows: Vec<Vec<String>>) -> Table {
     table
 }
 
-/// Columns with nothing but space between them, and no space at the ends of lines.
+/// Columns separated by spaces, without spaces at the ends of lines.
 pub(crate) fn plain(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table
@@ -29,7 +29,7 @@ pub(crate) fn plain(header: &[&str], rows: Vec<Vec<String>>) -> String {
     lines.join("\n")
 }
 
-/// A number and its noun.
+/// A number and its noun, in the singular or the plural.
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     match count {
         1 => format!("1 {one}"),

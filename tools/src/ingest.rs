@@ -1,4 +1,4 @@
-//! Rows of a source into a new dataset: what `import` and `generate` share.
+//! Writing the rows of a source into a new dataset, for `import` and `generate`.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Schema};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 use ringtake_storage::column::{ColumnShape, stored_schema, stored_type};
-use ringtake_storage::layout::{GroupOptions, LayoutPolicy};
+use ringtake_storage::layout::{BLOCK_ROWS_RANGE, GroupOptions, LayoutPolicy};
 use ringtake_storage::write::{Overwrite, WriteOptions, Writer};
 
 use crate::failure::Failure;
@@ -16,36 +16,41 @@ use crate::notice::note;
 use crate::progress::{Progress, Visibility};
 use crate::source::Source;
 
-/// How a dataset is laid out and where it goes.
+/// Layout and place of a new dataset.
 #[derive(Debug, Args)]
 pub(crate) struct Placement {
-    /// Columns that are read together, such as a,b; again for another group
+    /// Columns stored together, such as a,b; repeat for another group
     #[arg(long, value_name = "COLUMNS")]
     group: Vec<String>,
 
-    /// How rows are placed: packed, page, or auto (page where it wastes little)
+    /// Placement of rows: packed, page, or auto (page if it wastes little space)
     #[arg(long, value_name = "LAYOUT", default_value_t = LayoutPolicy::default())]
     layout: LayoutPolicy,
 
-    /// Share of space that auto may waste to keep rows within pages, 0 to 1
+    /// Share of the space that auto may waste to keep rows within pages, 0 to 1
     #[arg(long, value_name = "SHARE")]
     waste_max: Option<f64>,
 
-    /// Rows per block, a power of two from 256 to 65536
-    #[arg(long, value_name = "ROWS")]
+    #[arg(long, value_name = "ROWS", help = block_rows_help())]
     block_rows: Option<u32>,
 
-    /// Directory for the rows, one per drive; again for each drive
+    /// Directory for the rows, one per drive; repeat for each drive
     #[arg(long, value_name = "DIRECTORY")]
     data_dir: Vec<PathBuf>,
 
-    /// Replace the dataset if there is one
+    /// Replace an existing dataset
     #[arg(long)]
     force: bool,
 
-    /// No progress bar and no closing line
+    /// Print no progress bar and no summary
     #[arg(short, long)]
     quiet: bool,
+}
+
+/// Help for `--block-rows`, with the range that the format has.
+fn block_rows_help() -> String {
+    let (least, most) = (BLOCK_ROWS_RANGE.start(), BLOCK_ROWS_RANGE.end());
+    format!("Rows per block, a power of two from {least} to {most}")
 }
 
 impl Placement {
@@ -64,9 +69,10 @@ impl Placement {
                 waste_max: self.waste_max.unwrap_or(default.waste_max),
             },
             data_dirs: self.data_dir.clone(),
-            overwrite: match self.force {
-                true => Overwrite::Replace,
-                false => Overwrite::Refuse,
+            overwrite: if self.force {
+                Overwrite::Replace
+            } else {
+                Overwrite::Refuse
             },
         }
     }
@@ -81,7 +87,7 @@ pub(crate) fn split_columns(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Writes all rows, or nothing; says at the end what was written.
+/// Writes all rows of `source`, or nothing, and prints a summary.
 pub(crate) fn ingest(
     source: &mut dyn Source,
     dataset: &Path,
@@ -92,7 +98,7 @@ pub(crate) fn ingest(
     interrupt::listen();
     let mut writer = Writer::create(dataset, &source.schema(), placement.write_options())?;
     let mut progress = Progress::start(source.rows(), Visibility::quiet(placement.quiet))?;
-    // Leaving early drops the writer, which removes what it wrote.
+    // An early return drops the writer, which removes its files.
     while let Some(batch) = source.next_batch()? {
         stop_if_interrupted()?;
         writer.write(&batch)?;
@@ -125,7 +131,7 @@ fn stop_if_interrupted() -> Result<(), Failure> {
     }
 }
 
-/// Refuses columns that no dataset can hold, and says which of the others there are.
+/// Refuses a column that no dataset can hold. The error names the columns that can be imported.
 fn check_types(schema: &Schema) -> Result<(), Failure> {
     let Err(ringtake_storage::Error::UnsupportedColumn { column, data_type }) =
         stored_schema(schema)
@@ -152,11 +158,10 @@ fn check_types(schema: &Schema) -> Result<(), Failure> {
                 if item.data_type().primitive_width().is_some()
         )
     });
-    let remedy = match is_list_of_numbers {
-        true => {
-            format!("import it with --vector {column} if its lists have one length, or {leave_out}")
-        }
-        false => leave_out,
+    let remedy = if is_list_of_numbers {
+        format!("import it with --vector {column} if its lists have one length, or {leave_out}")
+    } else {
+        leave_out
     };
     Err(Failure::UnsupportedColumn {
         column,

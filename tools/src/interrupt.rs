@@ -1,16 +1,16 @@
-//! Ctrl-C and SIGTERM: remembered here, looked at between batches, so that what was begun is
-//! removed before the process ends.
+//! Ctrl-C and SIGTERM. A signal is recorded here and checked between batches, so that a command
+//! removes its unfinished files before the process ends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-/// The signal that came, 0 for none. Written by the signal handler, read by the commands.
+/// Number of the signal received, 0 for none. Written by the signal handler, read by the commands.
 static SIGNAL: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
-/// From now on a first signal is only remembered. A second one ends the process at once, for
-/// when the removal itself hangs.
+/// Installs the signal handlers. A first signal is only recorded; a second one ends the process at
+/// once, in case the removal of files hangs.
 pub(crate) fn listen() {
     let signal = SIGNAL.get_or_init(|| Arc::new(AtomicUsize::new(0)));
     for number in [SIGINT, SIGTERM] {
@@ -27,13 +27,13 @@ pub(crate) fn listen() {
     }
 }
 
-/// The signal that came since `listen`, if any.
+/// The signal received since `listen`, if any.
 pub(crate) fn pending() -> Option<i32> {
     let number = SIGNAL.get()?.load(Ordering::SeqCst);
     i32::try_from(number).ok().filter(|number| *number != 0)
 }
 
-/// The exit status by which a shell knows that a signal ended a process.
+/// Exit status that tells a shell which signal ended the process.
 pub(crate) fn exit_status(number: i32) -> i32 {
     128 + number
 }

@@ -1,6 +1,7 @@
-//! The `ringtake` command: imports files into datasets, and inspects, indexes, searches,
-//! takes, exports, verifies, generates and diagnoses. Everything that waits for a drive is `ringtake-runtime`'s; what the
-//! bytes mean is `ringtake-storage`'s.
+//! The `ringtake` command: it imports files into datasets, generates them, and inspects, indexes,
+//! searches, takes, exports, verifies and diagnoses them.
+//!
+//! `ringtake-runtime` reads rows from drives, and `ringtake-storage` has the format.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -23,7 +24,7 @@ mod source;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 
-/// Runs the command on the command line of this process.
+/// Runs the command line of this process.
 pub fn main() -> std::process::ExitCode {
     cli::run()
 }

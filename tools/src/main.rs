@@ -1,4 +1,4 @@
-//! The `ringtake` command. Everything is in the library, where fuzzers find it too.
+//! The `ringtake` command. Its code is in the library, which fuzzers use too.
 
 fn main() -> std::process::ExitCode {
     ringtake_tools::main()

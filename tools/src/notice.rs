@@ -4,7 +4,7 @@
 
 use std::io::{IsTerminal, Write};
 
-/// Prints `error: ...` on one line, whatever lines the message has.
+/// Prints `error: ...` on one line, even if the message has several.
 pub(crate) fn error(failure: &dyn std::fmt::Display) {
     let text = failure.to_string();
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

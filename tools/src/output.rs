@@ -1,4 +1,4 @@
-//! Standard output and files that appear whole or not at all.
+//! Standard output, and files that get their name only when they are complete.
 
 use std::fs::Permissions;
 use std::io::{self, BufWriter, Write};
@@ -11,15 +11,15 @@ use tempfile::{NamedTempFile, TempPath};
 
 use crate::failure::Failure;
 
-/// Bytes gathered before a write.
+/// Bytes buffered before a write.
 const BUFFER_BYTES: usize = 1 << 18;
 
-/// Where data goes.
+/// Destination of a command's data.
 pub(crate) struct Output {
-    /// A file under a name of its own until `publish`.
+    /// The file under its temporary name, until `publish`.
     unpublished: Option<Unpublished>,
-    /// Set once the reader of a pipe has gone. Kept apart from the errors because the writers of
-    /// formats wrap those beyond recognition.
+    /// Set when the reader of a pipe has closed it. The errors do not show it, because the writers
+    /// of formats wrap them.
     reader_gone: Arc<AtomicBool>,
 }
 
@@ -29,7 +29,7 @@ struct Unpublished {
     replace: bool,
 }
 
-/// A writer that notices when nobody reads any more.
+/// A buffered writer that notices when the reader of a pipe has closed it.
 pub(crate) type OutputWriter = BufWriter<Watched>;
 
 /// The unbuffered part of an [`OutputWriter`].
@@ -49,7 +49,7 @@ impl Output {
         (output, writer)
     }
 
-    /// A file beside `target` that takes its name on `publish`; dropped before, it is removed.
+    /// A temporary file beside `target`, which `publish` renames to `target` and a drop removes.
     pub(crate) fn file(target: &Path, replace: bool) -> Result<(Output, OutputWriter), Failure> {
         if !replace && target.symlink_metadata().is_ok() {
             return Err(Failure::OutputExists(target.to_owned()));
@@ -87,12 +87,13 @@ impl Output {
         BufWriter::with_capacity(BUFFER_BYTES, Watched { inner, reader_gone })
     }
 
-    /// True once the reader of the pipe has gone, as `head` does; then errors are no news.
+    /// Whether the reader of the pipe has closed it, as `head` does. Then write errors are
+    /// expected.
     pub(crate) fn reader_gone(&self) -> bool {
         self.reader_gone.load(Ordering::Relaxed)
     }
 
-    /// What writing text to a stream came to: a reader that went away is no failure.
+    /// Result of writing text to a stream. A reader that has closed the pipe is not a failure.
     pub(crate) fn close(&self, written: io::Result<()>) -> Result<(), Failure> {
         match written {
             Err(_) if self.reader_gone() => Ok(()),
@@ -101,7 +102,7 @@ impl Output {
         }
     }
 
-    /// Gives the file its name. Its writer must have been flushed.
+    /// Syncs the file and gives it its name. Its writer must have been flushed.
     pub(crate) fn publish(self) -> Result<(), Failure> {
         let Some(Unpublished {
             path,

@@ -1,4 +1,4 @@
-//! How far a long command has come, on standard error, and only where a person looks at it.
+//! Progress of long commands on standard error, shown only on a terminal.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use indicatif::{
 
 use crate::failure::Failure;
 
-/// How often the bar is drawn, at most.
+/// Most redraws of the bar per second.
 const DRAWS_PER_S: u8 = 8;
 const BAR: &str = "{bar:30} {percent:>3}%  {rows} rows  {rate} rows/s  {msg}  {left} left";
 const BYTES_BAR: &str = "{bar:30} {percent:>3}%  {bytes}  {bytes_per_sec}  {left} left";
@@ -19,7 +19,7 @@ const SPINNER: &str = "{spinner}  {rows} rows  {rate} rows/s  {msg}  {elapsed}";
 /// Whether to show progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Visibility {
-    /// If standard error is a terminal.
+    /// Shown if standard error is a terminal.
     Terminal,
     Hidden,
 }
@@ -27,24 +27,25 @@ pub(crate) enum Visibility {
 impl Visibility {
     /// From a `--quiet` flag.
     pub(crate) fn quiet(quiet: bool) -> Visibility {
-        match quiet {
-            true => Visibility::Hidden,
-            false => Visibility::Terminal,
+        if quiet {
+            Visibility::Hidden
+        } else {
+            Visibility::Terminal
         }
     }
 }
 
-/// Rows and bytes so far.
+/// A progress bar that counts rows and bytes.
 pub(crate) struct Progress {
     bar: ProgressBar,
     bytes: u64,
 }
 
 impl Progress {
-    /// A bar, or a spinner where the total is not known.
+    /// Starts a bar, or a spinner if the total is unknown.
     pub(crate) fn start(rows: Option<u64>, visibility: Visibility) -> Result<Progress, Failure> {
         let target = match visibility {
-            // Hidden by itself where standard error is not a terminal.
+            // indicatif hides the bar if standard error is not a terminal.
             Visibility::Terminal => ProgressDrawTarget::stderr_with_hz(DRAWS_PER_S),
             Visibility::Hidden => ProgressDrawTarget::hidden(),
         };
@@ -76,7 +77,7 @@ impl Progress {
         Ok(Progress { bar, bytes: 0 })
     }
 
-    /// A bar over bytes.
+    /// Starts a bar that counts bytes.
     pub(crate) fn start_bytes(bytes: u64, visibility: Visibility) -> Result<Progress, Failure> {
         let progress = Progress::start(Some(bytes), visibility)?;
         let style = progress.bar.style().template(BYTES_BAR).map_err(unusable)?;
@@ -84,7 +85,7 @@ impl Progress {
         Ok(progress)
     }
 
-    /// A bar over one stage after another.
+    /// Starts a bar that shows one stage after another.
     pub(crate) fn start_stages(visibility: Visibility) -> Result<Progress, Failure> {
         let progress = Progress::start(Some(0), visibility)?;
         let style = progress
@@ -96,7 +97,7 @@ impl Progress {
         Ok(progress)
     }
 
-    /// How much of a stage is done.
+    /// Shows that `done` of `of` steps of a stage are done.
     pub(crate) fn stage(&self, stage: &'static str, done: u64, of: u64) {
         let begins = self.bar.message() != stage;
         if begins {
@@ -109,12 +110,12 @@ impl Progress {
         }
     }
 
-    /// So many bytes more of a bar over bytes.
+    /// Adds bytes to a bar that counts bytes.
     pub(crate) fn add_bytes(&self, bytes: usize) {
         self.bar.inc(bytes as u64);
     }
 
-    /// So many rows more, which took so many bytes.
+    /// Adds rows and the bytes that they take.
     pub(crate) fn add(&mut self, rows: usize, bytes: usize) {
         self.bytes += bytes as u64;
         if !self.bar.is_hidden() {
@@ -123,7 +124,7 @@ impl Progress {
         self.bar.inc(rows as u64);
     }
 
-    /// What happens after the last row.
+    /// Shows the step that follows the last row.
     pub(crate) fn finishing(&self, what: &'static str) {
         self.bar.set_message(what);
     }

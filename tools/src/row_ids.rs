@@ -1,4 +1,4 @@
-//! Row ids as a user gives them: a list, ranges, a file, standard input.
+//! Row ids given by the user: a list, ranges, a file, or standard input.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -34,7 +34,7 @@ fn last(rows: u64) -> String {
     }
 }
 
-/// Where a word was, if it was not on the command line.
+/// File and line of a word; `None` for the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Place(Option<(String, u64)>);
 
@@ -47,18 +47,18 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Where row ids come from.
+/// Origin of row ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RowIdOrigin {
-    /// The words themselves.
+    /// Ids and ranges on the command line.
     Given(String),
-    /// One id or range per line, or several with spaces or commas between.
+    /// A file of ids and ranges, separated by new lines, spaces or commas.
     File(PathBuf),
     StandardInput,
 }
 
 impl RowIdOrigin {
-    /// `-` is standard input, `@file` a file, anything else the ids themselves.
+    /// Parses an option: `-` is standard input, `@file` a file, anything else the ids themselves.
     pub(crate) fn parse(text: &str) -> RowIdOrigin {
         if text == "-" {
             RowIdOrigin::StandardInput
@@ -69,7 +69,7 @@ impl RowIdOrigin {
         }
     }
 
-    /// Reads them all.
+    /// Reads all ids of a dataset of `rows` rows.
     pub(crate) fn read(&self, rows: u64, past_the_end: PastTheEnd) -> Result<RowIds, RowIdError> {
         let mut ids = RowIds {
             ranges: Vec::new(),
@@ -92,20 +92,20 @@ impl RowIdOrigin {
     }
 }
 
-/// What an id past the last row is.
+/// Treatment of an id past the last row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PastTheEnd {
     Refused,
     Accepted,
 }
 
-/// Longest line of ids; a file that is something else is noticed before it fills the memory.
+/// Longest line of ids in bytes, so that a file of something else does not fill the memory.
 const LINE_BYTES_MAX: u64 = 64 << 20;
-/// Characters of a senseless word that are repeated to the user.
+/// Most characters of a wrong word that a message repeats.
 const WORD_SHOWN_MAX: usize = 40;
 
-/// Row ids in the order given, duplicates kept. Runs of ids are kept as ranges, so that all rows
-/// of a large dataset cost nothing.
+/// Row ids in the order given, with duplicates. Runs of ids are stored as ranges, so that all rows
+/// of a large dataset take no memory.
 #[derive(Debug)]
 pub(crate) struct RowIds {
     ranges: Vec<Range<u64>>,
@@ -123,7 +123,7 @@ impl RowIds {
         }
     }
 
-    /// How many there are.
+    /// Number of ids.
     #[cfg(test)]
     fn count(&self) -> u64 {
         self.ranges
@@ -146,7 +146,7 @@ impl RowIds {
         })
     }
 
-    /// The ids in some lines.
+    /// Reads the ids in lines of text.
     #[cfg(fuzzing)]
     pub(crate) fn of_lines(
         lines: impl BufRead,
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_number_is_told_for_files() {
+    fn an_error_in_a_file_names_its_line() {
         let mut ids = RowIds {
             ranges: vec![],
             rows: 10,

@@ -1,4 +1,4 @@
-//! Where taken and exported rows go: a table for people, four formats for programs.
+//! Output of taken and exported rows: a table for people, four formats for programs.
 
 use arrow::array::RecordBatch;
 
@@ -13,16 +13,16 @@ mod jsonl;
 mod parquet;
 mod table;
 
-/// Takes rows, batch by batch.
+/// A writer of rows, batch by batch.
 pub(crate) trait Sink {
     /// Writes some rows.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure>;
 
-    /// Writes what comes after the last row, and flushes.
+    /// Writes the end of the format, and flushes.
     fn finish(self: Box<Self>) -> Result<(), Failure>;
 }
 
-/// For `map_err` on what a format's writer reports.
+/// Makes a failure of an error of a format's writer; for `map_err`.
 fn encode<E: std::fmt::Display>(format: &'static str) -> impl Fn(E) -> Failure {
     move |cause| Failure::Encode {
         format,

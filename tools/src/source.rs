@@ -1,5 +1,5 @@
-//! Where imported rows come from: files of several formats, standard input, or made up.
-//! Every source streams batches of bounded bytes; nothing here knows what becomes of them.
+//! Sources of rows for a new dataset: files of several formats, standard input, or generated rows.
+//! Every source streams batches of bounded size.
 
 use std::sync::Arc;
 
@@ -30,24 +30,24 @@ pub(crate) mod synthetic;
 mod vecs;
 pub(crate) mod vectors;
 
-/// Bytes that a batch aims at: large enough to spread the cost of a batch, small enough that a
-/// few of them are nothing.
+/// Target size of a batch in bytes: large enough to spread its cost, small enough that a few
+/// batches take little memory.
 const BATCH_BYTES: usize = 8 << 20;
-/// Rows that a batch has at most, for narrow rows.
+/// Most rows of a batch; it limits batches of narrow rows.
 const BATCH_ROWS_MAX: usize = 65_536;
-/// Dimensions beyond this are taken for damage.
+/// Largest dimension of a vector. A file with a larger one is reported as damaged.
 const DIMENSION_MAX: u32 = 1 << 20;
-/// Name of a column of vectors that the file does not name.
+/// Default name of a column of vectors from a file without names.
 pub(crate) const VECTOR_COLUMN: &str = "vector";
-/// Name of a column of single values that the file does not name.
+/// Default name of a column of single values from a file without names.
 const VALUE_COLUMN: &str = "value";
 
-/// Rows, batch by batch.
+/// A stream of rows, batch by batch.
 pub(crate) trait Source {
     /// The schema of every batch.
     fn schema(&self) -> SchemaRef;
 
-    /// How many rows there will be, where that is known before the end.
+    /// Total number of rows, if it is known before the end.
     fn rows(&self) -> Option<u64>;
 
     /// The next rows; `None` at the end.
@@ -71,7 +71,7 @@ fn fixed_bytes(data_type: &DataType) -> Option<usize> {
     }
 }
 
-/// Where each of `columns` is in `schema`.
+/// Place in `schema` of each of `columns`.
 fn column_places(
     origin: &str,
     schema: &Schema,

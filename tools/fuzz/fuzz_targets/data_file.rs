@@ -1,4 +1,4 @@
-//! Data files: headers and pages, as `verify` reads them.
+//! Fuzzes the verification of data files: headers and pages.
 #![no_main]
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Indexes: any bytes, and any contents behind checksums that fit.
+//! Fuzzes indexes: any bytes, and any contents behind matching checksums.
 #![no_main]
 
 use std::path::Path;
@@ -12,7 +12,7 @@ use ringtake_storage::verify::verify_index;
 
 const MANIFEST: &[u8] = include_bytes!("../../../storage/tests/golden/index-v1/MANIFEST");
 
-/// The bytes with a header that names the dataset, and a trailer whose checksums fit.
+/// The bytes with a header that names the dataset, and a trailer with matching checksums.
 fn sealed(bytes: &[u8], manifest: &Manifest) -> Vec<u8> {
     let mut sealed = bytes.to_vec();
     if sealed.len() < 64 + 32 {

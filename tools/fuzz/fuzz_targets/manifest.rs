@@ -1,4 +1,4 @@
-//! Manifests: any bytes, and any layout and schema behind checksums that fit.
+//! Fuzzes manifests: any bytes, and any layout and schema behind matching checksums.
 #![no_main]
 
 use std::path::Path;
@@ -9,8 +9,8 @@ use ringtake_storage::checksum::xxh3;
 use ringtake_storage::dataset::{Dataset, Table, TableCheck};
 use ringtake_storage::manifest::Manifest;
 
-/// The bytes with the checksums and lengths that a header has of them: of the body the first half
-/// up to the mark is the layout.
+/// The bytes behind a header with their checksums and lengths. The layout is the body up to the
+/// mark.
 fn sealed(bytes: &[u8]) -> Vec<u8> {
     let body = bytes.get(64..).unwrap_or_default();
     let layout = body
@@ -54,7 +54,7 @@ fn believed(manifest: Manifest) {
         for row in some.clone() {
             if let Ok(extent) = locator.locate(row) {
                 let end = extent.offset + u64::from(extent.bytes);
-                // What stores nothing is not read.
+                // A row that stores nothing is not read.
                 let within = end <= bytes[extent.dir as usize];
                 assert!(extent.bytes == 0 || within, "a row lies past its file");
             }

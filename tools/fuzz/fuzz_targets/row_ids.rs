@@ -1,4 +1,4 @@
-//! Files of row ids.
+//! Fuzzes the reader of row ids.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

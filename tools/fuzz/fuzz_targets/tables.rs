@@ -1,4 +1,4 @@
-//! Tables of offsets and validity that nobody has checked: rows must lie within their files.
+//! Fuzzes unchecked tables of offsets and validity: rows must lie within their files.
 #![no_main]
 
 use std::path::Path;
@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
         for row in 0..dataset.rows() {
             if let Ok(extent) = locator.locate(row) {
                 let end = extent.offset + u64::from(extent.bytes);
-                // What stores nothing is not read.
+                // A row that stores nothing is not read.
                 let within = end <= file_bytes[extent.dir as usize];
                 assert!(extent.bytes == 0 || within, "a row lies past its file");
             }

@@ -1,4 +1,4 @@
-//! Files of vectors that somebody else has written.
+//! Fuzzes the reader of `.fvecs` files.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

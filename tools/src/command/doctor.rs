@@ -1,4 +1,4 @@
-//! `ringtake doctor`: what about this machine is fine, what is not, and what to type to mend it.
+//! `ringtake doctor`: checks of this machine, and the commands that mend what they find.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -42,19 +42,21 @@ impl Doctor {
         if let Some(path) = &self.path {
             findings.extend(drive::findings(path)?);
         }
-        let text = match self.json {
-            true => serde_json::to_string_pretty(&findings).map_err(|cause| Failure::Encode {
+        let text = if self.json {
+            serde_json::to_string_pretty(&findings).map_err(|cause| Failure::Encode {
                 format: "JSON",
                 reason: cause.to_string(),
-            })?,
-            false => text(&findings),
+            })?
+        } else {
+            text(&findings)
         };
         let (output, mut writer) = Output::standard();
         let written = writeln!(writer, "{text}").and_then(|()| writer.flush());
         output.close(written)?;
-        match findings.iter().any(|finding| finding.state == State::Fail) {
-            true => Err(Failure::Reported),
-            false => Ok(()),
+        if findings.iter().any(|finding| finding.state == State::Fail) {
+            Err(Failure::Reported)
+        } else {
+            Ok(())
         }
     }
 }

@@ -25,19 +25,19 @@ pub(crate) struct Export {
     /// File to write, .parquet or .arrow; `-` is an Arrow IPC stream on standard output
     file: PathBuf,
 
-    /// Columns to export, in this order, such as a,b; all if not given
+    /// Columns to export, in this order, such as a,b; default: all
     #[arg(long)]
     columns: Option<String>,
 
-    /// Format of the file; else its name tells
+    /// Format of the file; default: by its extension
     #[arg(long)]
     format: Option<ExportFormat>,
 
-    /// Replace the file if there is one
+    /// Replace an existing file
     #[arg(long)]
     force: bool,
 
-    /// No progress bar
+    /// Print no progress bar
     #[arg(short, long)]
     quiet: bool,
 }
@@ -70,9 +70,10 @@ impl Export {
         let store = open(&self.dataset, ChecksumPolicy::Verify)?;
         let projection = project(&store, columns.as_deref())?;
         interrupt::listen();
-        let (output, writer) = match to_standard_output {
-            true => Output::standard(),
-            false => Output::file(&self.file, self.force)?,
+        let (output, writer) = if to_standard_output {
+            Output::standard()
+        } else {
+            Output::file(&self.file, self.force)?
         };
         let schema = projection.schema(Missing::Error);
         let visibility = Visibility::quiet(self.quiet);
@@ -99,7 +100,7 @@ fn sink(
     }
 }
 
-/// All rows, chunk by chunk.
+/// Copies all rows, chunk by chunk.
 fn copy(
     store: &Store,
     projection: &Projection,

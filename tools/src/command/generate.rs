@@ -1,4 +1,4 @@
-//! `ringtake generate`: a dataset of made-up rows.
+//! `ringtake generate`: a dataset of generated rows.
 
 use std::path::PathBuf;
 
@@ -8,14 +8,14 @@ use crate::failure::Failure;
 use crate::ingest::{Placement, ingest};
 use crate::source::synthetic::{Kind, Shape, Synthetic, VectorType, parse_columns};
 
-/// Generate a dataset of made-up rows, the same for the same seed
+/// Generate a dataset of random rows, the same for the same seed
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Generate {
     /// Directory of the new dataset
     dataset: PathBuf,
 
-    /// Rows to make up
+    /// Number of rows
     #[arg(long)]
     rows: u64,
 
@@ -27,12 +27,12 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "TYPE", default_value = "f32", requires = "vector")]
     vector_type: VectorType,
 
-    /// Draw the vectors from so many overlapping clusters, as embeddings have them, instead of
-    /// each number by itself
+    /// Draw the vectors from this number of overlapping clusters, as in embeddings; default:
+    /// independent numbers
     #[arg(long, value_name = "N", requires = "vector")]
     clusters: Option<u32>,
 
-    /// Other columns, type and how many, such as int64:8,utf8:2
+    /// Other columns by type and count, such as int64:8,utf8:2
     #[arg(long, value_name = "TYPE:COUNT,...", value_parser = parse_column_words)]
     columns: Option<ColumnWords>,
 
@@ -40,7 +40,7 @@ pub(crate) struct Generate {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     null_share: f64,
 
-    /// Another seed gives other values
+    /// Seed of the random values
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
@@ -48,7 +48,7 @@ pub(crate) struct Generate {
     placement: Placement,
 }
 
-/// What `--columns` says; a type of its own because clap takes a plain vector for a repeated
+/// Value of `--columns`. A type of its own, because clap treats a plain vector as a repeated
 /// option.
 #[derive(Debug, Clone)]
 struct ColumnWords(Vec<(Kind, u32)>);

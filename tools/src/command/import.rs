@@ -1,4 +1,4 @@
-//! `ringtake import`: files into a dataset.
+//! `ringtake import`: files to a new dataset.
 
 use std::path::PathBuf;
 
@@ -20,23 +20,23 @@ pub(crate) struct Import {
     /// Directory of the new dataset
     dataset: PathBuf,
 
-    /// Columns to import, such as a,b; all if not given
+    /// Columns to import, such as a,b; default: all
     #[arg(long)]
     columns: Option<String>,
 
-    /// Format of the files; else their names tell
+    /// Format of the files; default: by their extensions
     #[arg(long)]
     format: Option<Format>,
 
-    /// Name of the column of a format without names [default: vector, or value]
+    /// Name for the column of a format without names [default: vector, or value]
     #[arg(long, value_name = "NAME")]
     column_name: Option<String>,
 
-    /// Column of lists of one length to import as vectors; again for another
+    /// Column of lists of one length to import as vectors; repeat for another
     #[arg(long, value_name = "COLUMN")]
     vector: Vec<String>,
 
-    /// Import at most so many rows
+    /// Most rows to import; default: all
     #[arg(long, value_name = "ROWS")]
     limit: Option<u64>,
 

@@ -26,19 +26,19 @@ pub(crate) struct Index {
     /// Directory of the dataset
     dataset: PathBuf,
 
-    /// Column of vectors; need not be said where there is one
+    /// Column of vectors; default: the only one
     #[arg(long)]
     column: Option<String>,
 
-    /// The distance: l2, cosine or dot
+    /// Distance: l2, cosine or dot
     #[arg(long, default_value_t = Metric::default())]
     metric: Metric,
 
-    /// Partitions that rows are divided into
+    /// Number of partitions; more make each probe cheaper and find less
     #[arg(long, value_name = "NUMBER", default_value = "auto")]
     partitions: Choice<u32>,
 
-    /// Bytes of memory for the codes of a row
+    /// Bytes of memory per row for its codes; more rank rows more exactly
     #[arg(long, value_name = "BYTES", default_value = "auto")]
     code_bytes: Choice<u32>,
 
@@ -46,7 +46,7 @@ pub(crate) struct Index {
     #[arg(long, value_name = "ROUNDS", default_value_t = IndexOptions::default().iterations)]
     iterations: u32,
 
-    /// Vectors sampled for each partition
+    /// Vectors sampled per partition for training
     #[arg(
         long,
         value_name = "ROWS",
@@ -55,20 +55,20 @@ pub(crate) struct Index {
     )]
     sample_per_partition: u32,
 
-    /// Threads that compute; one for each CPU if not given
+    /// Threads that compute; default: one per CPU
     #[arg(long)]
     threads: Option<NonZeroUsize>,
 
-    /// Another seed samples other rows
+    /// Seed of the choice of the sample
     #[arg(long, default_value_t = IndexOptions::default().seed)]
     seed: u64,
 
-    /// No progress bar and no closing line
+    /// Print no progress bar and no summary
     #[arg(short, long)]
     quiet: bool,
 }
 
-/// A number, or `auto` for one that is chosen.
+/// A number, or `auto` for a default that depends on the dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Choice<T> {
     Auto,
@@ -145,14 +145,14 @@ impl Index {
             let file = self.dataset.join(index_name(column));
             note(&format!(
                 "{}, {seconds:.1} s: {}",
-                told(&built),
+                summary(&built),
                 file.display()
             ));
         }
         Ok(())
     }
 
-    /// The column to index and its place: the one named, or the only one that holds vectors.
+    /// Place and name of the column to index: the one named, or the only one that holds vectors.
     fn column(&self, store: &Store) -> Result<(usize, String), Failure> {
         let schema = store.schema();
         if let Some(name) = &self.column {
@@ -178,8 +178,8 @@ impl Index {
     }
 }
 
-/// What was built, but for where and in what time.
-fn told(built: &IndexInfo) -> String {
+/// Summary of an index that was built, without its path and the time it took.
+fn summary(built: &IndexInfo) -> String {
     let left_out = match built.rows - built.rows_indexed {
         0 => String::new(),
         rows => {

@@ -1,4 +1,4 @@
-//! `ringtake info`: what is in a dataset, where, and what a row costs to read.
+//! `ringtake info`: schema, layout and sizes of a dataset, and the expected reads of a row.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -39,19 +39,20 @@ impl Info {
         let manifest = Manifest::read(&self.dataset)?;
         let summary = Summary::of(&self.dataset, &manifest);
         let (output, mut writer) = Output::standard();
-        let text = match self.json {
-            true => serde_json::to_string_pretty(&summary).map_err(|cause| Failure::Encode {
+        let text = if self.json {
+            serde_json::to_string_pretty(&summary).map_err(|cause| Failure::Encode {
                 format: "JSON",
                 reason: cause.to_string(),
-            })?,
-            false => summary.text(),
+            })?
+        } else {
+            summary.text()
         };
         let written = writeln!(writer, "{text}").and_then(|()| writer.flush());
         output.close(written)
     }
 }
 
-/// Everything that `info` tells; its JSON form is for scripts, so keys are only ever added.
+/// Contents of the output. Its JSON form is for scripts, so keys are only ever added.
 #[derive(Debug, Serialize)]
 struct Summary {
     path: PathBuf,
@@ -59,14 +60,14 @@ struct Summary {
     block_rows: u32,
     dataset: String,
     generation: String,
-    /// Of all files that the manifest names.
+    /// Bytes of all files that the manifest names.
     bytes: u64,
-    /// Of the tables that a reader keeps in memory.
+    /// Bytes of the tables that a reader keeps in memory.
     table_bytes: u64,
-    /// Reads of the device for a row of all columns, at most.
+    /// Most reads of the device for a row of all columns.
     reads_per_row: u64,
     device_bytes_per_row: f64,
-    /// What offset and length of a read are multiples of.
+    /// Alignment of direct reads.
     align_bytes: u32,
     columns: Vec<ColumnSummary>,
     groups: Vec<GroupSummary>,
@@ -75,12 +76,12 @@ struct Summary {
     indexes: Vec<IndexSummary>,
 }
 
-/// An index; what cannot be used has a reason and nothing else.
+/// An index. One that cannot be used has a reason and no other field.
 #[derive(Debug, Serialize)]
 struct IndexSummary {
     column: String,
     path: PathBuf,
-    /// Why it cannot be used.
+    /// Reason why the index cannot be used.
     reason: Option<String>,
     metric: Option<Metric>,
     element: Option<Element>,
@@ -89,7 +90,7 @@ struct IndexSummary {
     code_bytes_per_row: Option<usize>,
     rows: Option<u64>,
     rows_indexed: Option<u64>,
-    /// Of memory, where one shard has all rows.
+    /// Bytes of memory per row, if one shard has all rows.
     bytes_per_row: Option<f64>,
     file_bytes: Option<u64>,
 }
@@ -138,7 +139,7 @@ struct GroupSummary {
     rows_per_unit: Option<u32>,
     checksum: &'static str,
     bytes: u64,
-    /// A null or an empty value of variable width needs no read at all.
+    /// Reads of the device for one row. A null or an empty variable-width value needs none.
     reads_per_row: u64,
     device_bytes_per_row: f64,
 }
@@ -293,8 +294,8 @@ impl Summary {
         )
     }
 
-    /// A table of the indexes that can be used, and why others cannot; nothing where there are
-    /// none.
+    /// Table of the usable indexes, and the reasons why others are not usable; empty without
+    /// indexes.
     fn indexes_text(&self) -> String {
         let (usable, others): (Vec<&IndexSummary>, Vec<&IndexSummary>) = self
             .indexes

@@ -28,46 +28,46 @@ pub(crate) struct Search {
     #[arg(long, value_name = "FILE", required_unless_present = "row")]
     query: Option<PathBuf>,
 
-    /// Search for what is near to this row
+    /// Search for rows near this row
     #[arg(long, value_name = "ID", conflicts_with = "query")]
     row: Option<u64>,
 
-    /// Rows wanted
+    /// Number of rows to find
     #[arg(short, long, value_name = "ROWS", default_value_t = SearchParams::default().k)]
     k: usize,
 
-    /// Partitions to look into, the nearest ones
+    /// Number of nearest partitions to search; more find more and take longer
     #[arg(long, value_name = "PARTITIONS", default_value_t = SearchParams::default().nprobes)]
     nprobes: usize,
 
-    /// Read so many times the rows wanted, to rank them exactly; 0 to trust the index
+    /// Rank this multiple of the rows exactly, by reading them; 0 to rank by the index alone
     #[arg(long, value_name = "TIMES", default_value_t = REFINE_FACTOR)]
     refine_factor: u32,
 
-    /// Column to search; need not be said where one has an index
+    /// Column to search; default: the only indexed one
     #[arg(long)]
     column: Option<String>,
 
-    /// Find none but these rows: ids as in `take --rows`, such as 0..1000 or @FILE
+    /// Find only these rows: ids as in `take --rows`, such as 0..1000 or @FILE
     #[arg(long, value_name = "IDS", conflicts_with = "forbid")]
     allow: Option<String>,
 
-    /// Find any but these rows
+    /// Find all rows except these
     #[arg(long, value_name = "IDS")]
     forbid: Option<String>,
 
-    /// Columns to print beside row id and distance, such as a,b
+    /// Columns to print besides row id and distance, such as a,b
     #[arg(long)]
     columns: Option<String>,
 
-    /// How to print the rows
+    /// Format of the rows
     #[arg(long, default_value = "table")]
     format: RowFormat,
 }
 
 const REFINE_FACTOR: u32 = 10;
 
-/// Column of the number of the query, where there are several.
+/// Column with the number of the query, if there are several queries.
 const QUERY_COLUMN: &str = "_query";
 
 const EXAMPLES: &str = "\
@@ -109,7 +109,7 @@ impl Search {
             projection: projection.transpose()?,
             ..SearchParams::default()
         };
-        // Before queries are read: whether there is an index to search.
+        // Checked before the queries are read: there is an index to search.
         store.search_batch(&[], &params)?;
         let queries = match (&self.query, self.row) {
             (Some(file), _) => read_queries(file)?,
@@ -133,7 +133,8 @@ impl Search {
     }
 }
 
-/// The answers, in the order of the queries and numbered if there are several.
+/// Searches all queries. The results are in the order of the queries, and numbered if there are
+/// several.
 fn search(
     store: &Store,
     queries: &[Vec<f32>],
@@ -152,7 +153,7 @@ fn search(
     }
 }
 
-/// The indexed column that is searched.
+/// The indexed column to search.
 fn searched<'a>(
     store: &'a Store,
     params: &SearchParams,
@@ -182,7 +183,7 @@ fn numbered((query, answer): (usize, RecordBatch)) -> Result<RecordBatch, Failur
         .map_err(|error| ringtake_storage::Error::from(error).into())
 }
 
-/// The vector of row `row` of the column that is searched.
+/// The vector of row `row` in the searched column.
 fn stored_vector(store: &Store, params: &SearchParams, row: u64) -> Result<Vec<f32>, Failure> {
     let Some(index) = searched(store, params) else {
         return Ok(Vec::new());
@@ -206,7 +207,7 @@ fn read_queries(file: &Path) -> Result<Vec<Vec<f32>>, Failure> {
         ..ReadOptions::default()
     });
     let mut source = match opened {
-        // Queries have no option that says it.
+        // Queries have no option for their format.
         Err(SourceError::UnknownFormat { .. }) => {
             return refuse(
                 "has a name that does not tell its format; call it .npy, .fvecs, .fbin, .parquet or .arrow, \
@@ -246,9 +247,10 @@ fn read_queries(file: &Path) -> Result<Vec<Vec<f32>>, Failure> {
     if !is_list && !flat.is_empty() {
         queries.push(flat);
     }
-    match queries.is_empty() {
-        true => refuse("has no vector; give at least one".to_owned()),
-        false => Ok(queries),
+    if queries.is_empty() {
+        refuse("has no vector; give at least one".to_owned())
+    } else {
+        Ok(queries)
     }
 }
 
@@ -257,14 +259,15 @@ fn vectors(column: &ArrayRef) -> Result<Vec<Option<Vec<f32>>>, Failure> {
     let lists = column.as_fixed_size_list();
     let vector = |row: usize| {
         let items = lists.value(row);
-        match lists.is_null(row) || items.null_count() > 0 {
-            true => Ok(None),
-            false => Ok(Some(
+        if lists.is_null(row) || items.null_count() > 0 {
+            Ok(None)
+        } else {
+            Ok(Some(
                 floats(&items)?
                     .as_primitive::<Float32Type>()
                     .values()
                     .to_vec(),
-            )),
+            ))
         }
     };
     (0..lists.len()).map(vector).collect()
@@ -273,8 +276,9 @@ fn vectors(column: &ArrayRef) -> Result<Vec<Option<Vec<f32>>>, Failure> {
 fn floats(numbers: &ArrayRef) -> Result<ArrayRef, Failure> {
     let data_type = numbers.data_type();
     let refused = || Failure::Query(format!("a query is made of numbers, not of {data_type}"));
-    match data_type.is_numeric() {
-        true => cast(numbers, &DataType::Float32).map_err(|_| refused()),
-        false => Err(refused()),
+    if data_type.is_numeric() {
+        cast(numbers, &DataType::Float32).map_err(|_| refused())
+    } else {
+        Err(refused())
     }
 }

@@ -25,36 +25,36 @@ pub(crate) struct Take {
     #[arg(long, value_name = "IDS", allow_hyphen_values = true)]
     rows: String,
 
-    /// Columns to take, in this order, such as a,b; all if not given
+    /// Columns to take, in this order, such as a,b; default: all
     #[arg(long)]
     columns: Option<String>,
 
-    /// How to print the rows
+    /// Format of the rows
     #[arg(long, default_value = "table")]
     format: RowFormat,
 
-    /// What a row id past the end is
+    /// Treatment of a row id past the end
     #[arg(long, value_name = "WHAT", default_value = "error")]
     missing: MissingRow,
 
-    /// Whether rows are checked against their checksums
+    /// Treatment of a row that does not match its checksum
     #[arg(long, value_name = "WHETHER", default_value = "verify")]
     checksums: ChecksumPolicy,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MissingRow {
-    /// An error, before any row is printed
+    /// Fail before any row is printed
     Error,
-    /// A row of nulls
+    /// Print a row of nulls
     Null,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ChecksumPolicy {
-    /// A damaged row is an error
+    /// Report a damaged row as an error
     Verify,
-    /// A damaged row is printed as it is
+    /// Print a damaged row as it is
     Skip,
 }
 
@@ -69,11 +69,11 @@ Ids may be separated by commas, spaces and new lines; A..B leaves B out, A..=B i
 A.. goes to the end. Rows come in the order asked for, duplicates included. If rows are damaged
 the others are still printed, each damaged one is named on standard error, and the status is 1.";
 
-/// Bytes of a chunk of rows that is taken at once.
+/// Target size in bytes of a chunk of rows taken at once.
 const CHUNK_BYTES: u64 = 8 << 20;
-/// Rows of a chunk, at most and at least.
+/// Fewest and most rows of a chunk.
 const CHUNK_ROWS: std::ops::RangeInclusive<u64> = 64..=65_536;
-/// Damaged rows that are named one by one.
+/// Most damaged rows that are reported one by one.
 const FAULTS_NAMED: u64 = 100;
 
 impl Take {
@@ -120,7 +120,7 @@ impl Take {
     }
 }
 
-/// Opens a dataset for a command that ends soon: no cache.
+/// Opens a dataset without a cache, for a command that ends soon.
 pub(super) fn open(dataset: &std::path::Path, checksums: ChecksumPolicy) -> Result<Store, Failure> {
     let config = Config {
         lab: Lab {
@@ -135,7 +135,7 @@ pub(super) fn open(dataset: &std::path::Path, checksums: ChecksumPolicy) -> Resu
     Ok(Store::open(dataset, config)?)
 }
 
-/// The named columns, or all.
+/// Projection of the named columns, or of all.
 pub(super) fn project(store: &Store, columns: Option<&[String]>) -> Result<Projection, Failure> {
     match columns {
         None => Ok(store.all_columns()),
@@ -143,7 +143,7 @@ pub(super) fn project(store: &Store, columns: Option<&[String]>) -> Result<Proje
     }
 }
 
-/// Rows to take at once so that a chunk stays within bounded bytes.
+/// Number of rows to take at once, so that a chunk stays near its target size.
 pub(super) fn chunk_rows(store: &Store) -> usize {
     let layout = store.dataset().layout();
     let stored: u64 = layout
@@ -156,7 +156,7 @@ pub(super) fn chunk_rows(store: &Store) -> usize {
     rows as usize
 }
 
-/// The rows of `ids` that can be read. The others are reported and counted.
+/// Takes the intact rows of `ids`. Damaged rows are reported and counted.
 fn take_intact(
     store: &Store,
     mut ids: Vec<u64>,

@@ -1,5 +1,5 @@
-//! `ringtake verify`: every checksum of a dataset and of its indexes, every byte between, all
-//! findings.
+//! `ringtake verify`: checks every checksum and all padding of a dataset and its indexes, and
+//! reports all findings.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -38,7 +38,7 @@ pub(crate) struct Verify {
     #[arg(long)]
     json: bool,
 
-    /// No progress bar and no closing line
+    /// Print no progress bar and no summary
     #[arg(short, long)]
     quiet: bool,
 }
@@ -53,7 +53,7 @@ Exit status: 1 if anything is damaged, 0 if every byte is as written.";
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// What was verified; keys are only ever added.
+/// Result of a verification. Its JSON form is for scripts, so keys are only ever added.
 #[derive(Debug, Serialize)]
 struct Report {
     path: PathBuf,
@@ -63,7 +63,7 @@ struct Report {
     findings: Vec<Reported>,
 }
 
-/// One finding, with the path in place of the name within a directory.
+/// One finding, with the whole path of its file.
 #[derive(Debug, Serialize)]
 struct Reported {
     file: PathBuf,
@@ -111,14 +111,15 @@ impl Verify {
         }
         let report = examination.report();
         let (output, mut writer) = Output::standard();
-        let written = match self.json {
-            true => serde_json::to_string_pretty(&report)
+        let written = if self.json {
+            serde_json::to_string_pretty(&report)
                 .map_err(io::Error::from)
-                .and_then(|text| writeln!(writer, "{text}")),
-            false => report
+                .and_then(|text| writeln!(writer, "{text}"))
+        } else {
+            report
                 .findings
                 .iter()
-                .try_for_each(|finding| writeln!(writer, "{finding}")),
+                .try_for_each(|finding| writeln!(writer, "{finding}"))
         };
         output.close(written.and_then(|()| writer.flush()))?;
         if !self.quiet {
@@ -129,14 +130,15 @@ impl Verify {
             let files = counted(report.files, "file", "files");
             note(&format!("{files}, {}: {found}", HumanBytes(report.bytes)));
         }
-        match report.findings.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::Reported),
+        if report.findings.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure::Reported)
         }
     }
 }
 
-/// A verification under way.
+/// A running verification.
 struct Examination<'a> {
     path: &'a Path,
     manifest: &'a Manifest,
@@ -146,14 +148,14 @@ struct Examination<'a> {
     progress: Progress,
 }
 
-/// What became of a look at a file. One that cannot be read is a finding like others, and the rest
-/// is looked at all the same.
+/// Result of reading a file. A file that cannot be read is a finding, and does not end the
+/// verification.
 enum Looked<T> {
     There(T),
     Not(NotRead),
 }
 
-/// Why a file was not read.
+/// Reason why a file was not read.
 enum NotRead {
     Missing,
     Because(io::Error),
@@ -169,11 +171,11 @@ impl<T> Looked<T> {
 }
 
 impl Examination<'_> {
-    /// Every table, and every data file against its tables.
+    /// Checks every table, and every data file against its tables.
     fn all(&mut self) -> Result<(), Failure> {
         let layout = &self.manifest.layout;
         for entry in &layout.tables {
-            // Those of groups are read once more below, one group at a time, to bound memory.
+            // The tables of groups are read again below, one group at a time, to bound memory.
             match self.table(entry.kind, entry.of)? {
                 Looked::There(table) => {
                     self.files += 1;
@@ -191,7 +193,7 @@ impl Examination<'_> {
                     .iter()
                     .any(|entry| entry.kind == kind && entry.of == of);
                 match named {
-                    // What is wrong with it was said above.
+                    // Its damage was reported above.
                     true => Ok(self.table(kind, of)?.there().unwrap_or_default()),
                     false => Ok(Vec::new()),
                 }
@@ -250,7 +252,7 @@ impl Examination<'_> {
                     self.count(PAGE_BYTES as usize);
                 }
             }
-            // A file far too long has been found out; its rest tells nothing.
+            // A file that is far too long has been reported; the rest of it has no meaning.
             let expected = layout.groups[group].file_bytes()[dir];
             if offset > expected.saturating_add(PIECE_BYTES as u64) {
                 break;
@@ -260,7 +262,7 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// The index of a column; one that is gone meanwhile is no finding.
+    /// Checks the index of a column. An index removed in the meantime is not a finding.
     fn index(&mut self, column: usize, path: &Path) -> Result<(), Failure> {
         if let Some(number) = interrupt::pending() {
             return Err(Failure::Interrupted(number));
@@ -285,13 +287,13 @@ impl Examination<'_> {
         Ok(())
     }
 
-    /// The bytes of a table.
+    /// Reads a table.
     fn table(&self, kind: TableKind, of: u32) -> Result<Looked<Vec<u8>>, Failure> {
         let name = ringtake_storage::layout::table_file_name(kind, of);
         self.read(&dir_path(self.path, &self.manifest.layout, 0).join(name))
     }
 
-    /// The bytes of a file.
+    /// Reads a file.
     fn read(&self, path: &Path) -> Result<Looked<Vec<u8>>, Failure> {
         let mut file = match self.open(path)? {
             Looked::There(file) => file,
@@ -306,17 +308,19 @@ impl Examination<'_> {
 
     fn check_not_replaced(&self) -> Result<(), Failure> {
         let now = Manifest::read(self.path)?;
-        match now.layout.generation == self.manifest.layout.generation {
-            true => Ok(()),
-            false => Err(Failure::Replaced(self.path.to_owned())),
+        if now.layout.generation == self.manifest.layout.generation {
+            Ok(())
+        } else {
+            Err(Failure::Replaced(self.path.to_owned()))
         }
     }
 
-    /// Opens a file whose bytes shall come from the drive.
+    /// Opens a file and drops it from the page cache, so that its bytes come from the drive.
     fn open(&self, path: &Path) -> Result<Looked<File>, Failure> {
         match open_regular(path) {
             Ok(file) => {
-                // What the page cache holds says nothing about the drive. Advice may be ignored.
+                // Bytes in the page cache prove nothing about the drive. The kernel may ignore the
+                // advice.
                 let _ = fadvise(&file, 0, None, Advice::DontNeed);
                 Ok(Looked::There(file))
             }
@@ -371,8 +375,8 @@ impl Examination<'_> {
     }
 }
 
-/// The indexes beside the dataset at `path`, by column. One that is not whole yet has another name,
-/// and whoever builds the next removes it.
+/// Paths of the indexes beside the dataset at `path`, by column. An unfinished index has another
+/// name, and the next build removes it.
 fn indexes(path: &Path) -> Result<Vec<(usize, PathBuf)>, Failure> {
     let failed = || Failure::io("list", path);
     let mut indexes = Vec::new();
@@ -388,11 +392,11 @@ fn indexes(path: &Path) -> Result<Vec<(usize, PathBuf)>, Failure> {
 
 enum Piece {
     Bytes(usize),
-    /// The page at the offset.
+    /// The page at the offset cannot be read.
     Unreadable,
 }
 
-/// Reads as much as can be read at once; around a bad sector, page by page.
+/// Reads a whole piece, or, around a bad sector, page by page.
 fn read_piece(file: &File, piece: &mut [u8], offset: u64) -> Piece {
     if let Ok(count) = file.read_at(piece, offset) {
         return Piece::Bytes(count);

@@ -35,7 +35,7 @@ impl Csv {
             writer: WriterBuilder::new().with_header(true).build(writer),
             schema: Arc::new(Schema::new(fields)),
         };
-        // The header is there even if no row is.
+        // The header is written even without rows.
         let empty = RecordBatch::new_empty(Arc::clone(&sink.schema));
         sink.writer.write(&empty).map_err(encode(FORMAT))?;
         Ok(sink)
@@ -76,7 +76,7 @@ fn json_arrays(lists: &FixedSizeListArray) -> Result<StringArray, ArrowError> {
             let cells = (start..start + length).map(|at| {
                 let text = formatter.value(at).to_string();
                 match text.as_str() {
-                    // JSON has no word for these.
+                    // JSON has no such numbers.
                     "NaN" | "inf" | "-inf" => "null".to_owned(),
                     _ if quoted && items.is_valid(at) => format!("\"{text}\""),
                     _ => text,

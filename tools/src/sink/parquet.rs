@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::OutputWriter;
 
 const FORMAT: &str = "Parquet";
-/// Encoded bytes at which a row group is closed; all of it is in memory until then.
+/// Encoded bytes at which a row group is closed; until then it is in memory.
 const ROW_GROUP_BYTES: usize = 64 << 20;
 
 /// Writes a Parquet file.

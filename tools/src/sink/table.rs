@@ -1,5 +1,5 @@
-//! Rows side by side for people. Vectors and long values are shortened, so nothing should parse
-//! this.
+//! Rows as tables for people. Vectors and long values are shortened, so programs should not parse
+//! them.
 
 use std::io::Write;
 
@@ -14,11 +14,11 @@ use crate::grid;
 use crate::output::OutputWriter;
 
 const FORMAT: &str = "a table";
-/// Rows between two headers; a table is in memory until its columns' widths are known.
+/// Rows per table; a table is in memory until the widths of its columns are known.
 const TABLE_ROWS: usize = 1_000;
-/// Longest text of a cell.
+/// Most characters of a cell.
 const CELL_CHARS_MAX: usize = 48;
-/// Items of a vector that are shown.
+/// Most items of a vector that are shown.
 const ITEMS_SHOWN: usize = 4;
 
 /// Writes tables of at most `TABLE_ROWS` rows.
@@ -94,15 +94,16 @@ fn cells(column: &dyn Array, options: &FormatOptions<'_>) -> Result<Vec<String>,
         let first: Vec<String> = (start..start + length.min(ITEMS_SHOWN))
             .map(|at| formatter.value(at).to_string())
             .collect();
-        match length > ITEMS_SHOWN {
-            true => format!("[{}, ... {length}]", first.join(", ")),
-            false => format!("[{}]", first.join(", ")),
+        if length > ITEMS_SHOWN {
+            format!("[{}, ... {length}]", first.join(", "))
+        } else {
+            format!("[{}]", first.join(", "))
         }
     });
     Ok(texts.collect())
 }
 
-/// A value on one line, without control characters that a terminal would obey.
+/// A value on one line, with control characters escaped.
 fn shown(text: &str) -> String {
     let mut short = String::new();
     for (ordinal, character) in text.chars().enumerate() {

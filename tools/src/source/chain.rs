@@ -10,10 +10,10 @@ use super::input::{is_standard_input, origin};
 use super::options::ReadOptions;
 use super::{BATCH_BYTES, BATCH_ROWS_MAX, Source, SourceError, column_places, reader};
 
-/// Smaller pieces would cost more than they save.
+/// Fewest rows of a piece; smaller pieces would cost more than they save.
 const PIECE_ROWS_MIN: usize = 64;
 
-/// Opens every file once to compare schemas, and gives them back as one source.
+/// Opens every file once to compare the schemas, and returns them as one source.
 pub(crate) fn open(options: ReadOptions) -> Result<Box<dyn Source>, SourceError> {
     Ok(Box::new(Chain::open(options)?))
 }
@@ -26,10 +26,10 @@ struct Chain {
     rows_left: u64,
     /// The file being read, and its place in the list.
     current: Option<(usize, Box<dyn Source>)>,
-    /// Opened already because it cannot be opened twice: standard input, or the only file.
+    /// A source that is already open and cannot be opened twice: standard input, or the only file.
     opened: Option<(usize, Box<dyn Source>)>,
     next_file: usize,
-    /// The rest of a batch that was too large to hand on whole, and the rows of a piece.
+    /// The rest of a batch that was too large to return whole, and the rows of a piece.
     rest: Option<(RecordBatch, usize)>,
 }
 
@@ -102,7 +102,7 @@ impl Chain {
         }
     }
 
-    /// Columns in the order of the chain's schema, under its schema.
+    /// Puts the columns of a batch into the order of the chain's schema.
     fn conform(&self, origin: &str, batch: &RecordBatch) -> Result<RecordBatch, SourceError> {
         let names: Vec<String> = self
             .schema
@@ -163,8 +163,8 @@ impl Source for Chain {
     }
 }
 
-/// Rows of the pieces that a batch is cut into. A slice reports the whole of the buffers that it
-/// shares, so this errs towards small pieces, and is asked once per batch.
+/// Rows of the pieces that a batch is cut into, computed once per batch. A slice reports the whole
+/// of the buffers that it shares, so the estimate errs towards small pieces.
 fn piece_rows(batch: &RecordBatch) -> usize {
     let row_bytes = batch.get_array_memory_size() / batch.num_rows().max(1);
     (BATCH_BYTES / row_bytes.max(1)).clamp(PIECE_ROWS_MIN, BATCH_ROWS_MAX)
@@ -197,7 +197,7 @@ fn wanted_schema(
     Ok(Schema::new(fields))
 }
 
-/// The fields of the first file, made nullable where this file's are.
+/// The fields of the first file, made nullable if those of this file are.
 fn merge(
     first: &str,
     mut fields: Vec<Field>,

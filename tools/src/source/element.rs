@@ -7,7 +7,7 @@ use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::datatypes::{DataType, Field};
 use arrow::error::ArrowError;
 
-/// One number as a raw file stores it, little-endian.
+/// Number type of a raw file, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Element {
     Bool,
@@ -53,7 +53,8 @@ impl Element {
         }
     }
 
-    /// The element whose Arrow type this is; booleans are bits in Arrow and bytes in files.
+    /// The element with this Arrow type; `None` for booleans, which are bits in Arrow and bytes in
+    /// files.
     pub(crate) fn of(data_type: &DataType) -> Option<Element> {
         let numbers = [
             Element::Int8,
@@ -73,7 +74,7 @@ impl Element {
             .find(|element| element.data_type() == *data_type)
     }
 
-    /// The type of a column whose rows are `dimension` of these.
+    /// The Arrow type of a column of vectors of `dimension` such numbers.
     pub(crate) fn vector_type(self, dimension: u32) -> DataType {
         DataType::FixedSizeList(
             Arc::new(Field::new_list_field(self.data_type(), false)),

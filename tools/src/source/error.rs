@@ -1,11 +1,11 @@
-//! What can be wrong with an input file, each as one sentence that says what to do.
+//! Errors of input files, each as one sentence with a remedy.
 
 use std::io;
 
 use arrow::datatypes::DataType;
 use thiserror::Error;
 
-/// Why rows could not be read from a source. `origin` names the file, or standard input.
+/// Reason why rows could not be read from a source. `origin` names the file, or standard input.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub(crate) enum SourceError {

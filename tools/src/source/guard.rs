@@ -1,5 +1,5 @@
-//! A fence around the readers of other crates: a damaged file that makes one panic is reported
-//! as a damaged file.
+//! A guard around the readers of other crates: if a damaged file makes a reader panic, the panic
+//! becomes an error.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -12,8 +12,8 @@ use arrow::datatypes::SchemaRef;
 use super::{Source, SourceError};
 
 thread_local! {
-    /// True while this thread is inside the fence, where the panic's own output would only
-    /// repeat the error.
+    /// Whether this thread is inside the guard. There the output of a panic would only repeat the
+    /// error.
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -23,12 +23,12 @@ pub(super) struct Guarded {
     format: &'static str,
     schema: SchemaRef,
     rows: Option<u64>,
-    /// None after a panic: what it left behind is not to be used again.
+    /// None after a panic, because the state of the reader is unknown then.
     source: Option<Box<dyn Source>>,
 }
 
 impl Guarded {
-    /// Opens a source inside the fence.
+    /// Opens a source inside the guard.
     pub(super) fn open(
         origin: String,
         format: &'static str,
@@ -76,7 +76,7 @@ impl Source for Guarded {
     }
 }
 
-/// Runs `work`; a panic comes back as its message.
+/// Runs `work` and returns the message of a panic as an error.
 fn fenced<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,5 +1,4 @@
-//! The bytes of one input file or of standard input, read in order, with every error naming
-//! the place.
+//! The bytes of one input file or of standard input, read in order. Every error names the offset.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,10 +11,10 @@ use rustix::io::Errno;
 use super::SourceError;
 use crate::interrupt;
 
-/// Bytes read ahead; large enough that the system call does not show.
+/// Bytes read at a time, so many that the system call costs little in comparison.
 const READ_AHEAD_BYTES: usize = 1 << 20;
 
-/// A file, or standard input where the name is `-`, read from its beginning to its end.
+/// A file, or standard input, read from beginning to end.
 pub(crate) struct Input {
     origin: String,
     reader: io::BufReader<Box<dyn Read>>,
@@ -35,7 +34,7 @@ impl Input {
         Ok(Input::from_reader(origin, Box::new(file), total_bytes))
     }
 
-    /// Reads from anything; `total_bytes` where it is known.
+    /// Reads from `reader`; `total_bytes` is its length, if known.
     pub(crate) fn from_reader(
         origin: String,
         reader: Box<dyn Read>,
@@ -49,7 +48,7 @@ impl Input {
         }
     }
 
-    /// The file's name for messages.
+    /// Name of the file in messages.
     pub(crate) fn origin(&self) -> &str {
         &self.origin
     }
@@ -59,12 +58,12 @@ impl Input {
         self.offset
     }
 
-    /// Length of the whole, if it is a regular file.
+    /// Length of the file, if it is a regular file.
     pub(crate) fn total_bytes(&self) -> Option<u64> {
         self.total_bytes
     }
 
-    /// Fills `bytes`, or says how far it came. Zero bytes at the end is not an error here.
+    /// Fills `bytes` as far as the input goes and returns the number of bytes read, 0 at the end.
     pub(crate) fn read_up_to(&mut self, bytes: &mut [u8]) -> Result<usize, SourceError> {
         let mut filled = 0;
         while filled < bytes.len() {
@@ -88,7 +87,7 @@ impl Input {
         Ok(filled)
     }
 
-    /// Fills `bytes` wholly; `what` says in the error which part of the file they are.
+    /// Fills `bytes` completely. `what` names this part of the file in the error.
     pub(crate) fn read_exact(
         &mut self,
         bytes: &mut [u8],
@@ -128,12 +127,12 @@ impl Input {
     }
 }
 
-/// True for the name that stands for standard input.
+/// Whether the name stands for standard input: `-`.
 pub(crate) fn is_standard_input(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// How messages name the file.
+/// Name of the file in messages.
 pub(crate) fn origin(path: &Path) -> String {
     if is_standard_input(path) {
         "standard input".to_owned()
@@ -142,7 +141,7 @@ pub(crate) fn origin(path: &Path) -> String {
     }
 }
 
-/// Opens a file for reading and tells its length if it is a regular one.
+/// Opens a file for reading. Returns its length too, if it is a regular file.
 pub(crate) fn open_file(path: &Path) -> Result<(File, Option<u64>), SourceError> {
     let failed = |cause| SourceError::Open {
         origin: origin(path),
@@ -157,11 +156,11 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, Option<u64>), SourceError>
     Ok((file, length))
 }
 
-/// Standard input that gives up when a signal arrives. A plain read would be restarted by the
-/// kernel, and the signal may be delivered to another thread, so this waits in short turns.
+/// Standard input whose reads end when a signal arrives. The kernel would restart a plain read, and
+/// may deliver the signal to another thread; so this polls in short intervals.
 struct PolledStdin;
 
-/// How long a signal may go unnoticed while standard input is silent.
+/// Interval between two checks for a signal while standard input is silent.
 const TURN: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,

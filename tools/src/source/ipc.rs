@@ -13,16 +13,16 @@ use arrow_ipc::reader::{FileReader, StreamDecoder, read_footer_length};
 use super::input::{Input, is_standard_input, open_file, origin};
 use super::{Source, SourceError, column_places};
 
-/// What every IPC file begins and ends with; a stream begins with something else.
+/// First and last bytes of every IPC file; a stream begins with other bytes.
 const FILE_MAGIC: &[u8] = b"ARROW1";
 /// Bytes of magic and least padding before the first message of a file.
 const FILE_START_BYTES: usize = 8;
 /// Bytes of footer length and magic at the end of a file.
 const FILE_END_BYTES: usize = 10;
-/// Bytes handed to the decoder at a time.
+/// Bytes given to the decoder at a time.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Opens an IPC file or stream, whichever it is.
+/// Opens an IPC file or an IPC stream.
 pub(crate) fn open(
     path: &Path,
     columns: Option<&[String]>,
@@ -124,20 +124,20 @@ impl Source for IpcFile {
     }
 }
 
-/// What the metadata of the batches says before any of them is read.
+/// Facts from the metadata of all batches, known before any batch is read.
 #[derive(Debug, Default)]
 struct Ahead {
     rows: u64,
-    /// Arrow 0.17 compressed buffers without saying so where readers of today look; they would
-    /// take the compressed bytes for values.
+    /// The batches are compressed as by Arrow 0.17, which marked compression in another place.
+    /// Current readers would take the compressed bytes for values.
     experimental_compression: bool,
 }
 
-/// The name under which Arrow 0.17 told how it had compressed a batch.
+/// Key under which Arrow 0.17 stored the compression of a batch.
 const EXPERIMENTAL_COMPRESSION: &str = "ARROW:experimental_compression";
 
-/// Looks at the metadata that the index points at. Where anything is odd the answer is `None`,
-/// and the reader reports what is wrong.
+/// Reads the metadata of all batches through the index. Returns `None` for anything unexpected,
+/// which the reader then reports.
 fn look_ahead(file: &mut File) -> Option<Ahead> {
     let end = file.seek(SeekFrom::End(-(FILE_END_BYTES as i64))).ok()?;
     let mut tail = [0; FILE_END_BYTES];
@@ -180,11 +180,11 @@ struct IpcStream {
     decoder: StreamDecoder,
     /// Bytes read and not yet decoded.
     pending: Buffer,
-    /// True once the index of an IPC file follows, which a stream reader has no use for.
+    /// Whether the rest is the index of an IPC file, which a stream reader skips.
     file_within: bool,
     ended: bool,
     schema: SchemaRef,
-    /// Decoded while the schema was looked for; cannot happen in a proper stream.
+    /// A batch that was decoded before the schema was found; a valid stream has none.
     ahead: Option<RecordBatch>,
 }
 
@@ -247,7 +247,7 @@ impl IpcStream {
         let before = self.pending.len();
         match self.decoder.decode(&mut self.pending) {
             Ok(batch) => Ok(batch),
-            // The decoder has no word for "finished"; it refuses every byte after the end.
+            // The decoder does not report the end; it refuses every byte after it.
             Err(_) if self.file_within && self.decoder.finish().is_ok() && before > 0 => {
                 self.ended = true;
                 Ok(None)
@@ -256,7 +256,7 @@ impl IpcStream {
         }
     }
 
-    /// A stream may end with a mark or by being closed, which is how one ends whose writer died.
+    /// Warns if the stream ends without its end mark, as it does if its writer died.
     fn note_end(&mut self) {
         // Behind the mark the decoder refuses every byte.
         let marked = self.decoder.decode(&mut Buffer::from(vec![0xff])).is_err();

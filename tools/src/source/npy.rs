@@ -23,8 +23,8 @@ pub(crate) struct Npy {
 }
 
 impl Npy {
-    /// Reads the header and checks it against the file's length. `column` names the column, or
-    /// `vector` and `value` do.
+    /// Reads the header and checks it against the length of the file. The column is named `column`,
+    /// or by default `vector` or `value`.
     pub(crate) fn open(mut input: Input, column: Option<&str>) -> Result<Npy, SourceError> {
         if input.total_bytes() == Some(0) {
             return Err(SourceError::Empty {
@@ -105,7 +105,7 @@ impl Source for Npy {
     }
 }
 
-/// The number type that `descr` names, or why it cannot be imported.
+/// The number type that `descr` names, or the reason why it cannot be imported.
 fn element(header: &Header) -> Result<Element, String> {
     let descr = match &header.descr {
         Descr::Plain(descr) => descr.as_str(),
@@ -155,7 +155,7 @@ fn element(header: &Header) -> Result<Element, String> {
     Ok(element)
 }
 
-/// Rows, and the dimension of a vector.
+/// Number of rows, and the dimension of a vector.
 fn shape(header: &Header, element: Element) -> Result<(u64, Option<u32>), String> {
     match *header.shape.as_slice() {
         // One dimension has the same bytes in either order.

@@ -1,4 +1,4 @@
-//! Parquet files: only the columns asked for are read, in batches of bounded bytes.
+//! Parquet files. Only the wanted columns are read, in batches of bounded size.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub(crate) struct Parquet {
 }
 
 impl Parquet {
-    /// Reads the footer; `columns` are what will be wanted, in any order.
+    /// Reads the footer. `columns` are the columns that will be read, in any order.
     pub(crate) fn open(path: &Path, columns: Option<&[String]>) -> Result<Parquet, SourceError> {
         let origin = origin(path);
         let (file, file_bytes) = open_file(path)?;
@@ -103,8 +103,8 @@ impl Source for Parquet {
     }
 }
 
-/// The row count, if the counts of the footer agree with one another and its ranges lie within
-/// the file. The Parquet reader takes them on trust and sizes its memory by them.
+/// Number of rows, if the counts in the footer agree and its ranges lie within the file. The
+/// Parquet reader trusts them and sizes its memory by them.
 fn check(metadata: &ParquetMetaData, file_bytes: u64) -> Result<u64, String> {
     let mut rows = 0_u64;
     for (ordinal, group) in metadata.row_groups().iter().enumerate() {
@@ -151,7 +151,7 @@ fn row_bytes_max(metadata: &ParquetMetaData, mask: &ProjectionMask) -> usize {
         let bytes: u64 = columns
             .filter(|(leaf, _)| mask.leaf_included(*leaf))
             .map(|(_, column)| {
-                // Encoded bytes understate repeated strings; this is the best that is there.
+                // Encoded bytes understate repeated strings, but there is no better estimate.
                 let decoded = column.unencoded_byte_array_data_bytes().unwrap_or(0);
                 u64::try_from(column.uncompressed_size().max(decoded)).unwrap_or(0)
             })

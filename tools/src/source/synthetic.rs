@@ -1,5 +1,5 @@
-//! Made-up rows, in any number and shape. A value depends on the seed, its column's place and
-//! its row alone: neither the number of rows nor the other columns change it.
+//! Generated rows. A value depends only on the seed, the place of its column and its row: neither
+//! the number of rows nor the other columns change it.
 
 use std::sync::Arc;
 
@@ -17,32 +17,33 @@ use super::{Source, SourceError, batch_rows};
 mod column;
 mod values;
 
-/// Rows drawn from one state of the generator. Part of the definition of the values: another
-/// number gives other rows for the same seed.
+/// Rows drawn from one state of the generator. It is part of the definition of the values: another
+/// number would give other rows for the same seed.
 const BLOCK_ROWS: u64 = 1_024;
 
-/// More centres than this are no clusters.
+/// Most clusters.
 const CLUSTERS_MAX: u32 = 100_000;
 
-/// What to make up.
+/// Shape of the generated rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Shape {
     pub(crate) rows: u64,
     /// Dimension and number type of the column `vector`.
     pub(crate) vector: Option<(u32, VectorType)>,
-    /// The vectors are a mixture of so many Gaussians; independent numbers if nothing is said.
+    /// Number of clusters, Gaussians, that the vectors are drawn from; by default their numbers are
+    /// independent.
     pub(crate) clusters: Option<u32>,
-    /// Each kind and how many columns of it.
+    /// Each kind of column, and the number of such columns.
     pub(crate) columns: Vec<(Kind, u32)>,
     /// Share of values that are null, 0 to 1.
     pub(crate) null_share: f64,
     pub(crate) seed: u64,
 }
 
-/// Made-up rows as a source.
+/// A source of generated rows.
 pub(crate) struct Synthetic {
     columns: Vec<Kind>,
-    /// What the vectors are drawn from, if they are clustered.
+    /// Distribution of clustered vectors.
     mixture: Option<Mixture>,
     schema: SchemaRef,
     rows: u64,
@@ -139,7 +140,7 @@ impl Synthetic {
     }
 }
 
-/// What the vectors are drawn from, if `shape` asks for clusters.
+/// Distribution of the vectors, if `shape` has clusters.
 fn mixture(shape: &Shape) -> Result<Option<Mixture>, SourceError> {
     let Some((clusters, (dimension, element))) = shape.clusters.zip(shape.vector) else {
         return Ok(None);
@@ -161,7 +162,7 @@ fn mixture(shape: &Shape) -> Result<Option<Mixture>, SourceError> {
     Ok(Some(Mixture::new(shape_of, shape.seed)))
 }
 
-/// What numbers are drawn for; a column's nulls do not shift its values.
+/// Purpose of random numbers. Each has its own, so that nulls do not shift the values of a column.
 enum Purpose {
     Values,
     Nulls,

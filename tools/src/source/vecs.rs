@@ -20,13 +20,13 @@ pub(crate) struct Vecs {
     dimension: u32,
     rows: Option<u64>,
     rows_read: u64,
-    /// True while the prefix of the next vector was consumed already, as it is after `open`.
+    /// Whether the prefix of the next vector has been consumed, as after `open`.
     prefix_read: bool,
     schema: SchemaRef,
 }
 
 impl Vecs {
-    /// Reads the first vector's dimension; the others must agree with it.
+    /// Reads the dimension of the first vector; the others must have the same.
     pub(crate) fn open(
         mut input: Input,
         element: Element,
@@ -74,7 +74,7 @@ impl Vecs {
         })
     }
 
-    /// Consumes the next vector's prefix; false at the end of the file.
+    /// Consumes the prefix of the next vector. Returns false at the end of the file.
     fn read_prefix(&mut self) -> Result<bool, SourceError> {
         if std::mem::take(&mut self.prefix_read) {
             return Ok(true);

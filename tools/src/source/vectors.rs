@@ -1,5 +1,5 @@
-//! Columns of variable lists that all have one length, read as vectors. Many Parquet writers
-//! know no other lists.
+//! Columns of variable-length lists of one length, read as vectors. Many Parquet writers have no
+//! fixed-size lists.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
 use super::{DIMENSION_MAX, Source, SourceError, listed};
 
-/// A source some of whose list columns are vectors.
+/// A source that converts some columns of lists to vectors.
 pub(crate) struct Vectors {
     source: Box<dyn Source>,
     schema: SchemaRef,
     columns: Vec<Column>,
-    /// Read while the dimensions were looked for.
+    /// Batches read while the dimensions were determined.
     ahead: VecDeque<RecordBatch>,
     rows_read: u64,
 }
@@ -29,7 +29,7 @@ struct Column {
 }
 
 impl Vectors {
-    /// Reads until the first list of each of `names`, whose length is the dimension.
+    /// Reads until the first list of each column in `names`; its length is the dimension.
     pub(crate) fn of(
         mut source: Box<dyn Source>,
         names: &[String],
@@ -165,7 +165,7 @@ fn column(schema: &Schema, name: &str) -> Result<Column, SourceError> {
     }
 }
 
-/// Items of one list; `None` for a null.
+/// Number of items of one list; `None` for a null.
 fn length(lists: &ArrayRef, row: usize) -> Option<i32> {
     if lists.is_null(row) {
         return None;

@@ -308,8 +308,8 @@ fn a_stream_that_ends_without_its_mark_is_taken_with_a_warning() {
         ran.succeeds().stderr
     };
     assert_eq!(import("whole", &arrow), "");
-    let told = import("half", &arrow[..arrow.len() - MARK_BYTES]);
-    assert!(told.contains("rows are missing"), "{told}");
+    let warning = import("half", &arrow[..arrow.len() - MARK_BYTES]);
+    assert!(warning.contains("rows are missing"), "{warning}");
 }
 
 #[test]

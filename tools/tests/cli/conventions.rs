@@ -1,4 +1,4 @@
-//! What people expect of any command.
+//! Conventions that every command follows: help, exit status, pipes.
 
 use std::io::Read;
 use std::process::Stdio;

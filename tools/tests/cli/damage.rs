@@ -199,12 +199,12 @@ fn a_file_that_cannot_be_read_hides_no_damage_in_others() {
     std::fs::create_dir(&rows).unwrap();
     let ran = place.run(&["verify", "d", "--quiet"]).status_is(1);
     assert_eq!(ran.stderr, "");
-    let told = |what: [&str; 2]| {
+    let reported = |what: [&str; 2]| {
         let mut lines = ran.text().lines();
         lines.any(|line| what.iter().all(|part| line.contains(part)))
     };
-    assert!(told(["g0.rows", "cannot be read"]), "{}", ran.text());
-    assert!(told(["g1.values", "row 7"]), "{}", ran.text());
+    assert!(reported(["g0.rows", "cannot be read"]), "{}", ran.text());
+    assert!(reported(["g1.values", "row 7"]), "{}", ran.text());
 }
 
 #[test]

@@ -62,7 +62,7 @@ impl Place {
     }
 }
 
-/// What a command that ended has said.
+/// Status and output of a command that has ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) status: Option<i32>,

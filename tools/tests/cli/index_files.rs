@@ -208,7 +208,7 @@ fn an_index_of_a_newer_format_asks_for_an_upgrade() {
 }
 
 #[test]
-fn an_index_that_is_not_whole_yet_harms_nobody_and_goes_with_the_next_build() {
+fn an_unfinished_index_does_no_harm_and_goes_with_the_next_build() {
     let place = indexed(100, &[]);
     let unfinished = place.path("d/c1.index.new");
     std::fs::write(&unfinished, b"RTINDEX1 and no more").unwrap();

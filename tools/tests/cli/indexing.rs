@@ -37,7 +37,7 @@ pub(crate) fn line(rows: usize) -> RecordBatch {
     .unwrap()
 }
 
-/// A place with a dataset `d` of so many rows of [`line`].
+/// A place with a dataset `d` of `rows` rows of [`line`].
 pub(crate) fn unindexed(rows: usize) -> Place {
     let place = Place::new();
     write_parquet(&place.path("a.parquet"), &line(rows));

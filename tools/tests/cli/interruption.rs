@@ -161,13 +161,13 @@ fn a_dataset_can_be_read_while_imports_replace_it() {
     });
 }
 
-/// The real import, killed at moments that nobody has chosen: each time the dataset is the one
-/// before or the one after, and what `verify` has to say of it is nothing.
+/// The real import, killed at random moments: each time the dataset is the one before or the one
+/// after, and `verify` finds no damage.
 #[test]
 fn an_import_killed_a_hundred_times_loses_nothing() {
     const KILLS: u32 = 100;
     let place = Place::new();
-    // What each import brings can be told by its rows.
+    // The number of rows tells which import a dataset is from.
     let rows = |version: u32| 2_000 + 100 * (version as usize % 3);
     for version in 0..3 {
         write_parquet(

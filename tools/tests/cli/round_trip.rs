@@ -1,4 +1,4 @@
-//! What is imported comes back.
+//! Imported rows come back unchanged.
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;

@@ -1,4 +1,4 @@
-//! What the rules know about this project: limits, places, directions, words, and exceptions.
+//! The project in the rules' terms: limits, places, directions, words, and exceptions.
 
 use crate::source::Violation;
 
@@ -178,24 +178,19 @@ pub(crate) const EXCEPTIONS: [Exception; 2] = [
 pub(crate) const AREAS: [&str; 5] = ["storage", "runtime", "bench", "tools", "root"];
 
 /// Violations that were there before the rules, by part and rule: to be mended, never to grow.
-pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 19] = [
-    ("storage", "summary", 46),
-    ("storage", "word", 27),
-    ("storage", "number", 1),
-    ("runtime", "function", 10),
-    ("runtime", "file", 6),
+pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 14] = [
+    ("runtime", "function", 8),
+    ("runtime", "file", 4),
     ("runtime", "unsafe", 12),
     ("runtime", "sentence", 1),
-    ("runtime", "summary", 189),
-    ("runtime", "word", 207),
-    ("runtime", "number", 9),
+    ("runtime", "summary", 140),
+    ("runtime", "word", 161),
+    ("runtime", "number", 3),
     ("runtime", "circle", 17),
     ("bench", "function", 6),
     ("bench", "file", 1),
     ("bench", "summary", 55),
     ("bench", "word", 38),
     ("bench", "arrow", 2),
-    ("tools", "summary", 35),
-    ("tools", "word", 31),
-    ("tools", "number", 2),
+    ("tools", "word", 1),
 ];

@@ -1,6 +1,6 @@
-//! Vectors outside of datasets: made up ([`Mixture`]), and in `.npy` files ([`npy`]).
+//! Vectors outside of datasets: generated ones ([`Mixture`]), and `.npy` files ([`npy`]).
 //!
-//! Both the bench and the tools need them, and neither may need the other.
+//! The bench and the tools share this crate, because neither may depend on the other.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]

@@ -13,31 +13,31 @@ use rand::{Rng, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 
-/// Which mixture.
+/// Shape of a mixture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
-    /// Numbers of a vector, above 0.
+    /// Dimensions of a vector, at least 1.
     pub dims: usize,
-    /// Gaussians, above 0.
+    /// Number of Gaussians, at least 1.
     pub clusters: usize,
 }
 
 /// The variance on the hidden axis of rank r is in proportion to r to the power of minus this.
 const SPECTRUM_EXPONENT: f32 = 0.9;
 
-/// How far the vectors of a cluster spread, over how far the centres do.
+/// Spread of the vectors of a cluster, relative to the spread of the centres.
 const SPREAD: f32 = 1.25;
 
-/// The logarithms of the clusters' sizes have this deviation.
+/// Standard deviation of the logarithms of the sizes of clusters.
 const SIZE_DEVIATION: f32 = 1.0;
 
 /// A mixture of Gaussians; the same for the same shape and seed.
 #[derive(Debug, Clone)]
 pub struct Mixture {
     dims: usize,
-    /// Cluster after cluster, turned.
+    /// Centres of the clusters, row-major, along the rotated axes.
     centres: Vec<f32>,
-    /// Share of the vectors in the clusters up to each.
+    /// Cumulative share of the vectors in the clusters up to each.
     sizes: Vec<f32>,
     /// Deviation on each hidden axis within a cluster.
     deviations: Vec<f32>,
@@ -45,6 +45,8 @@ pub struct Mixture {
 }
 
 impl Mixture {
+    /// A mixture of this shape, with clusters drawn from `seed`.
+    ///
     /// # Panics
     /// If `shape` has no dimension or no cluster.
     pub fn new(shape: Shape, seed: u64) -> Mixture {
@@ -81,7 +83,7 @@ impl Mixture {
         }
     }
 
-    /// Numbers of a vector.
+    /// Dimensions of a vector.
     pub fn dims(&self) -> usize {
         self.dims
     }
@@ -110,9 +112,9 @@ fn gauss(deviations: &[f32], random: &mut impl Rng, out: &mut [f32]) {
     }
 }
 
-/// A rotation in as many steps as a fast Fourier transform: a full matrix would cost a hundred
-/// times as much per vector. Each step turns pairs of axes by angles of their own, and after the
-/// last one every axis has a part of every other.
+/// A rotation in as many steps as a fast Fourier transform, which is far cheaper per vector than a
+/// full matrix. Each step turns pairs of axes by angles of their own, and after the last step every
+/// axis has a part of every other.
 #[derive(Debug, Clone)]
 struct Turn {
     /// The cosine and sine of each pair, step after step.

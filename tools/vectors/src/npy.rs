@@ -13,14 +13,14 @@ pub use header::{Descr, Header};
 
 /// Bytes of magic and version.
 const MAGIC_BYTES: usize = 8;
-/// Real headers have about a hundred bytes; this bounds what a damaged length can ask for.
+/// Largest header in bytes, far above real ones: it bounds the memory that a damaged length takes.
 const HEADER_BYTES_MAX: usize = 1 << 16;
 
-/// Reads magic, version, length and header. `read` fills what it is given or fails, and is told
-/// what that is; `malformed` makes an error of a reason.
+/// Reads magic, version, length and header. `read` fills a slice or fails; its second argument
+/// names the part of the file. `malformed` makes an error of a reason.
 ///
 /// # Errors
-/// What `read` and `malformed` return.
+/// Errors of `read` and `malformed`.
 pub fn read_header<E>(
     mut read: impl FnMut(&mut [u8], &'static str) -> Result<(), E>,
     malformed: impl Fn(String) -> E,
@@ -60,14 +60,14 @@ pub fn read_header<E>(
     Header::parse(&text).map_err(malformed)
 }
 
-/// The header is padded so that what follows begins at a multiple of so many bytes.
+/// Alignment in bytes of the numbers after the header, which is padded for it.
 const ALIGNMENT_BYTES: usize = 64;
 
 /// Writes magic, version and header of an array of `rows` times `columns` numbers, one row after
 /// another; `descr` is NumPy's name of their type, such as `<f4`.
 ///
 /// # Errors
-/// What `out` returns.
+/// Errors of `out`.
 pub fn write_header(
     out: &mut impl Write,
     descr: &str,
@@ -83,59 +83,59 @@ pub fn write_header(
     text.extend(std::iter::repeat_n(' ', header_bytes - text.len() - 1));
     text.push('\n');
     out.write_all(b"\x93NUMPY\x01\x00")?;
-    // Two numbers of 64 bits and a name are far from 65,536 bytes.
+    // A header of two numbers and a name is far shorter than its length field allows.
     out.write_all(&(header_bytes as u16).to_le_bytes())?;
     out.write_all(text.as_bytes())
 }
 
-/// Why a file gives no vectors.
+/// Reason why a file could not be read as vectors or row ids.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The operating system refused something, or the file ends early.
+    /// An operation failed, or the file ends early.
     #[error("cannot read {part} of `{path}`: {source}")]
     Read {
         /// The file.
         path: PathBuf,
-        /// What was wanted of it.
+        /// The part of the file.
         part: &'static str,
-        /// What the system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// It is no array of what it should be one of.
+    /// The file holds something other than the expected array.
     #[error("`{path}` is not an array of {wanted}: {reason}")]
     Other {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected array.
         wanted: &'static str,
-        /// What is wrong with it.
+        /// The difference from it.
         reason: String,
     },
 }
 
-/// Vectors of one dimension, one after another.
+/// Vectors of one dimension, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Vectors {
-    /// Numbers of each.
+    /// Dimensions of each vector.
     pub dims: usize,
-    /// All numbers.
+    /// Elements of all vectors.
     pub numbers: Vec<f32>,
 }
 
-/// Lists of row ids, all of one length, one after another.
+/// Lists of row ids, all of one length, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowLists {
-    /// Ids of each.
+    /// Ids per list.
     pub length: usize,
-    /// All ids; -1 stands for none.
+    /// Ids of all lists; -1 stands for a missing id.
     pub ids: Vec<i64>,
 }
 
-/// Reads an array of two axes of 16, 32 or 64 bit floats; the last are rounded to 32.
+/// Reads a two-dimensional array of floats (`<f2`, `<f4` or `<f8`), rounded to f32.
 ///
 /// # Errors
-/// A file that cannot be read, or holds something else.
+/// [`Error::Read`]; [`Error::Other`] if the file holds something else.
 pub fn read_vectors(path: &Path) -> Result<Vectors, Error> {
     let raw = read_raw(path, "vectors", |descr| match descr {
         "<f2" => Ok(2),
@@ -155,10 +155,10 @@ pub fn read_vectors(path: &Path) -> Result<Vectors, Error> {
     })
 }
 
-/// Reads an array of two axes of 64 bit integers.
+/// Reads a two-dimensional array of integers (`<i8`).
 ///
 /// # Errors
-/// A file that cannot be read, or holds something else.
+/// [`Error::Read`]; [`Error::Other`] if the file holds something else.
 pub fn read_row_lists(path: &Path) -> Result<RowLists, Error> {
     let raw = read_raw(path, "row ids", |descr| match descr {
         "<i8" => Ok(8),
@@ -172,14 +172,15 @@ pub fn read_row_lists(path: &Path) -> Result<RowLists, Error> {
     })
 }
 
-/// The content of an array of two axes.
+/// The bytes of a two-dimensional array.
 struct Raw {
     columns: usize,
     number_bytes: u64,
     bytes: Vec<u8>,
 }
 
-/// `width` tells the bytes of each number of a type, or why it is none of `wanted`.
+/// Reads a two-dimensional array. `width` returns the bytes per number of a type, or the reason why
+/// the type is not `wanted`.
 fn read_raw(
     path: &Path,
     wanted: &'static str,

@@ -221,11 +221,12 @@ fn check_current(file_system: &dyn FileSystem, dataset: &Dataset) -> Result<()> 
         .map_err(Error::io("read", &path))?;
     let now = Manifest::decode(&path, &bytes)?.layout;
     let opened = dataset.layout();
-    match (now.dataset, now.generation) == (opened.dataset, opened.generation) {
-        true => Ok(()),
-        false => Err(Error::Replaced {
+    if (now.dataset, now.generation) == (opened.dataset, opened.generation) {
+        Ok(())
+    } else {
+        Err(Error::Replaced {
             path: dataset.path().to_owned(),
-        }),
+        })
     }
 }
 

@@ -234,9 +234,10 @@ fn a_section_that_begins_at_no_multiple_of_64_is_refused() {
             let end = file.len();
             file.resize(end + 32, 0);
             let moved = with_footer(&file, &footer);
-            match sound {
-                true => drop(place.open(&moved, TableCheck::Verify).unwrap()),
-                false => place.refuses(&moved, &["where its footer says"]),
+            if sound {
+                drop(place.open(&moved, TableCheck::Verify).unwrap())
+            } else {
+                place.refuses(&moved, &["where its footer says"])
             }
         }
     }

@@ -9,7 +9,7 @@ use super::finding::Finding;
 use crate::device::{Device, DirectAlignment, direct_alignment};
 use crate::failure::Failure;
 
-/// A read larger than this would be cut by the kernel; rows are far smaller.
+/// Largest read that the drive should take whole; the kernel splits larger ones.
 const MAX_SECTORS_WANTED_KIB: u64 = 64;
 
 /// Findings for every data directory of a dataset, or for the one path.
@@ -32,10 +32,10 @@ pub(super) fn findings(path: &Path) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// A regular file by which the kernel tells how to read directly.
+/// A regular file whose alignment for direct reads the kernel reports.
 enum Probe {
     File(PathBuf),
-    /// Made for the question, gone when this is dropped.
+    /// A temporary file, removed on drop.
     Made(tempfile::NamedTempFile),
     None,
 }
@@ -85,7 +85,7 @@ fn on(path: &Path, probe: &Probe) -> Vec<Finding> {
         ),
         None => Finding::warn(
             TOPIC,
-            format!("nobody may write into {shown}, so its alignment could not be asked for"),
+            format!("{shown} cannot be written, so its alignment is unknown"),
             "name a file instead",
         ),
     });
@@ -129,16 +129,13 @@ fn of_device(device: &Device) -> Vec<Finding> {
         ));
     }
     if let Some(kib) = max_sectors_kib {
-        findings.push(match *kib < MAX_SECTORS_WANTED_KIB {
-            true => Finding::warn(
+        findings.push(if *kib < MAX_SECTORS_WANTED_KIB { Finding::warn(
                 "max-sectors",
                 format!("{name}: reads above {kib} KiB are cut"),
                 format!(
                     "echo {MAX_SECTORS_WANTED_KIB} | sudo tee /sys/block/{name}/queue/max_sectors_kb"
                 ),
-            ),
-            false => Finding::ok("max-sectors", format!("{name}: reads up to {kib} KiB stay whole")),
-        });
+            ) } else { Finding::ok("max-sectors", format!("{name}: reads up to {kib} KiB stay whole")) });
     }
     findings
 }

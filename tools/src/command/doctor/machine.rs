@@ -9,15 +9,15 @@ use rustix::process::{Resource, getrlimit};
 
 use super::finding::Finding;
 
-/// Version that has every ring feature in use (DEFER_TASKRUN came with 6.1).
+/// Kernel version with every ring feature in use (DEFER_TASKRUN).
 const KERNEL_WANTED: (u32, u32) = (6, 1);
-/// Version below which there is no usable io_uring.
+/// Oldest kernel version with a usable io_uring.
 const KERNEL_NEEDED: (u32, u32) = (5, 8);
 /// Locked memory that a shard's arena and rings fit into.
 const MEMLOCK_WANTED_BYTES: u64 = 64 << 20;
-/// Files that a dataset on several drives with many columns may need open at once.
+/// Open files that a dataset on several drives with many columns may need.
 const FILES_WANTED: u64 = 1_024;
-/// The value of perf_event_paranoid up to which an ordinary user may count its own events.
+/// Largest value of perf_event_paranoid that lets an ordinary user count its own events.
 const PARANOID_MAX: i64 = 2;
 
 /// The kernel's version.
@@ -41,7 +41,7 @@ pub(super) fn kernel() -> Finding {
     Finding::ok(TOPIC, format!("Linux {release}"))
 }
 
-/// Everything that is neither kernel, ring nor drive.
+/// Findings about limits, counters and CPUs.
 pub(super) fn findings() -> Vec<Finding> {
     vec![memlock(), open_files(), counters(), cpus()]
 }

@@ -1,4 +1,4 @@
-//! io_uring: whether it may be used, and which of its features there are.
+//! io_uring: whether it is allowed, and which features it has.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(super) fn findings() -> Vec<Finding> {
     vec![switch(), probed()]
 }
 
-/// What a ring that was tried can do.
+/// Result of setting up a ring.
 fn probed() -> Finding {
     const TOPIC: &str = "io_uring";
     const UPGRADE: &str = "upgrade to Linux 6.1 or newer";
@@ -53,7 +53,9 @@ fn switch() -> Finding {
         ),
         Some(level) => Finding::warn(
             TOPIC,
-            format!("io_uring_disabled is {level}: nobody may use it, reads go through threads"),
+            format!(
+                "io_uring_disabled is {level}: no process may use it, and reads go through threads"
+            ),
             REMEDY,
         ),
     }

@@ -1,10 +1,10 @@
-//! The kinds of columns that can be made up, and the words of the command line for them.
+//! The kinds of generated columns, and their names on the command line.
 
 use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::source::element::Element;
 
-/// Kinds that need no number of their own, as the command line names them.
+/// Kinds without a parameter, by their name on the command line.
 const PLAIN: &[(&str, DataType)] = &[
     ("int8", DataType::Int8),
     ("int16", DataType::Int16),
@@ -33,13 +33,13 @@ const PLAIN: &[(&str, DataType)] = &[
     ("binary", DataType::Binary),
     ("largebinary", DataType::LargeBinary),
 ];
-/// The kind that carries its width in its name, as in `fixedbinary16`.
+/// The kind that has its width in its name, as in `fixedbinary16`.
 const FIXED_BINARY: &str = "fixedbinary";
-/// Widest FixedSizeBinary that is made up.
+/// Widest FixedSizeBinary that can be generated, in bytes.
 const FIXED_BINARY_BYTES_MAX: u32 = 65_536;
-/// Most columns one word may ask for.
+/// Most columns of one kind.
 const COLUMNS_MAX: u32 = 10_000;
-/// A guess for batches: what a string takes.
+/// Estimated size of a string, for the size of batches.
 const STRING_BYTES: usize = 48;
 
 /// The number type of a vector.
@@ -53,7 +53,7 @@ pub(crate) enum VectorType {
 }
 
 impl VectorType {
-    /// The same as a number of a raw file.
+    /// The element type of raw files for these numbers.
     pub(crate) fn element(self) -> Element {
         match self {
             VectorType::F16 => Element::Float16,
@@ -70,7 +70,7 @@ impl VectorType {
 pub(crate) enum Kind {
     /// A place in the table of plain kinds.
     Plain(usize),
-    /// FixedSizeBinary of so many bytes.
+    /// FixedSizeBinary of this number of bytes.
     FixedBinary(u32),
     Vector(VectorType, u32),
 }
@@ -97,7 +97,7 @@ impl Kind {
         ))
     }
 
-    /// The word for it, which also begins the names of its columns.
+    /// Name of the kind, which also begins the names of its columns.
     pub(crate) fn name(self) -> String {
         match self {
             Kind::Plain(place) => PLAIN[place].0.to_owned(),
@@ -115,13 +115,13 @@ impl Kind {
         }
     }
 
-    /// About how many bytes a value takes.
+    /// Estimated size of a value in bytes.
     pub(crate) fn bytes(self) -> usize {
         crate::source::fixed_bytes(&self.data_type()).unwrap_or(STRING_BYTES)
     }
 }
 
-/// Parses `int64:8,utf8:2`: kinds and how many columns of each, 1 where no number is given.
+/// Parses `int64:8,utf8:2`: kinds of columns and the number of each, 1 by default.
 pub(crate) fn parse_columns(text: &str) -> Result<Vec<(Kind, u32)>, String> {
     let words = text
         .split(',')

@@ -1,4 +1,4 @@
-//! That a value depends on seed, column and row alone.
+//! Generated values depend on seed, column and row alone.
 
 use arrow::compute::concat_batches;
 

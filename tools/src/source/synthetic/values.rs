@@ -19,9 +19,9 @@ use ringtake_vectors::Mixture;
 use super::{Kind, VectorType};
 use crate::source::element::Element;
 
-/// Longest made-up string or binary value.
+/// Longest generated string or binary value, in bytes.
 const VALUE_BYTES_MAX: usize = 64;
-/// What strings are made of: mostly plain letters, some of two, three and four bytes.
+/// Characters of strings: mostly of one byte, some of two, three and four.
 const ALPHABET: &[char] = &[
     'a',
     'b',
@@ -57,12 +57,12 @@ const ALPHABET: &[char] = &[
     '\u{1f40d}',
 ];
 const DAY_MS: i64 = 86_400_000;
-/// Days from 1970 on that dates are drawn from: to the year 2119.
+/// Days since 1970 below which dates are drawn.
 const DAYS_MAX: i64 = 54_787;
 const DAY_US: i64 = DAY_MS * 1_000;
 
 impl Kind {
-    /// So many values, without nulls.
+    /// Draws `rows` values, without nulls.
     pub(super) fn values(
         self,
         numbers: &mut ChaCha8Rng,
@@ -126,7 +126,7 @@ impl Kind {
     }
 }
 
-/// So many vectors of a mixture.
+/// Draws `rows` vectors of a mixture.
 pub(super) fn clustered(
     numbers: &mut ChaCha8Rng,
     mixture: &Mixture,
@@ -144,7 +144,7 @@ pub(super) fn clustered(
             _ => values.extend_from_slice(&value.to_le_bytes()),
         }
     }
-    // Checked when the shape was: a dimension fits into 32 bits.
+    // The check of the shape ensures that a dimension fits into 32 bits.
     element.vectors(values.into(), mixture.dims() as u32)
 }
 

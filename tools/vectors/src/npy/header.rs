@@ -1,22 +1,22 @@
 //! The header of an `.npy` file: a Python dictionary of three known keys, parsed strictly.
 
-/// What the header says.
+/// The parsed header.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Header {
     /// The element type.
     pub descr: Descr,
-    /// Whether the first axis is the one that varies fastest.
+    /// Whether the first axis varies fastest.
     pub fortran_order: bool,
     /// The length of each axis.
     pub shape: Vec<u64>,
 }
 
-/// The element type: the text of a plain one, or that it is a structure.
+/// Element type of an array.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Descr {
-    /// As the file names it, such as `<f4`.
+    /// A plain type by its name, such as `<f4`.
     Plain(String),
-    /// A structure, whatever is in it.
+    /// A structure of any fields.
     Structured,
 }
 
@@ -24,7 +24,7 @@ impl Header {
     /// Parses `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`, keys in any order.
     ///
     /// # Errors
-    /// What is wrong with it, to be put after the file's name.
+    /// A message that follows the name of the file.
     pub fn parse(text: &str) -> Result<Header, String> {
         let mut cursor = Cursor { rest: text };
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
@@ -58,7 +58,7 @@ impl Header {
     }
 }
 
-/// What is left of the text.
+/// The rest of the text.
 struct Cursor<'a> {
     rest: &'a str,
 }
@@ -122,7 +122,7 @@ impl<'a> Cursor<'a> {
         if !self.rest.trim_start().starts_with('[') {
             return self.string().map(|text| Descr::Plain(text.to_owned()));
         }
-        // The fields do not matter, a structure is refused; only its end does.
+        // A structure is refused, so only its end matters, not its fields.
         let mut depth = 0_usize;
         let mut quote = None;
         for (at, character) in self.rest.char_indices() {
