@@ -1,9 +1,9 @@
-//! Where shards spend their time, how long reads and messages wait, and how long the queues are:
-//! cheap enough to be always on.
+//! Metrics of a store: the time of its shards by stage, the waits of reads and messages, and the
+//! queues. They are cheap enough to be always on.
 //!
 //! A shard writes `metrics/meter.rs` once per round of its loop, never per row; callers write
-//! `metrics/callers.rs` once per query; `metrics/text.rs`
-//! prints what [`Store::metrics`](crate::Store::metrics) returns in the form that Prometheus reads.
+//! `metrics/callers.rs` once per query; `metrics/text.rs` prints the snapshot of
+//! [`Store::metrics`](crate::Store::metrics) in the form that Prometheus reads.
 
 mod callers;
 mod counters;
@@ -25,86 +25,87 @@ pub(crate) use meter::{Meter, Phase};
 pub(crate) use shard_meter::ShardMeter;
 pub(crate) use text::text;
 
-/// A snapshot of a store: counts and times since it was opened. Two of them subtracted are those
-/// of the time in between.
+/// A snapshot of a store's metrics: counts and times since it was opened. The difference of two
+/// snapshots covers the time between them.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct StoreMetrics {
     /// The shards, in order.
     pub shards: Vec<ShardMetrics>,
-    /// What admission has done, takes by code on shards included.
+    /// Counts of admission, with takes by code on shards.
     pub admission: AdmissionStats,
-    /// What is at work now.
+    /// Permits held now.
     pub permits: PermitsHeld,
-    /// What queries take on their callers' side.
+    /// Times of queries on the threads of their callers.
     pub callers: CallerMetrics,
-    /// Queries that took longer than [`Observe::slow_query`](crate::Observe::slow_query).
+    /// Number of queries that took at least [`Observe::slow_query`](crate::Observe::slow_query).
     pub slow_queries_seen: u64,
-    /// The newest 64 of them, the oldest first.
+    /// The newest of those queries, the oldest first.
     pub slow_queries: Vec<SlowQuery>,
 }
 
-/// One shard's part of [`StoreMetrics`]. All of it is of one instant between two rounds of the
-/// shard's loop, but for what moves while it waits: [`ShardStats::system_calls`],
-/// [`ShardStats::sleeps`], [`ShardStats::page_cache_hits`], and rows that callers copy themselves. A
-/// shard that loses its CPU for a second in the middle of a round is read as it is. Times are zero
-/// where [`Observe::metrics`](crate::Observe::metrics) is off.
+/// One shard's part of [`StoreMetrics`], taken at one instant between two rounds of its loop.
+///
+/// Exceptions: [`ShardStats::system_calls`], [`ShardStats::sleeps`], [`ShardStats::page_cache_hits`]
+/// and rows that callers copy themselves also change while the shard waits. A shard that loses its
+/// CPU in the middle of a round for too long is read in that state. Times are zero if
+/// [`Observe::metrics`](crate::Observe::metrics) is off.
 #[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct ShardMetrics {
-    /// When this was seen: nanoseconds since the shard was started.
+    /// Time of the snapshot, in nanoseconds since the shard was started.
     pub at: u64,
     /// Counters.
     pub stats: ShardStats,
-    /// Where the time of its thread goes.
+    /// Time of its thread by stage.
     pub time: ShardTime,
-    /// How long the pieces of each stage were, of those that were timed: all of accepting, calling
-    /// and looking for work; of stages that alternate row by row, one round in 61.
+    /// Durations of single visits to each stage. Stages that alternate row by row are timed in a
+    /// sample of the rounds, the others always.
     pub pieces: Vec<Pieces>,
-    /// From the sending of a part of a take or search to the shard's taking it on.
+    /// Time from sending a part of a take or search until the shard accepts it.
     pub inbox_wait: Latencies,
-    /// From the planning of a read to its being handed to the kernel: what fio calls slat, in
-    /// steps of a round.
+    /// Time from planning a read until it is submitted to the kernel, in steps of a round: fio's
+    /// slat.
     pub submit_latency: Latencies,
-    /// From there to its being fetched from the ring: clat.
+    /// Time from submitting a read until its completion is fetched: clat.
     pub device_latency: Latencies,
-    /// Both: lat.
+    /// The sum of both: lat.
     pub read_latency: Latencies,
-    /// The longest time without a look at the ring.
+    /// The longest time between two looks at the ring.
     pub longest_stall: Stall,
     /// Counters of the thread; empty unless [`Observe::perf_counters`](crate::Observe::perf_counters)
     /// is set.
     pub counters: Vec<ThreadCounter>,
-    /// Queues over the last ten seconds or so of work, the oldest first. A shard that sleeps takes
-    /// no samples.
+    /// Samples of the queues over the last seconds of work, the oldest first. A sleeping shard takes
+    /// none.
     pub queues: Vec<QueueSample>,
 }
 
-/// What the processor or the kernel counted for a shard's thread.
+/// A counter of the processor or the kernel for a shard's thread.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct ThreadCounter {
-    /// By perf's name; `task-clock` is in nanoseconds.
+    /// Its name in perf(1); `task-clock` is in nanoseconds.
     pub name: &'static str,
-    /// Since the shard was started, scaled up where it did not run all the time; `None` where it
-    /// cannot be had.
+    /// Its value since the shard was started, scaled up if it did not run all the time; `None` if it
+    /// is missing.
     pub value: Option<u64>,
     /// Share of the time in which it ran, from 0 to 1.
     pub ran: Option<f64>,
-    /// Why it cannot be had, and what to do.
+    /// The reason why it is missing, and the remedy.
     pub missing: Option<String>,
-    /// What it counted in each stage, in one round of 61; a phase of a round whose stages alternate
-    /// counts as the stage that names it: scan, plan, submit or decode.
+    /// Its count by stage in a sample of the rounds. Stages that alternate row by row count as the
+    /// stage that names their phase: scan, plan, submit or decode.
     pub by_stage: Vec<(&'static str, u64)>,
 }
 
-/// How long a stage took at a time.
+/// Durations of single visits to a stage.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Pieces {
-    /// By the names of [`ShardTime`].
+    /// The stage, by its name in [`ShardTime`].
     pub stage: &'static str,
-    /// One entry for each time.
+    /// One entry for each visit.
     pub latencies: Latencies,
 }
 
@@ -112,9 +113,9 @@ pub struct Pieces {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Stall {
-    /// How long, in nanoseconds.
+    /// Its duration in nanoseconds.
     pub nanoseconds: u64,
-    /// What took most of it, by the names of [`ShardTime`]; empty if there was none.
+    /// The stage that took most of it, by its name in [`ShardTime`]; empty without a stall.
     pub stage: &'static str,
 }
 
@@ -122,7 +123,7 @@ pub struct Stall {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct QueueSample {
-    /// Nanoseconds since the shard was started.
+    /// Time of the sample, in nanoseconds since the shard was started.
     pub at: u64,
     /// Messages in its inbox.
     pub inbox: u32,
@@ -130,13 +131,13 @@ pub struct QueueSample {
     pub waiting_parts: u32,
     /// Reads in flight.
     pub in_flight: u32,
-    /// Reads that came with the last look at the ring.
+    /// Completions fetched by the last look at the ring.
     pub completions: u32,
 }
 
 macro_rules! stages {
     ($($(#[doc = $doc:literal])+ $stage:ident $name:ident,)+) => {
-        /// What a shard does; each moment of its thread is of one kind.
+        /// A stage of a shard's work. Its thread is in exactly one at any time.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Stage {
             $($(#[doc = $doc])+ $stage,)+
@@ -150,9 +151,9 @@ macro_rules! stages {
 
         const NAMES: [&str; STAGES] = [$(stringify!($name)),+];
 
-        /// Nanoseconds of a shard's thread by what it did: all of the time since it was started,
-        /// without gaps. Stages that alternate row by row are told apart in one round of 61; the
-        /// time of the others is divided as theirs.
+        /// Nanoseconds of a shard's thread by stage: all of the time since it was started, without
+        /// gaps. Stages that alternate row by row are timed in a sample of the rounds; the time of
+        /// the other rounds is divided in the same proportions.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
         #[non_exhaustive]
         pub struct ShardTime {
@@ -164,7 +165,7 @@ macro_rules! stages {
                 ShardTime { $($name: nanoseconds[Stage::$stage as usize],)+ }
             }
 
-            /// Each by its name.
+            /// Each stage's name and time.
             pub fn by_name(&self) -> [(&'static str, u64); STAGES] {
                 [$((stringify!($name), self.$name)),+]
             }
@@ -181,16 +182,16 @@ macro_rules! stages {
 }
 
 stages! {
-    /// Taking on what has come.
+    /// Accepting messages.
     Accept accept,
-    /// Sums of codes, for searches.
+    /// Summing distances from codes, for searches.
     Scan scan,
     /// Choosing candidates among the rows scanned.
     Select select,
     /// Planning reads, and looking for rows in memory.
     Plan plan,
-    /// In the kernel: submitting reads and fetching completions, which takes the time of the reads
-    /// themselves where the device is memory.
+    /// Submitting reads to the kernel and fetching completions. On a device in memory it includes
+    /// the reads themselves.
     Submit submit,
     /// Waiting for the device, with a full queue.
     Device device,
@@ -198,23 +199,23 @@ stages! {
     Checksum checksum,
     /// Copying the columns of rows to their places in results and in the cache.
     Decode decode,
-    /// Exact distances of rows, for searches.
+    /// Computing exact distances of rows, for searches.
     Refine refine,
-    /// Bookkeeping of reads that are complete, and telling callers.
+    /// Finishing completed reads and waking callers.
     Reply reply,
     /// Code of callers on the shard's thread.
     Callers callers,
-    /// Nothing: asleep, or looking for work.
+    /// Sleeping or polling for work.
     Idle idle,
 }
 
 impl ShardTime {
-    /// All but waiting and idling.
+    /// Time of all stages but `device` and `idle`.
     pub fn busy(&self) -> u64 {
         self.total() - self.device - self.idle
     }
 
-    /// All of it.
+    /// Time of all stages.
     pub fn total(&self) -> u64 {
         self.by_name().iter().map(|(_, time)| time).sum()
     }

@@ -5,7 +5,7 @@ use ringtake_storage::projection::GroupProjection;
 
 use crate::memory::outputs::Outputs;
 
-/// What decoding a row of one group needs, fixed for a whole read.
+/// Everything that decoding a row of one group needs, fixed for a whole read.
 #[derive(Clone, Copy)]
 pub(crate) struct Decoder<'a> {
     pub(crate) locator: &'a Locator<'a>,

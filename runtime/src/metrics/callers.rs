@@ -1,7 +1,7 @@
-//! The callers' side: what a query takes on the thread that asked it, and the slow ones.
+//! Times of queries on the threads of their callers, and the slow queries.
 //!
-//! Takes may last less than a look at the clock costs many times over, so of takes only one in
-//! so many is timed; searches all are.
+//! A short take costs little more than a few looks at the clock, so only a sample of the takes is
+//! timed. All searches are.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -14,15 +14,15 @@ use serde::Serialize;
 use super::latencies::{Latencies, SharedBuckets};
 use crate::host::lock::lock;
 
-/// Of the takes of each thread, one in so many is timed: a prime, so that work that repeats itself
-/// does not keep in step with it.
+/// Each thread times one take of this many: a prime, so that repetitive work does not keep in step
+/// with it.
 const TAKES_UNTIMED: u32 = 17;
 /// Slow queries kept.
 const SLOW_KEPT: usize = 64;
 
 macro_rules! caller_stages {
     ($($(#[doc = $doc:literal])+ $stage:ident $name:ident,)+) => {
-        /// What a query does on its caller's side.
+        /// A stage of a query on the thread of its caller.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum CallerStage {
             $($(#[doc = $doc])+ $stage,)+
@@ -31,8 +31,9 @@ macro_rules! caller_stages {
         const NAMES: &[&str] = &[$(stringify!($name)),+];
         const STAGES: usize = NAMES.len();
 
-        /// The stages of queries on their callers' side: of searches all, of takes one in 17 of
-        /// each thread, or all while [`Observe::slow_query`](crate::Observe::slow_query) is set.
+        /// Times of queries by stage on the threads of their callers: of all searches, and of a sample
+        /// of the takes, or of all takes if [`Observe::slow_query`](crate::Observe::slow_query) is
+        /// set.
         #[derive(Debug, Clone, PartialEq, Serialize)]
         #[non_exhaustive]
         pub struct CallerMetrics {
@@ -44,12 +45,12 @@ macro_rules! caller_stages {
                 CallerMetrics { $($name: stages[CallerStage::$stage as usize].snapshot(),)+ }
             }
 
-            /// Each by its name.
+            /// Each stage's name and times.
             pub fn by_name(&self) -> [(&'static str, &Latencies); STAGES] {
                 [$((stringify!($name), &self.$name)),+]
             }
 
-            /// Those seen since `earlier`.
+            /// The times recorded since `earlier`.
             #[must_use]
             pub fn since(&self, earlier: &CallerMetrics) -> CallerMetrics {
                 CallerMetrics { $($name: self.$name.since(&earlier.$name),)+ }
@@ -59,9 +60,9 @@ macro_rules! caller_stages {
 }
 
 caller_stages! {
-    /// Distances of a search to all centroids, and their order.
+    /// Computing and sorting the distances of a search to all centroids.
     Rank rank,
-    /// Tables of distances for each partition that a search looks at.
+    /// Computing the distance tables of each partition that a search scans.
     Tables tables,
     /// Waiting for permits.
     Admit admit,
@@ -69,14 +70,14 @@ caller_stages! {
     Route route,
     /// Waiting for the shards.
     Shards shards,
-    /// Merging what the shards have found for a search.
+    /// Merging the shards' results of a search.
     Merge merge,
-    /// Making Arrow arrays of the rows; of pinned rows, copying them too. Of a search, bringing the
-    /// columns that it asked for beside.
+    /// Making Arrow arrays of the rows, and copying pinned rows. For a search, taking the columns of
+    /// its projection.
     Assemble assemble,
 }
 
-/// What asked for rows.
+/// The kind of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum QueryKind {
@@ -86,27 +87,27 @@ pub enum QueryKind {
     Search,
 }
 
-/// A query that took longer than [`Observe::slow_query`](crate::Observe::slow_query).
+/// A query that took at least [`Observe::slow_query`](crate::Observe::slow_query).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct SlowQuery {
-    /// What it was.
+    /// Its kind.
     pub kind: QueryKind,
     /// Rows asked for.
     pub rows: usize,
-    /// From asking to answer, or to its being given up, in nanoseconds.
+    /// Time from the request to the answer, or until it was dropped, in nanoseconds.
     pub nanoseconds: u64,
-    /// The same by stage, by the names of [`CallerMetrics`]; those that took no time are left out.
+    /// Time by stage, by the names of [`CallerMetrics`]. Stages that took no time are left out.
     pub stages: Vec<(&'static str, u64)>,
 }
 
-/// What readers see.
+/// Times of queries and slow queries, written by callers.
 #[derive(Debug)]
 pub(crate) struct CallerMeter {
     on: bool,
     slow_query: Option<Duration>,
     stages: [SharedBuckets; STAGES],
-    /// The newest, the oldest of them first.
+    /// The newest slow queries, the oldest first.
     slow: Mutex<VecDeque<SlowQuery>>,
     slow_seen: AtomicU64,
 }
@@ -143,7 +144,7 @@ impl CallerMeter {
         CallerMetrics::of(&self.stages)
     }
 
-    /// The newest slow queries, and how many there have been.
+    /// The newest slow queries, and the number of all.
     pub(crate) fn slow(&self) -> (Vec<SlowQuery>, u64) {
         let kept = lock(&self.slow).iter().cloned().collect();
         (kept, self.slow_seen.load(Ordering::Relaxed))
@@ -159,7 +160,7 @@ impl CallerMeter {
     }
 }
 
-/// Whether this take of this thread is to be timed.
+/// Whether to time this take of this thread.
 fn is_next() -> bool {
     thread_local! {
         static UNTIMED: Cell<u32> = const { Cell::new(0) };
@@ -171,7 +172,7 @@ fn is_next() -> bool {
     })
 }
 
-/// One query, which ends when this is dropped.
+/// The times of one query, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Watch<'a> {
     /// `None` if it is not timed.
@@ -184,17 +185,17 @@ struct Seen<'a> {
     kind: QueryKind,
     rows: usize,
     began: Instant,
-    /// Nanoseconds until the last mark. Atomic since a future may move to another thread; nobody
-    /// else writes.
+    /// Nanoseconds until the last mark. Atomic since a future may move to another thread; it has one
+    /// writer.
     marked: AtomicU64,
     stages: [AtomicU64; STAGES],
 }
 
 impl Watch<'_> {
-    /// A query that nobody watches.
+    /// A query that is not timed.
     pub(crate) const NONE: Watch<'static> = Watch { seen: None };
 
-    /// What the query has done since the last mark was `stage`.
+    /// Counts the time since the last mark as `stage`.
     #[inline]
     pub(crate) fn mark(&self, stage: CallerStage) {
         if let Some(seen) = &self.seen {

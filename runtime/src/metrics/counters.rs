@@ -1,8 +1,8 @@
-//! What the processor and the kernel count for one thread: perf_event_open(2).
+//! Counters of the processor and the kernel for one thread: perf_event_open(2).
 //!
 //! Software counters are one group and those of the processor another, so that a machine without
-//! the latter (most virtual ones) has the former. A counter that cannot be had says why, and what
-//! would help; it is never zero for that.
+//! the latter (most virtual ones) has the former. A missing counter says why it is missing, and what
+//! would help; it is never reported as zero.
 
 use std::fs;
 use std::io;
@@ -41,14 +41,14 @@ const PARANOID: &str = "/proc/sys/kernel/perf_event_paranoid";
 /// Counters that are scheduled together.
 struct Set {
     group: Group,
-    /// By their places in `NAMES`.
+    /// Each counter with its position in `NAMES`.
     members: Vec<(usize, Counter)>,
 }
 
 /// The counters of the thread that opened them.
 pub(super) struct ThreadCounters {
     sets: Vec<Set>,
-    /// Why a counter is not there.
+    /// The reason why a counter is missing.
     pub(super) missing: [Option<String>; COUNTERS],
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Counts {
 }
 
 impl ThreadCounters {
-    /// Opens what can be had for the calling thread.
+    /// Opens the counters that are available to the calling thread.
     pub(super) fn open() -> ThreadCounters {
         let mut counters = ThreadCounters {
             sets: Vec::new(),
@@ -92,7 +92,7 @@ impl ThreadCounters {
                 builder.exclude_kernel(exclude_kernel);
                 set.group.add(&builder)
             };
-            // Those without the privilege may count what runs outside of the kernel.
+            // Without the privilege a process may still count its own code outside the kernel.
             match add(false).or_else(|_| add(true)) {
                 Ok(counter) => set.members.push((place, counter)),
                 Err(error) => self.missing[place] = Some(reason(NAMES[place], &error)),
@@ -141,7 +141,7 @@ fn group() -> io::Result<Group> {
     build(false).or_else(|_| build(true))
 }
 
-/// What a counter would have counted if it had run all the time.
+/// The value that a counter would have if it had run all the time.
 fn scaled(value: u64, enabled: u64, running: u64) -> u64 {
     match running {
         0 => 0,
@@ -157,7 +157,7 @@ fn per_thousand(enabled: u64, running: u64) -> u64 {
     }
 }
 
-/// Why a counter cannot be had, and what to do.
+/// The reason why a counter is missing, and the remedy.
 fn reason(name: &str, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP | libc::EINVAL) => format!(
@@ -174,7 +174,7 @@ fn reason(name: &str, error: &io::Error) -> String {
             )
         }
         Some(libc::ENOSYS) => format!(
-            "{name} is not counted: perf_event_open is not there or forbidden by a seccomp filter; \
+            "{name} is not counted: perf_event_open is missing or forbidden by a seccomp filter; \
              allow it in the container's profile"
         ),
         Some(libc::EMFILE | libc::ENFILE) => format!(

@@ -1,4 +1,4 @@
-//! Histograms of nanoseconds: buckets that a shard alone writes, and their snapshot.
+//! Histograms of nanoseconds: the buckets that are written, and their snapshot.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,7 +15,7 @@ const MAX_VALUE_POWER: u8 = 40;
 
 const BUCKETS: usize = (MAX_VALUE_POWER - GROUPING_POWER + 1) as usize * (1 << GROUPING_POWER);
 
-/// As a shard keeps them.
+/// Buckets that only one shard writes.
 #[derive(Debug)]
 pub(super) struct Buckets {
     counts: Box<[Counter]>,
@@ -85,7 +85,7 @@ fn bucket(value: u64) -> usize {
     (u64::from(power - grouping + 1) << grouping) as usize + place as usize
 }
 
-/// How often which times were seen, to an eighth of each.
+/// A histogram of durations. Each duration is known to an eighth of its value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latencies {
     histogram: Histogram,
@@ -103,30 +103,30 @@ impl Latencies {
         }
     }
 
-    /// How many were seen.
+    /// Number of durations.
     pub fn count(&self) -> u64 {
         self.histogram.as_slice().iter().sum()
     }
 
-    /// The sum of all, in nanoseconds.
+    /// Sum of all durations, in nanoseconds.
     pub fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// The mean in nanoseconds, if any were seen.
+    /// Mean duration in nanoseconds; `None` without durations.
     pub fn mean(&self) -> Option<f64> {
         let count = self.count();
         (count > 0).then(|| self.sum as f64 / count as f64)
     }
 
-    /// No less than this share of them, from 0 to 1, took so many nanoseconds or less. `None` if
-    /// none were seen.
+    /// The duration, in nanoseconds, that at least this share of them, from 0 to 1, does not exceed.
+    /// `None` without durations.
     pub fn quantile(&self, share: f64) -> Option<u64> {
         let found = self.histogram.quantile_bucket(share).ok().flatten();
         found.map(|bucket| bucket.end())
     }
 
-    /// Those seen since `earlier`.
+    /// The durations recorded since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Latencies) -> Latencies {
         let histogram = self.histogram.wrapping_sub(&earlier.histogram);
@@ -137,7 +137,7 @@ impl Latencies {
         }
     }
 
-    /// How many took at most so many nanoseconds, for each power of two.
+    /// The number of durations in each range up to the next power of two, with its end.
     pub(super) fn by_power(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut counts = self.histogram.as_slice().chunks(1 << GROUPING_POWER);
         let mut end = 1_u64 << GROUPING_POWER;

@@ -1,8 +1,8 @@
-//! The shard's side: it divides its time, at the boundaries of what it does in a round.
+//! Measuring a shard's time by stage, on its own thread.
 //!
 //! Stages that alternate row by row are too short to be timed each time: the clock would take a
-//! share of them. They are phases of a round (`Phase`), timed as a whole; each so many times a
-//! phase is watched closely, stage by stage, and what is seen there divides the others.
+//! share of them. They form phases of a round (`Phase`), which are timed as a whole. A sample of the
+//! phases is timed stage by stage, and its proportions divide the time of the others.
 //!
 //! Everything is written by the shard's thread alone, into `shard_meter.rs`.
 
@@ -16,15 +16,15 @@ use super::counters::{COUNTERS, Counts, ThreadCounters};
 use super::shard_meter::{SAMPLES, ShardMeter};
 use super::{QueueSample, STAGES, Stage};
 
-/// How far apart samples of the queues are.
+/// Time between two samples of the queues.
 const SAMPLE_EVERY: Duration = Duration::from_millis(10);
 /// Nanoseconds of waiting and idling that may be written later.
 const LOOKING_UNWRITTEN_MAX: u64 = 1_000_000;
-/// One in so many visits to a phase is watched closely: a prime, so that nothing regular in the
-/// work keeps in step with it.
+/// One visit to a phase of this many is timed stage by stage: a prime, so that regular work does not
+/// keep in step with it.
 const CLOSE_EVERY: u64 = 61;
-/// What has been seen closely fades when it comes to so many nanoseconds, so that what divides a
-/// phase follows the load.
+/// Nanoseconds of stages timed closely beyond which they are halved, so that the proportions follow
+/// the load.
 const SEEN_MAX: u64 = 1 << 28;
 
 /// Part of a round whose stages alternate.
@@ -32,11 +32,11 @@ const SEEN_MAX: u64 = 1 << 28;
 pub(crate) enum Phase {
     /// Scanning codes and choosing among the rows.
     Scan,
-    /// Planning reads, and delivering what is in memory.
+    /// Planning reads, and delivering rows in memory.
     Plan,
-    /// Waiting for completions; on a device that is memory this is where it is read.
+    /// Waiting for completions; a device in memory is read here.
     Wait,
-    /// Delivering what has been read.
+    /// Delivering rows that were read.
     Deliver,
 }
 
@@ -56,7 +56,7 @@ impl Phase {
         }
     }
 
-    /// The stage that counters call it by.
+    /// The stage under which counters count it.
     fn name(self) -> Stage {
         match self {
             Phase::Scan => Stage::Scan,
@@ -66,7 +66,7 @@ impl Phase {
         }
     }
 
-    /// Where its time goes that is in no other of its stages.
+    /// The stage of the time that is in no other of its stages.
     fn rest(self) -> Stage {
         match self {
             Phase::Scan => Stage::Select,
@@ -77,33 +77,33 @@ impl Phase {
     }
 }
 
-/// Whether a shard that does this does not look at its ring. Waiting and idling is looking.
+/// Whether a shard in this stage does not look at its ring. It looks while it waits or idles.
 #[inline]
 fn is_away(stage: Stage) -> bool {
     !matches!(stage, Stage::Device | Stage::Idle | Stage::Submit)
 }
 
-/// What the shard's thread keeps beside it.
+/// The state of measuring that the shard's thread keeps to itself.
 #[derive(Debug)]
 pub(crate) struct Meter<'a> {
     shared: &'a ShardMeter,
     /// The end of what has been timed, in nanoseconds since the shard was started.
     now: Cell<u64>,
     writing: Cell<bool>,
-    /// Since the last look at the ring, and the sum of what is no looking.
+    /// Times since the last look at the ring, and the sum of the stages that do not look.
     away: [Cell<u64>; STAGES],
     away_sum: Cell<u64>,
     /// Not written yet.
     unwritten: [Cell<u64>; STAGES],
     next_sample: Cell<u64>,
-    /// Whether the phase at hand is watched closely.
+    /// Whether the current phase is timed stage by stage.
     close: Cell<bool>,
     visits: [Cell<u64>; PHASES],
-    /// Of the phase at hand, while it is watched closely.
+    /// Times of the current phase, while it is timed stage by stage.
     seen_now: [Cell<u64>; STAGES],
-    /// Nanoseconds of each stage in each phase, from when it was watched closely; they fade.
+    /// Nanoseconds of each stage in each phase that was timed stage by stage.
     seen: [[Cell<u64>; STAGES]; PHASES],
-    /// Those of one phase over their sum.
+    /// The proportions of the stages in each phase.
     shares: [[Cell<u64>; STAGES]; PHASES],
     counting: Option<Counting>,
 }
@@ -114,7 +114,7 @@ struct Counting {
     /// At the last mark of a round that is counted, or at the end of one.
     last: Cell<Counts>,
     rounds: Cell<u64>,
-    /// Whether the round at hand is counted, stage by stage.
+    /// Whether the current round is counted, stage by stage.
     on: Cell<bool>,
 }
 
@@ -157,7 +157,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// A round begins. One in so many is counted.
+    /// A round begins. A sample of the rounds is counted.
     #[inline]
     pub(crate) fn round(&self) {
         if let Some(counting) = &self.counting {
@@ -171,7 +171,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// In a round that is counted: what has been counted since the last time was in `stage`.
+    /// Adds the counts since the last time to `stage`, in a round that is counted.
     #[inline]
     fn count_in(&self, stage: Stage) {
         if let Some(counting) = &self.counting
@@ -200,7 +200,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// From here on readers look again.
+    /// Begins to write: readers look again until `end`.
     #[inline]
     pub(crate) fn begin(&self) {
         if self.shared.on && !self.writing.replace(true) {
@@ -211,7 +211,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// All is written: the shard is about to rest in `stage`.
+    /// Ends writing: the shard is about to rest in `stage`.
     #[inline]
     pub(crate) fn end(&self, stage: Stage) {
         if !self.shared.on {
@@ -225,7 +225,7 @@ impl<'a> Meter<'a> {
         self.shared.hold_if_asked();
     }
 
-    /// What the shard has done since the last mark was `stage`.
+    /// Counts the time since the last mark as `stage`.
     #[inline]
     pub(crate) fn mark(&self, stage: Stage) {
         if !self.shared.on {
@@ -259,8 +259,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Where the phase at hand is watched closely: what the shard has done since the last mark was
-    /// `stage`.
+    /// Counts the time since the last mark as `stage`, if the current phase is timed stage by stage.
     #[inline]
     pub(crate) fn detail(&self, stage: Stage) {
         if self.close.get() {
@@ -269,7 +268,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// The CPU time of this thread, if the phase at hand is watched closely.
+    /// The CPU time of this thread, if the current phase is timed stage by stage.
     #[inline]
     pub(crate) fn thread_time(&self) -> Option<Duration> {
         self.close.get().then(|| {
@@ -278,8 +277,7 @@ impl<'a> Meter<'a> {
         })
     }
 
-    /// Of the time since the last mark, what the thread was running, since its clock showed
-    /// `before`, was `stage`.
+    /// Counts the time that the thread was running since its clock showed `before` as `stage`.
     pub(crate) fn detail_running(&self, stage: Stage, before: Option<Duration>) {
         if let Some((now, before)) = self.thread_time().zip(before) {
             let running = now.saturating_sub(before).as_nanos() as u64;
@@ -330,7 +328,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// A piece of a phase that is watched closely.
+    /// Counts a part of a phase that is timed stage by stage.
     fn see(&self, stage: Stage, time: u64) {
         self.note(stage, time);
         let seen = &self.seen_now[stage as usize];
@@ -339,7 +337,7 @@ impl<'a> Meter<'a> {
         self.shared.pieces[stage as usize].record(time);
     }
 
-    /// Adds what has been seen closely to what divides the phase.
+    /// Updates the proportions of a phase from one that was timed stage by stage.
     fn learn(&self, phase: Phase) {
         let seen = &self.seen[phase as usize];
         let mut sum = 0;
@@ -355,7 +353,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Divides the time of a phase as those that were watched closely were.
+    /// Divides the time of a phase by its proportions.
     #[inline]
     fn divide(&self, phase: Phase, time: u64) {
         let shares = &self.shares[phase as usize];
@@ -396,13 +394,13 @@ impl<'a> Meter<'a> {
         self.away.iter().for_each(|away| away.set(0));
     }
 
-    /// The time of the last mark, for what begins now: nanoseconds since the start.
+    /// The time of the last mark, in nanoseconds since the start.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         self.now.get()
     }
 
-    /// A read that was planned and handed over at these times has been fetched.
+    /// Records a read that was planned and submitted at these times and is complete now.
     #[inline]
     pub(crate) fn read_done(&self, planned_at: u64, submitted_at: u64) {
         if self.shared.on {
@@ -416,7 +414,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// A message sent at `sent` has been taken on.
+    /// Records a message that was sent at `sent` and is accepted now.
     pub(crate) fn received(&self, sent: Option<Instant>) {
         if self.shared.on
             && let Some(sent) = sent

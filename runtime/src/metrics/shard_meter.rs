@@ -1,10 +1,10 @@
-//! What readers see of a shard's time, waits and queues, and how they look at it.
+//! A shard's times, waits and queues as readers see them, and how readers get a consistent snapshot.
 //!
-//! The shard alone writes it (`meter.rs`). A version that is odd while it writes tells readers to
-//! look again (a sequence lock; H.-J. Boehm, Can seqlocks get along with programming language
-//! memory models?, MSPC 2012), so that they see the state between two rounds. A shard that works
-//! from memory leaves no time between those; a reader who has looked in vain asks it to hold
-//! still, once, for as long as it takes to read and no longer than `HOLD_MAX`.
+//! Only the shard writes them (`meter.rs`). A version that is odd while it writes makes readers look
+//! again (a sequence lock; H.-J. Boehm, Can seqlocks get along with programming language memory
+//! models?, MSPC 2012), so that they see the state between two rounds. A shard that works from
+//! memory leaves no time between rounds: after some looks a reader asks it to pause, for as long as
+//! reading takes and no longer than `HOLD_MAX`.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
@@ -15,26 +15,26 @@ use super::latencies::Buckets;
 use super::{NAMES, Pieces, QueueSample, STAGES, ShardMetrics, ShardTime, Stall, ThreadCounter};
 use crate::metrics::stats::{Counter, ShardCounters};
 
-/// How many samples of the queues are kept.
+/// Samples of the queues that are kept.
 pub(super) const SAMPLES: usize = 1024;
-/// How long a reader waits for a shard that has lost its CPU in the middle of writing, before it
-/// takes what is there as it is.
+/// The longest time for which a reader waits for a shard that has lost its CPU in the middle of
+/// writing. After it the reader takes the state as it is.
 const LOOK_MAX: Duration = Duration::from_secs(1);
-/// How long it rests in between.
+/// Time between two looks of a reader.
 const LOOK_AGAIN: Duration = Duration::from_micros(20);
-/// How often it looks before it asks the shard to hold still.
+/// Looks of a reader before it asks the shard to pause.
 const LOOKS_UNASKED: u32 = 5;
-/// How long a shard holds still for a reader.
+/// The longest time for which a shard pauses for a reader.
 const HOLD_MAX: Duration = Duration::from_micros(200);
 
-/// Nobody has asked the shard to hold still.
+/// No reader has asked the shard to pause.
 const NOT_ASKED: u8 = 0;
-/// A reader has. Written by readers.
+/// A reader has asked. Written by readers.
 const ASKED: u8 = 1;
-/// It does. Written by the shard; the reader who has read makes it `NOT_ASKED`.
+/// The shard pauses. Written by the shard; the reader sets `NOT_ASKED` when it has read.
 const HELD: u8 = 2;
 
-/// What readers see.
+/// A shard's metrics, written by the shard and read by any thread.
 #[derive(Debug)]
 pub(crate) struct ShardMeter {
     pub(super) on: bool,
@@ -42,7 +42,7 @@ pub(crate) struct ShardMeter {
     /// Odd while the shard writes.
     pub(super) version: AtomicU64,
     hold: AtomicU8,
-    /// When it began to divide its time; what came before is in no stage.
+    /// The time at which it began to count stages; earlier time is in none.
     pub(super) began: Counter,
     /// The stage of the wait that goes on while it does not write.
     pub(super) resting: Counter,
@@ -132,7 +132,7 @@ impl ShardMeter {
         self.started.elapsed().as_nanos() as u64
     }
 
-    /// Holds still for a reader who has asked for it. Called by the shard, which does not write.
+    /// Pauses for a reader that has asked for it. Called by the shard while it does not write.
     #[inline]
     pub(super) fn hold_if_asked(&self) {
         if self.hold.load(Ordering::Relaxed) == ASKED {
@@ -151,13 +151,13 @@ impl ShardMeter {
         self.hold.store(NOT_ASKED, Ordering::Relaxed);
     }
 
-    /// The last moment to wait for, from now on, for a reader of any number of shards.
+    /// The time until which a reader waits, for all its shards together.
     pub(crate) fn patience() -> Instant {
         Instant::now() + LOOK_MAX
     }
 
-    /// The state between two rounds, with the counters of the same shard; past `until` whatever
-    /// there is.
+    /// The state between two rounds, with the counters of the same shard. After `until` it is the
+    /// state at that moment, in the middle of a round.
     pub(crate) fn look(&self, counters: &ShardCounters, until: Instant) -> ShardMetrics {
         for looks in 0_u32.. {
             let before = self.version.load(Ordering::Acquire);
@@ -183,7 +183,8 @@ impl ShardMeter {
         unreachable!("it is late before that")
     }
 
-    /// The time until now, which is returned too: what is not written yet is a wait that goes on.
+    /// The current time, and the times of all stages until then: time that is not written yet belongs
+    /// to the current wait.
     pub(super) fn time(&self) -> (u64, ShardTime) {
         let mut times: [u64; STAGES] = std::array::from_fn(|stage| self.nanoseconds[stage].get());
         let at = self.elapsed();

@@ -1,4 +1,4 @@
-//! Counters of a shard: plain memory that the shard alone writes and anyone may read.
+//! Counters of a shard: plain memory that only the shard writes and every thread may read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ macro_rules! counters {
             $(pub(crate) $name: Counter,)+
         }
 
-        /// What a shard has done since the store was opened.
+        /// Counts of one shard's work since the store was opened.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
         pub struct ShardStats {
             $($(#[doc = $doc])+ pub $name: u64,)+
@@ -57,25 +57,25 @@ counters! {
     rows,
     /// Reads submitted to the device.
     reads,
-    /// Those of them for urgent takes.
+    /// Submitted reads for urgent takes.
     urgent_reads,
-    /// Sum over those reads of how many were in flight when each was sent, itself included: divided
-    /// by `reads`, the depth of the queue that the drive saw.
+    /// Sum of the reads in flight at each submission, the submitted one included: divided by `reads`,
+    /// it is the mean queue depth at the drive.
     in_flight_sum,
     /// Bytes of all reads.
     read_bytes,
-    /// Reads saved because another one in flight brought the same bytes.
+    /// Reads saved because a read in flight covered the same bytes.
     reads_shared,
-    /// Of the reads submitted, those that went straight to their row's place in the result.
+    /// Submitted reads that the drive wrote straight into the result.
     reads_placed,
     /// Reads completed.
     completions,
     /// Rows served from the shard's cache, counted once per column group.
     cache_hits,
-    /// Those of them that a caller's own thread copied from pinned pages. A take's rows are
-    /// counted at the shard of its first.
+    /// Cache hits that the calling thread copied from pinned pages itself. All rows of a take count at
+    /// the shard of its first row.
     rows_in_place,
-    /// Reads, of those submitted, that the kernel's page cache served at once.
+    /// Submitted reads that the kernel's page cache served at once.
     page_cache_hits,
     /// System calls made to submit reads, to fetch completions and to sleep.
     system_calls,
@@ -83,9 +83,9 @@ counters! {
     sleeps,
     /// Rows that could not be read.
     faults,
-    /// Rows not read since their take's deadline had passed, or would have before they came.
+    /// Rows not read because their take's deadline had passed, or would have passed before they came.
     rows_expired,
-    /// Rows not read since their take was dropped.
+    /// Rows not read because their take was dropped.
     rows_cancelled,
 }
 

@@ -54,7 +54,7 @@ fn phase_is_divided_as_when_it_was_watched_closely() {
         "{seen:?} {close:?}"
     );
     assert_eq!(seen.total() + since, at);
-    // One in so many is.
+    // A sample of them is.
     for _ in 2..CLOSE_EVERY {
         visit(0, 0);
     }
