@@ -195,6 +195,16 @@ impl Simulation {
         }
     }
 
+    /// Steps until `done`, or for as long as everything in flight may take to come to rest.
+    fn step_until(&mut self, done: impl Fn(&Simulation) -> bool) {
+        for _ in 0..SETTLES {
+            if done(self) {
+                return;
+            }
+            self.step();
+        }
+    }
+
     fn disturb_clock(&mut self) {
         match self.random.random_range(0..200) {
             0 => {
@@ -222,20 +232,16 @@ struct Outcome {
     odd: Oddities,
 }
 
-/// Lives through one seed.
-fn live(seed: u64, dataset: &Path) -> Outcome {
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let shards = random.random_range(1..=4);
-    let plan = plan(seed, shards, &mut random);
-    let mut simulation = Simulation::new(seed, plan);
-    let crowded = plan.clients > 8;
+/// Opens a store whose shards this thread polls and whose devices are simulated.
+fn open(dataset: &Path, seed: u64, shards: usize, crowded: bool, random: &mut ChaCha8Rng) -> Store {
     let config = Config {
         shards: Some(shards),
         cpus: CpuChoice::Unpinned,
         queue_depth: [4, 8, 32][random.random_range(0..3)],
-        depth_control: match random.random_bool(0.5) {
-            true => DepthControl::Fixed,
-            false => DepthControl::default(),
+        depth_control: if random.random_bool(0.5) {
+            DepthControl::Fixed
+        } else {
+            DepthControl::Knee
         },
         cache: CacheChoice::Bytes(random.random_range(0..3) << 19),
         read_path: ReadPathChoice::Custom(CustomPath::new(move |shard, files| {
@@ -252,7 +258,22 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
         },
         ..Config::default()
     };
-    let store = Store::open(dataset, config).expect("the store opens");
+    Store::open(dataset, config).expect("the store opens")
+}
+
+/// Whether no permit is held and no memory lent.
+fn is_at_rest(store: &Store) -> bool {
+    let held = store.permits();
+    held.windows + held.reads + held.bytes == 0 && store.results_are_whole()
+}
+
+/// Lives through one seed.
+fn live(seed: u64, dataset: &Path) -> Outcome {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let shards = random.random_range(1..=4);
+    let plan = plan(seed, shards, &mut random);
+    let mut simulation = Simulation::new(seed, plan);
+    let store = open(dataset, seed, shards, plan.clients > 8, &mut random);
     let told: Arc<std::sync::Mutex<Vec<Told>>> = Arc::default();
     let began = simulation.began;
     for client in 0..plan.clients {
@@ -270,30 +291,16 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
         );
     }
     world(|world| world.released = true);
-    let rests = |store: &Store| {
-        let held = store.permits();
-        held.windows + held.reads + held.bytes == 0 && store.results_are_whole()
-    };
-    for _ in 0..SETTLES {
-        if rests(&store) {
-            break;
-        }
-        simulation.step();
-    }
+    simulation.step_until(|_| is_at_rest(&store));
     assert!(
-        rests(&store),
+        is_at_rest(&store),
         "seed {seed}: {:?} are still held, or memory is still lent",
         store.permits()
     );
     store.close();
     drop(store);
-    for _ in 0..SETTLES {
-        if simulation.tasks.is_empty() {
-            break;
-        }
-        simulation.step();
-    }
     // A shard ends when nothing of it is in flight.
+    simulation.step_until(|simulation| simulation.tasks.is_empty());
     assert!(
         simulation.tasks.is_empty(),
         "seed {seed}: a shard does not end"
