@@ -54,7 +54,7 @@ pub struct StoreMetrics {
 #[non_exhaustive]
 pub struct ShardMetrics {
     /// Time of the snapshot, in nanoseconds since the shard was started.
-    pub at: u64,
+    pub at_ns: u64,
     /// Counters.
     pub stats: ShardStats,
     /// Time of its thread by stage.
@@ -114,7 +114,7 @@ pub struct Pieces {
 #[non_exhaustive]
 pub struct Stall {
     /// Its duration in nanoseconds.
-    pub nanoseconds: u64,
+    pub duration_ns: u64,
     /// The stage that took most of it, by its name in [`ShardTime`]; empty without a stall.
     pub stage: &'static str,
 }
@@ -124,7 +124,7 @@ pub struct Stall {
 #[non_exhaustive]
 pub struct QueueSample {
     /// Time of the sample, in nanoseconds since the shard was started.
-    pub at: u64,
+    pub at_ns: u64,
     /// Messages in its inbox.
     pub inbox: u32,
     /// Parts of takes with rows whose reads are not planned yet.

@@ -255,7 +255,7 @@ impl Queues {
     fn new(metrics: Option<StoreMetrics>) -> Queues {
         let shards = metrics.map_or_else(Vec::new, |metrics| metrics.shards);
         Queues {
-            began: shards.iter().map(|shard| shard.at).collect(),
+            began: shards.iter().map(|shard| shard.at_ns).collect(),
             fetched: Duration::ZERO,
             every: vec![1; shards.len()],
             seen: vec![(0, -1.0); shards.len()],
@@ -300,9 +300,12 @@ impl Queues {
 
 /// What a shard has sampled since the run began.
 fn of_shard(shard: &ShardMetrics, began: u64) -> impl Iterator<Item = QueueSample> {
-    let since = shard.queues.iter().filter(move |sample| sample.at >= began);
+    let since = shard
+        .queues
+        .iter()
+        .filter(move |sample| sample.at_ns >= began);
     since.map(move |sample| QueueSample {
-        at_s: (sample.at - began) as f64 / 1e9,
+        at_s: (sample.at_ns - began) as f64 / 1e9,
         inbox: sample.inbox,
         waiting_parts: sample.waiting_parts,
         in_flight: sample.in_flight,

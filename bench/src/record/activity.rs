@@ -79,7 +79,7 @@ fn shard_between(before: &ShardMetrics, after: &ShardMetrics) -> ShardObserved {
         waits: waits
             .map(|(name, before, after)| waited(name, &after.since(before)))
             .to_vec(),
-        longest_stall_us: stall.map_or(0.0, |stall| stall.nanoseconds as f64 / 1e3),
+        longest_stall_us: stall.map_or(0.0, |stall| stall.duration_ns as f64 / 1e3),
         longest_stall_stage: stall.map_or("", |stall| stall.stage).to_owned(),
         counters: before
             .counters

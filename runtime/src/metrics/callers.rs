@@ -96,7 +96,7 @@ pub struct SlowQuery {
     /// Rows asked for.
     pub rows: usize,
     /// Time from the request to the answer, or until it was dropped, in nanoseconds.
-    pub nanoseconds: u64,
+    pub duration_ns: u64,
     /// Time by stage, by the names of [`CallerMetrics`]. Stages that took no time are left out.
     pub stages: Vec<(&'static str, u64)>,
 }
@@ -224,7 +224,7 @@ impl Drop for Seen<'_> {
             meter.keep_slow(SlowQuery {
                 kind: self.kind,
                 rows: self.rows,
-                nanoseconds: took.as_nanos() as u64,
+                duration_ns: took.as_nanos() as u64,
                 stages: stages.filter(|(_, time)| *time > 0).collect(),
             });
         }
@@ -275,7 +275,7 @@ mod tests {
         let [("admit", admit)] = query.stages[..] else {
             panic!("{query:?}");
         };
-        assert!(admit >= 2_000_000 && admit <= query.nanoseconds);
+        assert!(admit >= 2_000_000 && admit <= query.duration_ns);
     }
 
     #[test]

@@ -201,7 +201,7 @@ impl ShardMeter {
         let queues = (sampled - kept..sampled).map(|number| {
             let sample = &self.samples[number as usize % SAMPLES];
             QueueSample {
-                at: sample.at.get(),
+                at_ns: sample.at.get(),
                 inbox: sample.inbox.get() as u32,
                 waiting_parts: sample.waiting_parts.get() as u32,
                 in_flight: sample.in_flight.get() as u32,
@@ -211,7 +211,7 @@ impl ShardMeter {
         let stall = self.stall_nanoseconds.get();
         let (at, time) = self.time();
         ShardMetrics {
-            at,
+            at_ns: at,
             stats: counters.snapshot(),
             time,
             pieces: NAMES
@@ -227,7 +227,7 @@ impl ShardMeter {
             device_latency: self.device_latency.snapshot(),
             read_latency: self.read_latency.snapshot(),
             longest_stall: Stall {
-                nanoseconds: stall,
+                duration_ns: stall,
                 stage: match stall {
                     0 => "",
                     _ => NAMES[self.stall_stage.get() as usize % STAGES],

@@ -155,7 +155,7 @@ const GAUGES: [Gauge; 4] = [
         "longest_stall",
         "The longest time that the shard was away from its ring",
         Some(Unit::Seconds),
-        |shard| shard.longest_stall.nanoseconds as f64 / NANOSECONDS,
+        |shard| shard.longest_stall.duration_ns as f64 / NANOSECONDS,
     ),
 ];
 

@@ -383,7 +383,7 @@ impl<'a> Engine<'a> {
     /// Takes a sample of the queues if one is due; `inbox` is the number of messages that wait.
     pub(super) fn sample(&self, inbox: impl FnOnce() -> usize) {
         self.site.meter.sample(|| QueueSample {
-            at: 0,
+            at_ns: 0,
             inbox: inbox() as u32,
             waiting_parts: self.turns.len() as u32,
             in_flight: self.flights.executing(),

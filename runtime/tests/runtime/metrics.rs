@@ -59,7 +59,7 @@ fn every_read_and_every_message_is_in_its_histogram_on_every_read_path() {
             assert!(slat.sum() > 0 && clat.sum() > 0, "{read_path}");
             assert_eq!(shard.inbox_wait.count(), shard.stats.parts, "{read_path}");
             assert!(shard.time.plan > 0 && shard.time.decode > 0, "{read_path}");
-            assert!(shard.longest_stall.nanoseconds > 0, "{read_path}");
+            assert!(shard.longest_stall.duration_ns > 0, "{read_path}");
             assert!(!shard.longest_stall.stage.is_empty(), "{read_path}");
         }
     }
@@ -111,7 +111,7 @@ fn queues_are_sampled_in_the_order_of_time() {
         assert!(
             shards
                 .iter()
-                .all(|shard| shard.queues.is_sorted_by_key(|sample| sample.at))
+                .all(|shard| shard.queues.is_sorted_by_key(|sample| sample.at_ns))
         );
         if shards.iter().all(|shard| shard.queues.len() > 2) {
             break;
@@ -144,7 +144,7 @@ fn callers_stages_and_permits_are_seen_and_slow_takes_are_kept() {
     for query in &seen.slow_queries {
         assert_eq!((query.kind, query.rows), (QueryKind::Take, 500));
         let stages: u64 = query.stages.iter().map(|(_, time)| time).sum();
-        assert!(stages > 0 && stages <= query.nanoseconds, "{query:?}");
+        assert!(stages > 0 && stages <= query.duration_ns, "{query:?}");
     }
     assert_eq!(seen.permits, PermitsHeld::default());
     let text = opened.store.metrics_text();

@@ -173,7 +173,7 @@ fn nothing_grows_and_no_answer_is_wrong() {
         thread::yield_now();
     }
     let stalls = store.metrics().shards;
-    let nanoseconds = stalls.iter().map(|shard| shard.longest_stall.nanoseconds);
+    let nanoseconds = stalls.iter().map(|shard| shard.longest_stall.duration_ns);
     let longest = Duration::from_nanos(nanoseconds.max().unwrap_or(0));
     let [before, after] = seen.latencies.each_ref().map(|half| p99(&half.load()));
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

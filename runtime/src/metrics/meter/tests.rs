@@ -19,10 +19,10 @@ fn time_has_no_gaps_and_the_longest_stall_is_named() {
     meter.looked();
     meter.end(Stage::Idle);
     let seen = shared.look(&counters, ShardMeter::patience());
-    assert_eq!(seen.time.total(), seen.at - since);
+    assert_eq!(seen.time.total(), seen.at_ns - since);
     assert!(seen.time.idle >= 2_000_000 && seen.time.callers >= 5_000_000);
     assert_eq!(seen.longest_stall.stage, "callers");
-    let stall = seen.longest_stall.nanoseconds;
+    let stall = seen.longest_stall.duration_ns;
     assert_eq!(stall, seen.time.callers + seen.time.plan);
 }
 
@@ -111,7 +111,7 @@ fn samples_are_kept_in_order_and_the_oldest_go() {
     let queues = shared.look(&counters, ShardMeter::patience()).queues;
     assert_eq!(queues.len(), SAMPLES);
     assert_eq!(queues[0].in_flight, 3);
-    assert!(queues.is_sorted_by_key(|sample| sample.at));
+    assert!(queues.is_sorted_by_key(|sample| sample.at_ns));
 }
 
 /// Two numbers that the writer keeps equal are equal to every reader.
