@@ -33,7 +33,7 @@ except ImportError as missing:
 
 # Rows converted at a time.
 CHUNK_ROWS = 65_536
-# A product quantiser of 8 bits learns so many values for each part of a vector.
+# A product quantiser of 8 bits learns this many values for each part of a vector.
 TRAIN_ROWS_MIN = 256
 # Rows and queries looked at to tell files that belong to other vectors.
 PROBE_ROWS = 64
@@ -92,7 +92,7 @@ class Vectors:
 
 
 def code_shape(code, code_bytes, dims):
-    """Parts of a vector and bits of each, at so many bytes a row."""
+    """Parts of a vector and bits of each, for a number of bytes per row."""
     parts, bits = (code_bytes, 8) if code == "pq8" else (2 * code_bytes, 4)
     if dims % parts:
         fitting = [b for b in range(1, dims + 1) if dims % (b if code == "pq8" else 2 * b) == 0]
@@ -110,7 +110,7 @@ def built(vectors, options):
     parts, bits = code_shape(options.code, options.code_bytes, vectors.dims)
     train_rows_min = max(TRAIN_ROWS_MIN, options.partitions)
     if vectors.count < train_rows_min:
-        raise Refusal(f"{vectors.path} has {vectors.count} rows; so many partitions and codes need {train_rows_min} to learn from")
+        raise Refusal(f"{vectors.path} has {vectors.count} rows; these partitions and codes need {train_rows_min} to learn from")
     metric = faiss_metric(vectors.metric)
     start = time.monotonic()
     centroids = faiss.IndexFlat(vectors.dims, metric)
@@ -246,7 +246,7 @@ def recall(found, truth):
 
 
 def timed(index, queries, options):
-    """Asks for so many seconds from each thread; latencies in ns, seconds, and CPU seconds."""
+    """Asks for the given seconds from each thread; latencies in ns, seconds, and CPU seconds."""
     lists = [[] for _ in range(options.threads)]
     failures = []
     barrier = threading.Barrier(options.threads + 1)

@@ -25,7 +25,7 @@ use rustix::fs::OFlags;
 pub(crate) const STORAGE: &str = "rows.parquet";
 const PAGE_ROWS: usize = 16;
 
-/// What direct reads are aligned to, in the file and in memory.
+/// Alignment of direct reads, in the file and in memory.
 const ALIGN_BYTES: usize = 4096;
 
 /// Bytes taken at a time from a reader that does not know how much it needs.
@@ -132,7 +132,7 @@ impl Read for Stream {
     }
 }
 
-/// What a reader is made of: the pages, and the footer with the page index, read once.
+/// The parts of a reader: the pages, and the footer with the page index, read once.
 #[derive(Debug, Clone)]
 pub(crate) struct Opened {
     pub(crate) path: PathBuf,

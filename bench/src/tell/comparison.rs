@@ -128,9 +128,9 @@ fn comparison(
 fn words(difference: &Difference, better: Better) -> String {
     match difference {
         Difference::Same => "no difference",
-        Difference::FromZero | Difference::Untold { .. } => "cannot be told",
-        Difference::Told { low, high, .. } if *low <= 1.0 && *high >= 1.0 => "no difference",
-        Difference::Told { low, .. } => match ((*low > 1.0), better) {
+        Difference::FromZero | Difference::Unmeasured { .. } => "cannot be told",
+        Difference::Measured { low, high, .. } if *low <= 1.0 && *high >= 1.0 => "no difference",
+        Difference::Measured { low, .. } => match ((*low > 1.0), better) {
             (true, Better::More) | (false, Better::Less) => "better",
             (true, Better::Less) | (false, Better::More) => "worse",
         },

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn scaling_ladder_and_plan_say_their_numbers_in_json_and_in_words() {
+fn scaling_and_ladder_have_a_record_of_each_variant_and_round() {
     let place = place();
     let dataset = dataset(&place);
     let short = [
@@ -47,7 +47,12 @@ fn scaling_ladder_and_plan_say_their_numbers_in_json_and_in_words() {
             );
         }
     }
+}
 
+#[test]
+fn plan_estimates_from_a_record_and_rejects_what_is_none() {
+    let place = place();
+    let dataset = dataset(&place);
     let json = place.path().join("record.json");
     let of_store = record(&dataset, &["--shards", "1"]);
     std::fs::write(&json, of_store.to_string()).unwrap();

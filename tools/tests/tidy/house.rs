@@ -44,7 +44,18 @@ pub(crate) const CRATES: [Crate; 5] = [
     Crate {
         source: "bench/src",
         rooms: &[
-            "command", "tell", "measure", "record", "drive", "workload", "count",
+            "cli",
+            "command",
+            "tell",
+            "measure",
+            "record",
+            "drive",
+            "workload",
+            "count",
+            "interrupt",
+            "progress",
+            "numbers",
+            "error",
         ],
     },
     Crate {
@@ -161,11 +172,16 @@ impl Exception {
     }
 }
 
-pub(crate) const EXCEPTIONS: [Exception; 2] = [
+pub(crate) const EXCEPTIONS: [Exception; 3] = [
     Exception {
         rule: "word",
         path: "tools/tests/tidy/",
         _reason: "names the words and shows that they are found",
+    },
+    Exception {
+        rule: "word",
+        path: "bench/src/tell/comparison/difference.rs",
+        _reason: "the name of a value in JSON that scripts may read",
     },
     Exception {
         rule: "reference",
@@ -178,7 +194,7 @@ pub(crate) const EXCEPTIONS: [Exception; 2] = [
 pub(crate) const AREAS: [&str; 5] = ["storage", "runtime", "bench", "tools", "root"];
 
 /// Violations that were there before the rules, by part and rule: to be mended, never to grow.
-pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 14] = [
+pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 12] = [
     ("runtime", "function", 8),
     ("runtime", "file", 4),
     ("runtime", "unsafe", 12),
@@ -188,9 +204,7 @@ pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 14] = [
     ("runtime", "number", 3),
     ("runtime", "circle", 17),
     ("bench", "function", 6),
-    ("bench", "file", 1),
     ("bench", "summary", 55),
     ("bench", "word", 38),
-    ("bench", "arrow", 2),
     ("tools", "word", 1),
 ];

@@ -1,8 +1,8 @@
-//! What can go wrong beside a measurement, each as one sentence that says what to do.
+//! Errors beside a measurement, each as one sentence that says what to do.
 
 use std::path::PathBuf;
 
-/// What can go wrong.
+/// An error beside a measurement.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -12,18 +12,18 @@ pub enum Error {
     /// The store has a sentence of its own.
     #[error(transparent)]
     Store(#[from] ringtake_runtime::Error),
-    /// The peer has a sentence of its own.
+    /// The error of a peer, in its own words.
     #[error("{peer}: {source}")]
     Peer {
         /// Which peer.
         peer: &'static str,
-        /// What it said.
+        /// The error of the peer.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A name that is none.
     #[error("`{name}` is no {what}; there is {there_is}")]
     Unknown {
-        /// What was looked for.
+        /// The kind of name.
         what: &'static str,
         /// The name given.
         name: String,
@@ -132,17 +132,17 @@ pub enum Error {
     NoRecord {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
     /// The operating system refused something.
     #[error("cannot {operation} `{path}`: {source}")]
     Io {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         operation: &'static str,
         /// On which file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
 }

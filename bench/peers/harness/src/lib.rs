@@ -1,6 +1,6 @@
-//! What every peer shares: the rows and how they are laid out flat, the command line, the
-//! measured run, what keeps a cold run cold and a mixed one within its memory, and the table of
-//! the records.
+//! The parts that peers share: the rows and their flat layout, the command line, the measured run,
+//! the means that keep a cold run cold and a mixed one within its memory, and the table of the
+//! records.
 //!
 //! The workload, the loop, the counters, the proof and the checksum are those of
 //! `ringtake-bench`; a peer brings a [`ringtake_bench::Subject`] and nothing else.

@@ -1,8 +1,8 @@
-//! Holds the page cache of a peer to a size, so that a mixed run has the same memory for rows
-//! whoever keeps them.
+//! Holds the page cache of a peer to a size, so that every peer has the same memory for rows in a
+//! mixed run.
 //!
-//! The process is started in a memory control group of its own, of either version, that somebody
-//! else has made. What it needs for itself, answers and the kernel's tables among it, comes and
+//! The process is started in a memory control group of its own, of either version, that is
+//! made beforehand. What it needs for itself, answers and the kernel's tables among it, comes and
 //! goes during a run and is not what is compared; so the limit of the group is that and the size,
 //! set again and again by a process of its own.
 

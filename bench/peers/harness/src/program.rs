@@ -188,7 +188,8 @@ pub enum Calls {
     Futures,
 }
 
-/// What makes a cold run of a peer cold, and whether the page cache holds its rows in a mixed one.
+/// The means that keep a cold run of a peer cold, and whether the page cache holds its rows in a
+/// mixed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chill {
     /// It reads past the page cache.

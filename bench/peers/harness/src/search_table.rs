@@ -15,7 +15,7 @@ use crate::table::{empty_table, entry, median, print, ratio_of, read};
 
 const RINGTAKE: &str = "Ringtake";
 
-/// What the table needs of a record.
+/// The fields of a record in the table.
 #[derive(Debug, Clone, Deserialize)]
 struct Row {
     workload: String,

@@ -20,7 +20,7 @@ const PINNED: &str = "Ringtake, pinned";
 const NONE: &str = "n/a";
 const MIXED: &str = "mixed";
 
-/// What the table needs of a record.
+/// The fields of a record in the table.
 #[derive(Debug, Clone, Deserialize)]
 struct Row {
     workload: String,
@@ -80,7 +80,7 @@ impl Row {
 /// All rounds of one subject in one kind of run.
 type Rounds = Vec<Row>;
 
-/// What the runs of a kind have in common.
+/// The parameters that the runs of a kind share.
 #[derive(Debug, Clone, PartialEq)]
 struct Kind {
     cache: String,

@@ -24,9 +24,11 @@ pub(crate) enum Difference {
     /// Some are zero, or less: there is no ratio.
     FromZero,
     /// Too few measurements for more than the ratio of the medians.
-    Untold { ratio: f64 },
+    #[serde(rename = "untold")]
+    Unmeasured { ratio: f64 },
     /// The ratio of the geometric means is within these bounds in 95 of 100 cases.
-    Told { ratio: f64, low: f64, high: f64 },
+    #[serde(rename = "told")]
+    Measured { ratio: f64, low: f64, high: f64 },
 }
 
 /// The middle of some numbers; `None` if there are none.
@@ -48,7 +50,7 @@ impl Difference {
         }
         if before.len().min(after.len()) < MEASUREMENTS_MIN {
             let medians = median(before).zip(median(after));
-            return Difference::Untold {
+            return Difference::Unmeasured {
                 ratio: medians.map_or(1.0, |(before, after)| after / before),
             };
         }
@@ -59,7 +61,7 @@ impl Difference {
             true => t_975(error.powi(2) / (one.weight() + two.weight())) * error.sqrt(),
             false => 0.0,
         };
-        Difference::Told {
+        Difference::Measured {
             ratio: difference.exp(),
             low: (difference - reach).exp(),
             high: (difference + reach).exp(),
@@ -70,8 +72,10 @@ impl Difference {
         match self {
             Difference::Same => "1".to_owned(),
             Difference::FromZero => "no ratio".to_owned(),
-            Difference::Untold { ratio } => rounded(*ratio),
-            Difference::Told { ratio, low, high } => format!("{ratio:.3} ({low:.3} to {high:.3})"),
+            Difference::Unmeasured { ratio } => rounded(*ratio),
+            Difference::Measured { ratio, low, high } => {
+                format!("{ratio:.3} ({low:.3} to {high:.3})")
+            }
         }
     }
 }
@@ -120,7 +124,7 @@ mod tests {
         // exp of 1..5 and of 2, 4, 6, 8, 10: means 3 and 6, variances 2.5 and 10, five each.
         let before: Vec<f64> = (1..=5).map(|x| f64::from(x).exp()).collect();
         let after: Vec<f64> = (1..=5).map(|x| f64::from(2 * x).exp()).collect();
-        let Difference::Told { ratio, low, high } = Difference::of(&before, &after) else {
+        let Difference::Measured { ratio, low, high } = Difference::of(&before, &after) else {
             panic!("there are enough measurements");
         };
         // Standard error sqrt(0.5 + 2), 5.88 degrees of freedom, t of 5 degrees 2.571.
@@ -136,14 +140,14 @@ mod tests {
         assert_eq!(Difference::of(&[0.0; 3], &[0.0; 3]), Difference::Same);
         assert_eq!(Difference::of(&[0.0; 3], &[1.0; 3]), Difference::FromZero);
         let untold = Difference::of(&[1.0, 3.0], &[4.0; 5]);
-        assert_eq!(untold, Difference::Untold { ratio: 2.0 });
+        assert_eq!(untold, Difference::Unmeasured { ratio: 2.0 });
         let exact = Difference::of(&[1.0; 3], &[2.0; 3]);
-        let measured = Difference::Told {
+        let measured = Difference::Measured {
             ratio: 2.0,
             low: 2.0,
             high: 2.0,
         };
-        assert!(matches!(exact, Difference::Told { .. }));
+        assert!(matches!(exact, Difference::Measured { .. }));
         assert_eq!(exact.text(), measured.text());
     }
 }

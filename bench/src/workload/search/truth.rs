@@ -58,7 +58,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) count: usize,
 }
 
-/// What an array of neighbours was computed for.
+/// The search that an array of neighbours was computed for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Key {
     dataset: String,
@@ -75,7 +75,7 @@ struct Key {
 struct Sealed {
     #[serde(flatten)]
     key: Key,
-    /// Of the whole array file.
+    /// Checksum of the whole array file.
     array_xxh3: String,
 }
 
@@ -115,7 +115,7 @@ impl Truth {
         Ok(truth)
     }
 
-    /// Of each query's neighbours, the nearest first, those that are right.
+    /// Keeps the right ones of each query's neighbours, which come nearest first.
     fn new(k: usize, neighbours: &[Vec<Neighbour>]) -> Truth {
         let right: Vec<&[Neighbour]> = neighbours.iter().map(|all| as_near(all, k)).collect();
         let longest = right.iter().map(|rows| rows.len()).max();
