@@ -223,12 +223,12 @@ impl Dataset {
     pub fn locator(&self, group: usize) -> Locator<'_> {
         let tables = &self.groups[group];
         let place = match &self.layout.groups[group] {
-            Group::Fixed(fixed) => Place::Fixed {
+            Group::Fixed(fixed) => RowPlaces::Fixed {
                 group: fixed,
                 block_bytes: fixed.block_bytes(self.layout.block_rows),
                 sums: tables.sums.as_ref().map(Table::u32s),
             },
-            Group::Variable(variable) => Place::Variable {
+            Group::Variable(variable) => RowPlaces::Variable {
                 starts: tables.starts.as_ref().map(Table::u64s).unwrap_or_default(),
                 ends: tables.ends.as_ref().map(Table::u32s).unwrap_or_default(),
                 file_bytes: &variable.file_bytes,
@@ -274,11 +274,11 @@ pub struct Locator<'a> {
     rows: u64,
     block_shift: u32,
     dirs: u32,
-    place: Place<'a>,
+    place: RowPlaces<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Place<'a> {
+enum RowPlaces<'a> {
     Fixed {
         group: &'a FixedGroup,
         block_bytes: u64,
@@ -321,7 +321,7 @@ impl Locator<'_> {
             )
         };
         match self.place {
-            Place::Fixed {
+            RowPlaces::Fixed {
                 group, block_bytes, ..
             } => Ok(Extent {
                 dir,
@@ -330,7 +330,7 @@ impl Locator<'_> {
                     + group.offset_in_block(row_in_block),
                 bytes: group.record_bytes,
             }),
-            Place::Variable {
+            RowPlaces::Variable {
                 starts,
                 ends,
                 file_bytes,
@@ -366,11 +366,11 @@ impl Locator<'_> {
             row: block << self.block_shift,
         };
         match self.place {
-            Place::Fixed { block_bytes, .. } => Ok((
+            RowPlaces::Fixed { block_bytes, .. } => Ok((
                 PAGE_BYTES + block / dirs * block_bytes,
                 block_bytes / PAGE_BYTES,
             )),
-            Place::Variable {
+            RowPlaces::Variable {
                 starts, file_bytes, ..
             } => {
                 let start = *starts.get(block as usize).ok_or(bad)?;
@@ -395,8 +395,8 @@ impl Locator<'_> {
     #[inline]
     pub fn value_bytes(&self, row: u64) -> Result<u32, BadOffsets> {
         match self.place {
-            Place::Fixed { group, .. } => Ok(group.payload_bytes()),
-            Place::Variable { .. } => Ok(self.locate(row)?.bytes.saturating_sub(CHECKSUM)),
+            RowPlaces::Fixed { group, .. } => Ok(group.payload_bytes()),
+            RowPlaces::Variable { .. } => Ok(self.locate(row)?.bytes.saturating_sub(CHECKSUM)),
         }
     }
 
@@ -404,8 +404,8 @@ impl Locator<'_> {
     #[inline]
     pub fn payload<'b>(&self, stored: &'b [u8]) -> &'b [u8] {
         match self.place {
-            Place::Fixed { group, .. } => &stored[..group.payload_bytes() as usize],
-            Place::Variable { .. } => &stored[..stored.len() - CHECKSUM as usize],
+            RowPlaces::Fixed { group, .. } => &stored[..group.payload_bytes() as usize],
+            RowPlaces::Variable { .. } => &stored[..stored.len() - CHECKSUM as usize],
         }
     }
 
@@ -413,7 +413,7 @@ impl Locator<'_> {
     #[inline]
     pub fn checksums(&self) -> Option<&[u32]> {
         match self.place {
-            Place::Fixed { group, sums, .. } if group.checksum == ChecksumPlace::Table => sums,
+            RowPlaces::Fixed { group, sums, .. } if group.checksum == ChecksumPlace::Table => sums,
             _ => None,
         }
     }
@@ -434,8 +434,8 @@ impl Locator<'_> {
     /// Bytes that every row of this group stores; `None` for a variable-width group.
     pub fn record_bytes(&self) -> Option<u32> {
         match self.place {
-            Place::Fixed { group, .. } => Some(group.record_bytes),
-            Place::Variable { .. } => None,
+            RowPlaces::Fixed { group, .. } => Some(group.record_bytes),
+            RowPlaces::Variable { .. } => None,
         }
     }
 }

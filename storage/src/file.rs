@@ -47,13 +47,13 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     open(path)?
         .take(bytes_max.saturating_add(1))
         .read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > bytes_max {
-        false => Ok(bytes),
-        true => Err(io::Error::new(
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("it has more than {bytes_max} bytes"),
-        )),
+        ));
     }
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! one. Every operation goes through [`file_system::FileSystem`].
 
 mod bitmap;
+mod buffered_file;
 mod column_values;
 mod directory;
 pub mod faulty;
@@ -13,7 +14,6 @@ pub mod file_system;
 mod group;
 mod options;
 mod record;
-mod sink;
 mod value;
 
 use std::path::Path;
@@ -31,7 +31,8 @@ use crate::layout::{
 };
 use crate::manifest::Manifest;
 use crate::{Error, Result};
-use bitmap::BitmapSink;
+use bitmap::BitmapFile;
+use buffered_file::{BufferOptions, BufferedFile};
 use column_values::{ColumnValues, Values};
 use directory::DatasetDirectory;
 pub(crate) use directory::SMALL_FILE_BYTES_MAX;
@@ -39,7 +40,6 @@ use file_system::{FileSystem, RealFileSystem};
 use group::GroupWriter;
 pub use options::{Overwrite, WriteOptions, WriteSummary};
 use record::BlockRows;
-use sink::{Sink, SinkOptions};
 
 /// Most rows encoded at a time. Values that must be unpacked first have a lower limit, because the
 /// values of a dictionary may be long and its batches large.
@@ -53,10 +53,10 @@ pub struct Writer {
     shapes: Vec<ColumnShape>,
     slice_rows: usize,
     layout: Layout,
-    sink_options: SinkOptions,
+    buffer_options: BufferOptions,
     groups: Vec<GroupWriter>,
     /// The `valid` bitmap of each column, and the `items` bitmap of each list.
-    bitmaps: Vec<(BitmapSink, Option<BitmapSink>)>,
+    bitmaps: Vec<(BitmapFile, Option<BitmapFile>)>,
     rows: u64,
     /// An operation failed, so the files on disk are incomplete.
     failed: bool,
@@ -114,8 +114,8 @@ impl Writer {
         };
         let bitmaps = bitmaps(&stored, &directory);
         let files_max = layout.groups.len() * (layout.dirs.len() + 2) + 2 * bitmaps.len();
-        let sink_options = SinkOptions::new(file_system, files_max);
-        let groups = group_writers(&layout, &stored, &directory, &sink_options)?;
+        let buffer_options = BufferOptions::new(file_system, files_max);
+        let groups = group_writers(&layout, &stored, &directory, &buffer_options)?;
         let unpacks = |(given, stored): (&Arc<Field>, &Arc<Field>)| {
             !given.data_type().equals_datatype(stored.data_type())
         };
@@ -129,7 +129,7 @@ impl Writer {
             shapes,
             slice_rows,
             layout,
-            sink_options,
+            buffer_options,
             groups,
             bitmaps,
             rows: 0,
@@ -190,7 +190,7 @@ impl Writer {
         }
         for (column, (valid, items)) in self.bitmaps.drain(..).enumerate() {
             for (kind, bitmap) in [(TableKind::Valid, Some(valid)), (TableKind::Items, items)] {
-                let table = bitmap.map(BitmapSink::finish).transpose()?.flatten();
+                let table = bitmap.map(BitmapFile::finish).transpose()?.flatten();
                 if let Some(mut table) = table {
                     tables.push(seal_table(kind, column, &mut table)?);
                 }
@@ -289,10 +289,10 @@ impl Writer {
             done += count;
         }
         for (column, (valid, items)) in columns.iter().zip(&mut self.bitmaps) {
-            valid.put(column.nulls.as_ref(), column.rows, &self.sink_options)?;
+            valid.put(column.nulls.as_ref(), column.rows, &self.buffer_options)?;
             if let (Some(bitmap), Values::Plain { items, .. }) = (items, &column.values) {
                 let nulls = items.as_ref().map(|items| &items.nulls);
-                bitmap.put(nulls, column.rows, &self.sink_options)?;
+                bitmap.put(nulls, column.rows, &self.buffer_options)?;
             }
         }
         self.rows += slice.num_rows() as u64;
@@ -300,11 +300,11 @@ impl Writer {
     }
 }
 
-fn bitmaps(schema: &Schema, directory: &DatasetDirectory) -> Vec<(BitmapSink, Option<BitmapSink>)> {
+fn bitmaps(schema: &Schema, directory: &DatasetDirectory) -> Vec<(BitmapFile, Option<BitmapFile>)> {
     let tables = directory.dir_path(0);
     let bitmap = |kind, column: usize, bits_per_row| {
         let path = tables.join(table_file_name(kind, column as u32));
-        BitmapSink::new(path, bits_per_row)
+        BitmapFile::new(path, bits_per_row)
     };
     let of_column = |(column, field): (usize, &Arc<Field>)| {
         let valid = bitmap(TableKind::Valid, column, 1);
@@ -323,7 +323,7 @@ fn group_writers(
     layout: &Layout,
     schema: &Schema,
     directory: &DatasetDirectory,
-    options: &SinkOptions,
+    options: &BufferOptions,
 ) -> Result<Vec<GroupWriter>> {
     let key = |ordinal| GroupKey::new(&layout.dataset, layout.generation, ordinal);
     (0..layout.groups.len())
@@ -340,7 +340,7 @@ fn group_writers(
         .collect()
 }
 
-fn seal_table(kind: TableKind, of: usize, table: &mut Sink) -> Result<TableEntry> {
+fn seal_table(kind: TableKind, of: usize, table: &mut BufferedFile) -> Result<TableEntry> {
     let xxh3 = table.hash();
     Ok(TableEntry {
         kind,

@@ -19,7 +19,7 @@ const USAGE: u8 = 2;
 #[non_exhaustive]
 pub(crate) enum Failure {
     #[error(transparent)]
-    Source(SourceError),
+    RowSource(SourceError),
 
     #[error(transparent)]
     Storage(#[from] ringtake_storage::Error),
@@ -81,7 +81,7 @@ impl From<SourceError> for Failure {
     fn from(cause: SourceError) -> Failure {
         match (&cause, interrupt::pending()) {
             (SourceError::Interrupted, Some(number)) => Failure::Interrupted(number),
-            _ => Failure::Source(cause),
+            _ => Failure::RowSource(cause),
         }
     }
 }

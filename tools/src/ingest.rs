@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::interrupt;
 use crate::notice::note;
 use crate::progress::{Progress, Visibility};
-use crate::source::Source;
+use crate::source::RowSource;
 
 /// Layout and place of a new dataset.
 #[derive(Debug, Args)]
@@ -89,7 +89,7 @@ pub(crate) fn split_columns(text: &str) -> Vec<String> {
 
 /// Writes all rows of `source`, or nothing, and prints a summary.
 pub(crate) fn ingest(
-    source: &mut dyn Source,
+    source: &mut dyn RowSource,
     dataset: &Path,
     placement: &Placement,
 ) -> Result<(), Failure> {

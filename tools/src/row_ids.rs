@@ -12,16 +12,20 @@ use thiserror::Error;
 #[non_exhaustive]
 pub(crate) enum RowIdError {
     #[error("row id {word} is negative{place}; row ids count from 0")]
-    Negative { word: String, place: Place },
+    Negative { word: String, place: WordPlace },
 
     #[error("{word:?} is not a row id{place}; give numbers such as 5,7 or ranges such as 3..10")]
-    NotANumber { word: String, place: Place },
+    NotANumber { word: String, place: WordPlace },
 
     #[error("the range {word} ends before it begins{place}")]
-    Backwards { word: String, place: Place },
+    Backwards { word: String, place: WordPlace },
 
     #[error("row {id} does not exist{place}: the dataset has {rows} rows{}", last(*.rows))]
-    PastTheEnd { id: u64, rows: u64, place: Place },
+    PastTheEnd {
+        id: u64,
+        rows: u64,
+        place: WordPlace,
+    },
 
     #[error("cannot read row ids from {origin}: {reason}")]
     Unreadable { origin: String, reason: String },
@@ -36,9 +40,9 @@ fn last(rows: u64) -> String {
 
 /// File and line of a word; `None` for the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Place(Option<(String, u64)>);
+pub(crate) struct WordPlace(Option<(String, u64)>);
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for WordPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.0 {
             Some((origin, line)) => write!(f, " (line {line} of {origin})"),
@@ -77,7 +81,7 @@ impl RowIdOrigin {
             past_the_end,
         };
         match self {
-            RowIdOrigin::Given(text) => ids.push_line(text, Place::default)?,
+            RowIdOrigin::Given(text) => ids.push_line(text, WordPlace::default)?,
             RowIdOrigin::StandardInput => ids.push_lines("standard input", io::stdin().lock())?,
             RowIdOrigin::File(path) => {
                 let origin = path.display().to_string();
@@ -177,12 +181,12 @@ impl RowIds {
             if line.len() as u64 == LINE_BYTES_MAX {
                 return Err(unreadable(format!("line {number} is too long")));
             }
-            self.push_line(&line, || Place(Some((origin.to_owned(), number))))?;
+            self.push_line(&line, || WordPlace(Some((origin.to_owned(), number))))?;
         }
         Ok(())
     }
 
-    fn push_line(&mut self, line: &str, place: impl Fn() -> Place) -> Result<(), RowIdError> {
+    fn push_line(&mut self, line: &str, place: impl Fn() -> WordPlace) -> Result<(), RowIdError> {
         let words = line.split(|c: char| c == ',' || c.is_whitespace());
         for word in words.filter(|word| !word.is_empty()) {
             let range = parse_word(word, self.rows, &place)?;
@@ -204,7 +208,11 @@ impl RowIds {
 }
 
 /// `7`, `3..10` (10 not included), `3..=10`, `3..`, `..10` or `..`.
-fn parse_word(word: &str, rows: u64, place: &impl Fn() -> Place) -> Result<Range<u64>, RowIdError> {
+fn parse_word(
+    word: &str,
+    rows: u64,
+    place: &impl Fn() -> WordPlace,
+) -> Result<Range<u64>, RowIdError> {
     let shown = || match word.char_indices().nth(WORD_SHOWN_MAX) {
         Some((end, _)) => format!("{}...", &word[..end]),
         None => word.to_owned(),

@@ -14,7 +14,7 @@ mod parquet;
 mod table;
 
 /// A writer of rows, batch by batch.
-pub(crate) trait Sink {
+pub(crate) trait RowWriter {
     /// Writes some rows.
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure>;
 

@@ -43,7 +43,7 @@ pub(crate) const VECTOR_COLUMN: &str = "vector";
 const VALUE_COLUMN: &str = "value";
 
 /// A stream of rows, batch by batch.
-pub(crate) trait Source {
+pub(crate) trait RowSource {
     /// The schema of every batch.
     fn schema(&self) -> SchemaRef;
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 
-use super::sink::{Sink, SinkOptions};
+use super::buffered_file::{BufferOptions, BufferedFile};
 use crate::Result;
 
 /// A bitmap that is a count of ones until its first zero bit, and a file from then on.
 #[derive(Debug)]
-pub(super) struct BitmapSink {
+pub(super) struct BitmapFile {
     path: PathBuf,
     /// Bits per row.
     bits_per_row: u64,
@@ -20,16 +20,16 @@ pub(super) struct BitmapSink {
 
 #[derive(Debug)]
 struct Begun {
-    sink: Sink,
+    sink: BufferedFile,
     /// Bits that do not fill a word yet, the first in the lowest place; zeros above.
     word: u64,
     word_bits: u32,
 }
 
-impl BitmapSink {
+impl BitmapFile {
     /// An empty bitmap, which is written to `path` if it gets a zero bit.
-    pub(super) fn new(path: PathBuf, bits_per_row: u64) -> BitmapSink {
-        BitmapSink {
+    pub(super) fn new(path: PathBuf, bits_per_row: u64) -> BitmapFile {
+        BitmapFile {
             path,
             bits_per_row,
             bits: 0,
@@ -42,7 +42,7 @@ impl BitmapSink {
         &mut self,
         nulls: Option<&NullBuffer>,
         rows: usize,
-        options: &SinkOptions,
+        options: &BufferOptions,
     ) -> Result<()> {
         let bits = rows as u64 * self.bits_per_row;
         match nulls.filter(|nulls| nulls.null_count() > 0) {
@@ -58,7 +58,7 @@ impl BitmapSink {
     }
 
     /// Completes the bitmap: the file, part of it still buffered; `None` if every bit is one.
-    pub(super) fn finish(self) -> Result<Option<Sink>> {
+    pub(super) fn finish(self) -> Result<Option<BufferedFile>> {
         let Some(mut begun) = self.begun else {
             return Ok(None);
         };
@@ -69,12 +69,12 @@ impl BitmapSink {
         Ok(Some(begun.sink))
     }
 
-    fn begin(&mut self, options: &SinkOptions) -> Result<&mut Begun> {
+    fn begin(&mut self, options: &BufferOptions) -> Result<&mut Begun> {
         let begun = match self.begun.take() {
             Some(begun) => begun,
             None => {
                 let mut begun = Begun {
-                    sink: Sink::create_table(self.path.clone(), options)?,
+                    sink: BufferedFile::create_table(self.path.clone(), options)?,
                     word: 0,
                     word_bits: 0,
                 };

@@ -235,20 +235,20 @@ impl Drop for DatasetDirectory {
 }
 
 /// Directories of a generation that is about to be made.
-struct Placed {
+struct GenerationDirs {
     dirs: Vec<String>,
     home: PathBuf,
     elsewhere: Vec<PathBuf>,
 }
 
-fn place(path: &Path, generation: u64, data_dirs: &[PathBuf]) -> Result<Placed> {
+fn place(path: &Path, generation: u64, data_dirs: &[PathBuf]) -> Result<GenerationDirs> {
     let refused = |value: &Path, allowed: &str| Error::Option {
         option: "a data directory",
         value: value.display().to_string(),
         allowed: allowed.to_owned(),
     };
     let home_name = format!("data-{generation:016x}");
-    let mut placed = Placed {
+    let mut placed = GenerationDirs {
         dirs: Vec::new(),
         home: path.join(&home_name),
         elsewhere: Vec::new(),
@@ -316,7 +316,7 @@ fn open_locked(
 }
 
 /// The dataset in a directory that may be written.
-enum Current {
+enum CurrentDataset {
     /// No dataset.
     Nothing,
     /// A dataset whose manifest names this generation.
@@ -325,7 +325,11 @@ enum Current {
     Damaged,
 }
 
-fn admit(file_system: &dyn FileSystem, path: &Path, overwrite: Overwrite) -> Result<Current> {
+fn admit(
+    file_system: &dyn FileSystem,
+    path: &Path,
+    overwrite: Overwrite,
+) -> Result<CurrentDataset> {
     let names = list(file_system, path)?;
     let not_empty = || Error::NotEmpty {
         path: path.to_owned(),
@@ -344,9 +348,9 @@ fn admit(file_system: &dyn FileSystem, path: &Path, overwrite: Overwrite) -> Res
             });
         }
         return match Manifest::decode(&manifest_path, &bytes) {
-            Ok(manifest) => Ok(Current::Generation(manifest.layout.generation)),
+            Ok(manifest) => Ok(CurrentDataset::Generation(manifest.layout.generation)),
             Err(newer @ Error::NewerVersion { .. }) => Err(newer),
-            Err(_) => Ok(Current::Damaged),
+            Err(_) => Ok(CurrentDataset::Damaged),
         };
     }
     // A writer locks before it makes anything else, and removes its lock file last.
@@ -360,14 +364,14 @@ fn admit(file_system: &dyn FileSystem, path: &Path, overwrite: Overwrite) -> Res
             return Err(not_empty());
         }
     }
-    Ok(Current::Nothing)
+    Ok(CurrentDataset::Nothing)
 }
 
 /// Removes the files of stopped writers. Returns the generations that must stay for now.
 fn remove_leftovers(
     file_system: &dyn FileSystem,
     path: &Path,
-    current: Current,
+    current: CurrentDataset,
 ) -> Result<Vec<Generation>> {
     let names = list(file_system, path)?;
     if names.contains(MANIFEST_NEW_NAME) {
@@ -378,7 +382,7 @@ fn remove_leftovers(
     }
     let mut older = Vec::new();
     for name in &names {
-        if matches!(current, Current::Nothing) && is_index(name) {
+        if matches!(current, CurrentDataset::Nothing) && is_index(name) {
             let index = path.join(name);
             file_system
                 .remove_file(&index)
@@ -392,15 +396,15 @@ fn remove_leftovers(
         if is_ours.map_err(Error::io("look at", &home))?.is_none() {
             // A link, or a file. Beside a dataset it does no harm.
             match current {
-                Current::Nothing => return Err(Error::NotEmpty { path: home }),
+                CurrentDataset::Nothing => return Err(Error::NotEmpty { path: home }),
                 _ => continue,
             }
         }
         let found = find_generation(file_system, home, generation)?;
         let stays = match current {
-            Current::Nothing => false,
-            Current::Generation(named) => named == generation,
-            Current::Damaged => true,
+            CurrentDataset::Nothing => false,
+            CurrentDataset::Generation(named) => named == generation,
+            CurrentDataset::Damaged => true,
         };
         if stays {
             older.push(found);
@@ -408,7 +412,7 @@ fn remove_leftovers(
         }
         match (remove_generation(file_system, &found), &current) {
             // It holds a foreign file. Beside a dataset that does no harm.
-            (Err(Error::NotEmpty { .. }), Current::Generation(_)) | (Ok(()), _) => {}
+            (Err(Error::NotEmpty { .. }), CurrentDataset::Generation(_)) | (Ok(()), _) => {}
             (Err(error), _) => return Err(error),
         }
     }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use arrow::datatypes::Schema;
 
+use super::buffered_file::{BufferOptions, BufferedFile};
 use super::column_values::ColumnValues;
 use super::directory::DatasetDirectory;
 use super::record::{BlockRows, RecordEncoder};
-use super::sink::{Sink, SinkOptions};
 use super::value::ValueEncoder;
 use crate::Result;
 use crate::checksum::GroupKey;
@@ -19,7 +19,7 @@ use crate::manifest::DataFileHeader;
 #[derive(Debug)]
 pub(super) struct GroupWriter {
     /// One per data directory.
-    files: Vec<Sink>,
+    files: Vec<BufferedFile>,
     encoder: Encoder,
 }
 
@@ -27,12 +27,12 @@ pub(super) struct GroupWriter {
 enum Encoder {
     Fixed {
         records: RecordEncoder,
-        sums: Option<Sink>,
+        sums: Option<BufferedFile>,
     },
     Variable {
         values: ValueEncoder,
-        starts: Sink,
-        ends: Sink,
+        starts: BufferedFile,
+        ends: BufferedFile,
     },
 }
 
@@ -44,21 +44,21 @@ impl GroupWriter {
         key: GroupKey,
         schema: &Schema,
         directory: &DatasetDirectory,
-        options: &SinkOptions,
+        options: &BufferOptions,
     ) -> Result<GroupWriter> {
         let group = &layout.groups[ordinal];
         let mut files = Vec::with_capacity(layout.dirs.len());
         for dir in 0..layout.dirs.len() {
             let path = directory.dir_path(dir).join(group.file_name(ordinal));
-            let mut file = Sink::create(path, options)?;
+            let mut file = BufferedFile::create(path, options)?;
             file.put(&DataFileHeader::expected(layout, ordinal, dir).encode())?;
             files.push(file);
         }
-        let table = |kind| -> Result<Sink> {
+        let table = |kind| -> Result<BufferedFile> {
             let path: PathBuf = directory
                 .dir_path(0)
                 .join(table_file_name(kind, ordinal as u32));
-            Sink::create_table(path, options)
+            BufferedFile::create_table(path, options)
         };
         let encoder = match group {
             Group::Fixed(fixed) => Encoder::Fixed {
@@ -112,7 +112,7 @@ impl GroupWriter {
     }
 
     /// The tables of the group, for the caller to seal.
-    pub(super) fn tables(&mut self) -> Vec<(TableKind, &mut Sink)> {
+    pub(super) fn tables(&mut self) -> Vec<(TableKind, &mut BufferedFile)> {
         match &mut self.encoder {
             Encoder::Fixed { sums, .. } => sums
                 .iter_mut()

@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 
+use super::buffered_file::{BufferOptions, BufferedFile};
 use super::column_values::{ColumnValues, Items, Values};
-use super::sink::{Sink, SinkOptions};
 use crate::Result;
 use crate::checksum::GroupKey;
 use crate::layout::{ChecksumPlace, FixedGroup, PAGE_BYTES};
@@ -50,7 +50,7 @@ impl RecordEncoder {
         group: &FixedGroup,
         key: GroupKey,
         block_rows: u32,
-        options: &SinkOptions,
+        options: &BufferOptions,
     ) -> RecordEncoder {
         let row_bytes = (group.unit_bytes / group.rows_per_unit).max(1) as usize;
         RecordEncoder {
@@ -69,8 +69,8 @@ impl RecordEncoder {
         &mut self,
         columns: &[ColumnValues],
         block_rows: &BlockRows,
-        file: &mut Sink,
-        mut sums: Option<&mut Sink>,
+        file: &mut BufferedFile,
+        mut sums: Option<&mut BufferedFile>,
     ) -> Result<()> {
         let block_start =
             PAGE_BYTES + block_rows.block_of_file * self.group.block_bytes(self.block_rows);

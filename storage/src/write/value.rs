@@ -1,9 +1,9 @@
 //! Variable-width column groups: values back to back with their checksums, and the two tables that
 //! locate them.
 
+use super::buffered_file::BufferedFile;
 use super::column_values::{ColumnValues, Values};
 use super::record::BlockRows;
-use super::sink::Sink;
 use crate::checksum::{CHECKSUM_BYTES, GroupKey};
 use crate::layout::PAGE_BYTES;
 use crate::{Error, Result};
@@ -36,9 +36,9 @@ impl ValueEncoder {
         &mut self,
         columns: &[ColumnValues],
         block_rows: &BlockRows,
-        file: &mut Sink,
-        starts: &mut Sink,
-        ends: &mut Sink,
+        file: &mut BufferedFile,
+        starts: &mut BufferedFile,
+        ends: &mut BufferedFile,
     ) -> Result<()> {
         if block_rows.row_in_block == 0 {
             file.pad_to(file.bytes().next_multiple_of(PAGE_BYTES))?;

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use self::finding::{Finding, State};
+use self::check::{Check, State};
 use crate::failure::Failure;
 use crate::output::Output;
 
+mod check;
 mod drive;
-mod finding;
 mod machine;
 mod ring;
 
@@ -36,24 +36,24 @@ Exit status: 1 if something fails, 0 if everything is ok or only slower than it 
 
 impl Doctor {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let mut findings = vec![machine::kernel()];
-        findings.extend(ring::findings());
-        findings.extend(machine::findings());
+        let mut checks = vec![machine::kernel()];
+        checks.extend(ring::checks());
+        checks.extend(machine::checks());
         if let Some(path) = &self.path {
-            findings.extend(drive::findings(path)?);
+            checks.extend(drive::checks(path)?);
         }
         let text = if self.json {
-            serde_json::to_string_pretty(&findings).map_err(|cause| Failure::Encode {
+            serde_json::to_string_pretty(&checks).map_err(|cause| Failure::Encode {
                 format: "JSON",
                 reason: cause.to_string(),
             })?
         } else {
-            text(&findings)
+            text(&checks)
         };
         let (output, mut writer) = Output::standard();
         let written = writeln!(writer, "{text}").and_then(|()| writer.flush());
         output.close(written)?;
-        if findings.iter().any(|finding| finding.state == State::Fail) {
+        if checks.iter().any(|check| check.state == State::Fail) {
             Err(Failure::Reported)
         } else {
             Ok(())
@@ -61,21 +61,21 @@ impl Doctor {
     }
 }
 
-fn text(findings: &[Finding]) -> String {
-    let width = findings.iter().map(|finding| finding.topic.len()).max();
+fn text(checks: &[Check]) -> String {
+    let width = checks.iter().map(|check| check.topic.len()).max();
     let width = width.unwrap_or(0);
     let mut lines = Vec::new();
-    for finding in findings {
-        let state = match finding.state {
+    for check in checks {
+        let state = match check.state {
             State::Ok => "ok",
             State::Warn => "warn",
             State::Fail => "fail",
         };
         lines.push(format!(
             "{state:<4}  {:<width$}  {}",
-            finding.topic, finding.fact
+            check.topic, check.fact
         ));
-        if let Some(remedy) = &finding.remedy {
+        if let Some(remedy) = &check.remedy {
             lines.push(format!("{:<4}  {:<width$}    -> {remedy}", "", ""));
         }
     }

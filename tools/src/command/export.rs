@@ -13,7 +13,7 @@ use crate::interrupt;
 use crate::output::{Output, OutputWriter};
 use crate::progress::{Progress, Visibility};
 use crate::row_ids::RowIds;
-use crate::sink::{RowFormat, Sink, arrow_file};
+use crate::sink::{RowFormat, RowWriter, arrow_file};
 
 /// Write all rows of a dataset to a Parquet or Arrow IPC file
 #[derive(Debug, Args)]
@@ -92,7 +92,7 @@ fn sink(
     to_standard_output: bool,
     writer: OutputWriter,
     schema: &SchemaRef,
-) -> Result<Box<dyn Sink>, Failure> {
+) -> Result<Box<dyn RowWriter>, Failure> {
     match format {
         ExportFormat::Parquet => RowFormat::Parquet.stream(writer, schema),
         ExportFormat::Arrow if to_standard_output => RowFormat::Arrow.stream(writer, schema),
@@ -104,7 +104,7 @@ fn sink(
 fn copy(
     store: &Store,
     projection: &Projection,
-    mut sink: Box<dyn Sink>,
+    mut sink: Box<dyn RowWriter>,
     visibility: Visibility,
 ) -> Result<(), Failure> {
     let rows = store.row_count();

@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::failure::Failure;
 use crate::ingest::{Placement, ingest};
-use crate::source::synthetic::{Kind, Shape, Synthetic, VectorType, parse_columns};
+use crate::source::synthetic::{Kind, RowShape, Synthetic, VectorType, parse_columns};
 
 /// Generate a dataset of random rows, the same for the same seed
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ largebinary. Columns are named vector, int64_0, int64_1, utf8_0 and so on.";
 
 impl Generate {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let shape = Shape {
+        let shape = RowShape {
             rows: self.rows,
             vector: self.vector.map(|dimension| (dimension, self.vector_type)),
             clusters: self.clusters,

@@ -60,12 +60,12 @@ struct Report {
     rows: u64,
     files: u64,
     bytes: u64,
-    findings: Vec<Reported>,
+    findings: Vec<ReportedFinding>,
 }
 
 /// One finding, with the whole path of its file.
 #[derive(Debug, Serialize)]
-struct Reported {
+struct ReportedFinding {
     file: PathBuf,
     page: u64,
     group: Option<u32>,
@@ -73,7 +73,7 @@ struct Reported {
     what: String,
 }
 
-impl std::fmt::Display for Reported {
+impl std::fmt::Display for ReportedFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} (page {}", self.file.display(), self.page)?;
         if let Some(group) = self.group {
@@ -150,7 +150,7 @@ struct Examination<'a> {
 
 /// Result of reading a file. A file that cannot be read is a finding, and does not end the
 /// verification.
-enum Looked<T> {
+enum FileRead<T> {
     There(T),
     Not(NotRead),
 }
@@ -161,11 +161,11 @@ enum NotRead {
     Because(io::Error),
 }
 
-impl<T> Looked<T> {
+impl<T> FileRead<T> {
     fn there(self) -> Option<T> {
         match self {
-            Looked::There(found) => Some(found),
-            Looked::Not(_) => None,
+            FileRead::There(found) => Some(found),
+            FileRead::Not(_) => None,
         }
     }
 }
@@ -177,12 +177,12 @@ impl Examination<'_> {
         for entry in &layout.tables {
             // The tables of groups are read again below, one group at a time, to bound memory.
             match self.table(entry.kind, entry.of)? {
-                Looked::There(table) => {
+                FileRead::There(table) => {
                     self.files += 1;
                     self.count(table.len());
                     verify_table(self.manifest, entry, &table, &mut self.findings);
                 }
-                Looked::Not(why) => self.not_read(entry.file_name(), Some(0), None, why),
+                FileRead::Not(why) => self.not_read(entry.file_name(), Some(0), None, why),
             }
         }
         for group in 0..layout.groups.len() {
@@ -192,11 +192,11 @@ impl Examination<'_> {
                     .tables
                     .iter()
                     .any(|entry| entry.kind == kind && entry.of == of);
-                match named {
-                    // Its damage was reported above.
-                    true => Ok(self.table(kind, of)?.there().unwrap_or_default()),
-                    false => Ok(Vec::new()),
+                if !named {
+                    return Ok(Vec::new());
                 }
+                // Its damage was reported above.
+                Ok(self.table(kind, of)?.there().unwrap_or_default())
             };
             let sums = table(TableKind::Sums)?;
             let starts = table(TableKind::Starts)?;
@@ -224,8 +224,8 @@ impl Examination<'_> {
         let name = layout.groups[group].file_name(group);
         let path = dir_path(self.path, layout, dir).join(&name);
         let file = match self.open(&path)? {
-            Looked::There(file) => file,
-            Looked::Not(why) => {
+            FileRead::There(file) => file,
+            FileRead::Not(why) => {
                 self.not_read(name, Some(dir), Some(group as u32), why);
                 return Ok(());
             }
@@ -268,9 +268,9 @@ impl Examination<'_> {
             return Err(Failure::Interrupted(number));
         }
         let bytes = match self.read(path)? {
-            Looked::There(bytes) => bytes,
-            Looked::Not(NotRead::Missing) => return Ok(()),
-            Looked::Not(why) => {
+            FileRead::There(bytes) => bytes,
+            FileRead::Not(NotRead::Missing) => return Ok(()),
+            FileRead::Not(why) => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 self.not_read(name.into_owned(), None, None, why);
                 return Ok(());
@@ -288,21 +288,21 @@ impl Examination<'_> {
     }
 
     /// Reads a table.
-    fn table(&self, kind: TableKind, of: u32) -> Result<Looked<Vec<u8>>, Failure> {
+    fn table(&self, kind: TableKind, of: u32) -> Result<FileRead<Vec<u8>>, Failure> {
         let name = ringtake_storage::layout::table_file_name(kind, of);
         self.read(&dir_path(self.path, &self.manifest.layout, 0).join(name))
     }
 
     /// Reads a file.
-    fn read(&self, path: &Path) -> Result<Looked<Vec<u8>>, Failure> {
+    fn read(&self, path: &Path) -> Result<FileRead<Vec<u8>>, Failure> {
         let mut file = match self.open(path)? {
-            Looked::There(file) => file,
-            Looked::Not(why) => return Ok(Looked::Not(why)),
+            FileRead::There(file) => file,
+            FileRead::Not(why) => return Ok(FileRead::Not(why)),
         };
         let mut bytes = Vec::new();
         Ok(match io::Read::read_to_end(&mut file, &mut bytes) {
-            Ok(_) => Looked::There(bytes),
-            Err(cause) => Looked::Not(NotRead::Because(cause)),
+            Ok(_) => FileRead::There(bytes),
+            Err(cause) => FileRead::Not(NotRead::Because(cause)),
         })
     }
 
@@ -316,19 +316,19 @@ impl Examination<'_> {
     }
 
     /// Opens a file and drops it from the page cache, so that its bytes come from the drive.
-    fn open(&self, path: &Path) -> Result<Looked<File>, Failure> {
+    fn open(&self, path: &Path) -> Result<FileRead<File>, Failure> {
         match open_regular(path) {
             Ok(file) => {
                 // Bytes in the page cache prove nothing about the drive. The kernel may ignore the
                 // advice.
                 let _ = fadvise(&file, 0, None, Advice::DontNeed);
-                Ok(Looked::There(file))
+                Ok(FileRead::There(file))
             }
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 self.check_not_replaced()?;
-                Ok(Looked::Not(NotRead::Missing))
+                Ok(FileRead::Not(NotRead::Missing))
             }
-            Err(Error::Io { source, .. }) => Ok(Looked::Not(NotRead::Because(source))),
+            Err(Error::Io { source, .. }) => Ok(FileRead::Not(NotRead::Because(source))),
             Err(error) => Err(error.into()),
         }
     }
@@ -355,7 +355,7 @@ impl Examination<'_> {
 
     fn report(self) -> Report {
         let layout = &self.manifest.layout;
-        let reported = self.findings.into_iter().map(|finding| Reported {
+        let reported = self.findings.into_iter().map(|finding| ReportedFinding {
             file: match finding.dir {
                 Some(dir) => dir_path(self.path, layout, dir).join(&finding.file),
                 None => self.path.join(&finding.file),

@@ -5,7 +5,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_ipc::writer::{FileWriter, StreamWriter};
 use std::io::Write;
 
-use super::{Sink, encode};
+use super::{RowWriter, encode};
 use crate::failure::Failure;
 use crate::output::OutputWriter;
 
@@ -21,7 +21,7 @@ impl ArrowStream {
     }
 }
 
-impl Sink for ArrowStream {
+impl RowWriter for ArrowStream {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.0.write(batch).map_err(encode(FORMAT))
     }
@@ -42,7 +42,7 @@ impl ArrowFile {
     }
 }
 
-impl Sink for ArrowFile {
+impl RowWriter for ArrowFile {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.0.write(batch).map_err(encode(FORMAT))
     }

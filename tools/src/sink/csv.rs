@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::{Sink, encode};
+use super::{RowWriter, encode};
 use crate::failure::Failure;
 use crate::output::OutputWriter;
 
@@ -42,7 +42,7 @@ impl Csv {
     }
 }
 
-impl Sink for Csv {
+impl RowWriter for Csv {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let columns: Result<Vec<ArrayRef>, ArrowError> = batch
             .columns()

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::SchemaRef;
 
-use super::Sink;
+use super::RowWriter;
 use super::arrow_ipc::{ArrowFile, ArrowStream};
 use super::csv::Csv;
 use super::jsonl::JsonLines;
@@ -32,7 +32,7 @@ impl RowFormat {
         self,
         writer: OutputWriter,
         schema: &SchemaRef,
-    ) -> Result<Box<dyn Sink>, Failure> {
+    ) -> Result<Box<dyn RowWriter>, Failure> {
         Ok(match self {
             RowFormat::Table => Box::new(Table::new(writer, schema)),
             RowFormat::Jsonl => Box::new(JsonLines::new(writer)),
@@ -47,6 +47,6 @@ impl RowFormat {
 pub(crate) fn arrow_file(
     writer: OutputWriter,
     schema: &SchemaRef,
-) -> Result<Box<dyn Sink>, Failure> {
+) -> Result<Box<dyn RowWriter>, Failure> {
     Ok(Box::new(ArrowFile::new(writer, schema)?))
 }

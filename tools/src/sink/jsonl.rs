@@ -5,7 +5,7 @@ use std::io::Write;
 use arrow::array::RecordBatch;
 use arrow::json::writer::{LineDelimited, Writer, WriterBuilder};
 
-use super::{Sink, encode};
+use super::{RowWriter, encode};
 use crate::failure::Failure;
 use crate::output::OutputWriter;
 
@@ -20,7 +20,7 @@ impl JsonLines {
     }
 }
 
-impl Sink for JsonLines {
+impl RowWriter for JsonLines {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.0.write(batch).map_err(encode(FORMAT))
     }

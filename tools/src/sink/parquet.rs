@@ -8,7 +8,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
-use super::{Sink, encode};
+use super::{RowWriter, encode};
 use crate::failure::Failure;
 use crate::output::OutputWriter;
 
@@ -43,7 +43,7 @@ impl Parquet {
     }
 }
 
-impl Sink for Parquet {
+impl RowWriter for Parquet {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         self.0.write(batch).map_err(encode(FORMAT))?;
         if self.0.in_progress_size() >= ROW_GROUP_BYTES {

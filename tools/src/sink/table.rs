@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::{Sink, encode};
+use super::{RowWriter, encode};
 use crate::failure::Failure;
 use crate::grid;
 use crate::output::OutputWriter;
@@ -50,7 +50,7 @@ impl Table {
     }
 }
 
-impl Sink for Table {
+impl RowWriter for Table {
     fn write(&mut self, batch: &RecordBatch) -> Result<(), Failure> {
         let options = FormatOptions::default().with_null("null");
         let columns: Result<Vec<Vec<String>>, ArrowError> = batch

@@ -8,13 +8,13 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::input::{is_standard_input, origin};
 use super::options::ReadOptions;
-use super::{BATCH_BYTES, BATCH_ROWS_MAX, Source, SourceError, column_places, reader};
+use super::{BATCH_BYTES, BATCH_ROWS_MAX, RowSource, SourceError, column_places, reader};
 
 /// Fewest rows of a piece; smaller pieces would cost more than they save.
 const PIECE_ROWS_MIN: usize = 64;
 
 /// Opens every file once to compare the schemas, and returns them as one source.
-pub(crate) fn open(options: ReadOptions) -> Result<Box<dyn Source>, SourceError> {
+pub(crate) fn open(options: ReadOptions) -> Result<Box<dyn RowSource>, SourceError> {
     Ok(Box::new(Chain::open(options)?))
 }
 
@@ -25,9 +25,9 @@ struct Chain {
     rows: Option<u64>,
     rows_left: u64,
     /// The file being read, and its place in the list.
-    current: Option<(usize, Box<dyn Source>)>,
+    current: Option<(usize, Box<dyn RowSource>)>,
     /// A source that is already open and cannot be opened twice: standard input, or the only file.
-    opened: Option<(usize, Box<dyn Source>)>,
+    opened: Option<(usize, Box<dyn RowSource>)>,
     next_file: usize,
     /// The rest of a batch that was too large to return whole, and the rows of a piece.
     rest: Option<(RecordBatch, usize)>,
@@ -125,7 +125,7 @@ impl Chain {
     }
 }
 
-impl Source for Chain {
+impl RowSource for Chain {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::element::Element;
 use super::input::Input;
-use super::{Source, SourceError, batch_rows};
+use super::{RowSource, SourceError, batch_rows};
 
 /// Bytes of count and dimension.
 const HEADER_BYTES: u64 = 8;
@@ -70,7 +70,7 @@ impl Fbin {
     }
 }
 
-impl Source for Fbin {
+impl RowSource for Fbin {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

@@ -5,7 +5,7 @@ use super::fbin::Fbin;
 use super::input::Input;
 use super::npy::Npy;
 use super::vecs::Vecs;
-use super::{Source, SourceError};
+use super::{RowSource, SourceError};
 
 /// A reader that is fuzzed.
 pub(crate) enum FuzzedFormat {
@@ -20,7 +20,7 @@ pub(crate) fn fuzz(format: FuzzedFormat, bytes: &[u8], length_known: bool) {
     let total = length_known.then_some(bytes.len() as u64);
     let input = Input::from_reader("bytes".to_owned(), reader, total);
     let element = Element::Float32;
-    let opened: Result<Box<dyn Source>, SourceError> = match format {
+    let opened: Result<Box<dyn RowSource>, SourceError> = match format {
         FuzzedFormat::Npy => Npy::open(input, None).map(|source| Box::new(source) as _),
         FuzzedFormat::Fvecs => {
             Vecs::open(input, element, "vector").map(|source| Box::new(source) as _)

@@ -9,7 +9,7 @@ use std::sync::Once;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::{Source, SourceError};
+use super::{RowSource, SourceError};
 
 thread_local! {
     /// Whether this thread is inside the guard. There the output of a panic would only repeat the
@@ -24,7 +24,7 @@ pub(super) struct Guarded {
     schema: SchemaRef,
     rows: Option<u64>,
     /// None after a panic, because the state of the reader is unknown then.
-    source: Option<Box<dyn Source>>,
+    source: Option<Box<dyn RowSource>>,
 }
 
 impl Guarded {
@@ -32,7 +32,7 @@ impl Guarded {
     pub(super) fn open(
         origin: String,
         format: &'static str,
-        open: impl FnOnce() -> Result<Box<dyn Source>, SourceError>,
+        open: impl FnOnce() -> Result<Box<dyn RowSource>, SourceError>,
     ) -> Result<Guarded, SourceError> {
         let source = fenced(open).unwrap_or_else(|reason| {
             Err(SourceError::ReaderFailed {
@@ -51,7 +51,7 @@ impl Guarded {
     }
 }
 
-impl Source for Guarded {
+impl RowSource for Guarded {
     fn schema(&self) -> SchemaRef {
         SchemaRef::clone(&self.schema)
     }
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_source_that_panicked_is_not_asked_again() {
         struct Bomb(SchemaRef);
-        impl Source for Bomb {
+        impl RowSource for Bomb {
             fn schema(&self) -> SchemaRef {
                 self.0.clone()
             }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::SourceError;
 use crate::interrupt;
 
-/// Bytes read at a time, so many that the system call costs little in comparison.
+/// Bytes read at a time: enough that the system call costs little in comparison.
 const READ_AHEAD_BYTES: usize = 1 << 20;
 
 /// A file, or standard input, read from beginning to end.

@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_ipc::reader::{FileReader, StreamDecoder, read_footer_length};
 
 use super::input::{Input, is_standard_input, open_file, origin};
-use super::{Source, SourceError, column_places};
+use super::{RowSource, SourceError, column_places};
 
 /// First and last bytes of every IPC file; a stream begins with other bytes.
 const FILE_MAGIC: &[u8] = b"ARROW1";
@@ -26,7 +26,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(crate) fn open(
     path: &Path,
     columns: Option<&[String]>,
-) -> Result<Box<dyn Source>, SourceError> {
+) -> Result<Box<dyn RowSource>, SourceError> {
     if !is_standard_input(path) {
         let (mut file, file_bytes) = open_file(path)?;
         if file_bytes == Some(0) {
@@ -103,7 +103,7 @@ impl IpcFile {
     }
 }
 
-impl Source for IpcFile {
+impl RowSource for IpcFile {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -278,7 +278,7 @@ impl IpcStream {
     }
 }
 
-impl Source for IpcStream {
+impl RowSource for IpcStream {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

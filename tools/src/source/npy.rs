@@ -9,7 +9,7 @@ use ringtake_vectors::npy::{Descr, Header, read_header};
 
 use super::element::Element;
 use super::input::Input;
-use super::{Source, SourceError, batch_rows};
+use super::{RowSource, SourceError, batch_rows};
 
 /// Reads one `.npy` file.
 pub(crate) struct Npy {
@@ -77,7 +77,7 @@ impl Npy {
     }
 }
 
-impl Source for Npy {
+impl RowSource for Npy {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

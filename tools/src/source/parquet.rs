@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use parquet::file::metadata::ParquetMetaData;
 
 use super::input::{open_file, origin};
-use super::{Source, SourceError, batch_rows, column_places, fixed_bytes};
+use super::{RowSource, SourceError, batch_rows, column_places, fixed_bytes};
 
 const FORMAT: &str = "Parquet";
 
@@ -73,7 +73,7 @@ impl Parquet {
     }
 }
 
-impl Source for Parquet {
+impl RowSource for Parquet {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

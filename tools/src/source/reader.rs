@@ -11,10 +11,10 @@ use super::npy::Npy;
 use super::options::ReadOptions;
 use super::parquet::Parquet;
 use super::vecs::Vecs;
-use super::{Source, SourceError, VECTOR_COLUMN, ipc};
+use super::{RowSource, SourceError, VECTOR_COLUMN, ipc};
 
 /// Opens one file. The source may have more columns than `options` name.
-pub(super) fn open(path: &Path, options: &ReadOptions) -> Result<Box<dyn Source>, SourceError> {
+pub(super) fn open(path: &Path, options: &ReadOptions) -> Result<Box<dyn RowSource>, SourceError> {
     let format = options.format.map_or_else(|| Format::from_path(path), Ok)?;
     let columns = options.columns.as_deref();
     let named = options.column_name.as_deref();

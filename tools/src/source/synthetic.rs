@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use ringtake_vectors::Mixture;
 
 pub(crate) use self::column::{Kind, VectorType, parse_columns};
-use super::{Source, SourceError, batch_rows};
+use super::{RowSource, SourceError, batch_rows};
 
 mod column;
 mod values;
@@ -26,7 +26,7 @@ const CLUSTERS_MAX: u32 = 100_000;
 
 /// Shape of the generated rows.
 #[derive(Debug, Clone)]
-pub(crate) struct Shape {
+pub(crate) struct RowShape {
     pub(crate) rows: u64,
     /// Dimension and number type of the column `vector`.
     pub(crate) vector: Option<(u32, VectorType)>,
@@ -55,7 +55,7 @@ pub(crate) struct Synthetic {
 
 impl Synthetic {
     /// Names and types the columns: `vector`, then `int64_0`, `int64_1`, and so on.
-    pub(crate) fn new(shape: &Shape) -> Result<Synthetic, SourceError> {
+    pub(crate) fn new(shape: &RowShape) -> Result<Synthetic, SourceError> {
         if !(0.0..=1.0).contains(&shape.null_share) {
             return Err(SourceError::Shape(format!(
                 "--null-share is {}, from 0 to 1 make sense",
@@ -141,7 +141,7 @@ impl Synthetic {
 }
 
 /// Distribution of the vectors, if `shape` has clusters.
-fn mixture(shape: &Shape) -> Result<Option<Mixture>, SourceError> {
+fn mixture(shape: &RowShape) -> Result<Option<Mixture>, SourceError> {
     let Some((clusters, (dimension, element))) = shape.clusters.zip(shape.vector) else {
         return Ok(None);
     };
@@ -155,7 +155,7 @@ fn mixture(shape: &Shape) -> Result<Option<Mixture>, SourceError> {
             "--clusters makes floats; give --vector-type f16, f32 or f64 with it".to_owned(),
         ));
     }
-    let shape_of = ringtake_vectors::Shape {
+    let shape_of = ringtake_vectors::MixtureShape {
         dims: dimension as usize,
         clusters: clusters as usize,
     };
@@ -168,7 +168,7 @@ enum Purpose {
     Nulls,
 }
 
-impl Source for Synthetic {
+impl RowSource for Synthetic {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

@@ -8,7 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::element::Element;
 use super::input::Input;
-use super::{Source, SourceError, batch_rows};
+use super::{RowSource, SourceError, batch_rows};
 
 /// Bytes of the dimension before each vector.
 const PREFIX_BYTES: usize = 4;
@@ -107,7 +107,7 @@ impl Vecs {
     }
 }
 
-impl Source for Vecs {
+impl RowSource for Vecs {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

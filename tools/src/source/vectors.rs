@@ -8,11 +8,11 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 
-use super::{DIMENSION_MAX, Source, SourceError, listed};
+use super::{DIMENSION_MAX, RowSource, SourceError, listed};
 
 /// A source that converts some columns of lists to vectors.
 pub(crate) struct Vectors {
-    source: Box<dyn Source>,
+    source: Box<dyn RowSource>,
     schema: SchemaRef,
     columns: Vec<Column>,
     /// Batches read while the dimensions were determined.
@@ -31,7 +31,7 @@ struct Column {
 impl Vectors {
     /// Reads until the first list of each column in `names`; its length is the dimension.
     pub(crate) fn of(
-        mut source: Box<dyn Source>,
+        mut source: Box<dyn RowSource>,
         names: &[String],
     ) -> Result<Vectors, SourceError> {
         let schema = source.schema();
@@ -74,7 +74,7 @@ impl Vectors {
     }
 }
 
-impl Source for Vectors {
+impl RowSource for Vectors {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }

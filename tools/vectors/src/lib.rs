@@ -8,4 +8,4 @@
 mod mixture;
 pub mod npy;
 
-pub use mixture::{Mixture, Shape};
+pub use mixture::{Mixture, MixtureShape};

@@ -15,7 +15,7 @@ use rand_distr::StandardNormal;
 
 /// Shape of a mixture.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Shape {
+pub struct MixtureShape {
     /// Dimensions of a vector, at least 1.
     pub dims: usize,
     /// Number of Gaussians, at least 1.
@@ -49,8 +49,8 @@ impl Mixture {
     ///
     /// # Panics
     /// If `shape` has no dimension or no cluster.
-    pub fn new(shape: Shape, seed: u64) -> Mixture {
-        let Shape { dims, clusters } = shape;
+    pub fn new(shape: MixtureShape, seed: u64) -> Mixture {
+        let MixtureShape { dims, clusters } = shape;
         assert!(dims > 0 && clusters > 0, "{shape:?}");
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let mut spectrum: Vec<f32> = (1..=dims)
@@ -161,14 +161,14 @@ fn pairs(dims: usize, mut each: impl FnMut(usize, usize)) {
 mod tests {
     use super::*;
 
-    fn drawn(shape: Shape, seed: u64, vectors: usize) -> Vec<f32> {
+    fn drawn(shape: MixtureShape, seed: u64, vectors: usize) -> Vec<f32> {
         let mixture = Mixture::new(shape, seed);
         let mut out = vec![0.0; vectors * shape.dims];
         mixture.draw(&mut ChaCha8Rng::seed_from_u64(9), &mut out);
         out
     }
 
-    const SHAPE: Shape = Shape {
+    const SHAPE: MixtureShape = MixtureShape {
         dims: 48,
         clusters: 20,
     };
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn any_dimension_and_a_single_cluster_are_drawn() {
         for dims in [1, 2, 3, 7, 31, 100] {
-            let out = drawn(Shape { dims, clusters: 1 }, 3, 4);
+            let out = drawn(MixtureShape { dims, clusters: 1 }, 3, 4);
             assert!(
                 out.iter()
                     .all(|number| number.is_finite() && *number != 0.0)

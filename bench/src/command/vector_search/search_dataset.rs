@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use ringtake_runtime::{BuildProgress, Config, IndexOptions, Store};
 use ringtake_storage::manifest::{MANIFEST_NAME, Manifest};
 use ringtake_storage::vector::{Metric, VectorColumn};
-use ringtake_vectors::{Mixture, Shape};
+use ringtake_vectors::{Mixture, MixtureShape};
 
 use super::flags::VectorSearchArgs;
 use crate::command::scratch::{Scratch, default_base, free_bytes};
@@ -188,7 +188,7 @@ fn make(
 /// The distribution of the rows of a made dataset.
 fn mixture(rows: u64, dims: u32) -> Mixture {
     let clusters = (rows / CLUSTER_ROWS).clamp(CLUSTERS_MIN, CLUSTERS_MAX);
-    let shape = Shape {
+    let shape = MixtureShape {
         dims: dims as usize,
         clusters: clusters as usize,
     };

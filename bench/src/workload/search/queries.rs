@@ -159,10 +159,10 @@ fn add_noise(vectors: &mut [f32], dims: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringtake_vectors::Shape;
+    use ringtake_vectors::MixtureShape;
 
     fn of_mixture(count: usize) -> Queries {
-        let shape = Shape {
+        let shape = MixtureShape {
             dims: 6,
             clusters: 3,
         };

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 use ringtake_runtime::allowed_cpus;
 use rustix::process::{Resource, getrlimit};
 
-use super::finding::Finding;
+use super::check::Check;
 
 /// Kernel version with every ring feature in use (DEFER_TASKRUN).
 const KERNEL_WANTED: (u32, u32) = (6, 1);
@@ -21,28 +21,28 @@ const FILES_WANTED: u64 = 1_024;
 const PARANOID_MAX: i64 = 2;
 
 /// The kernel's version.
-pub(super) fn kernel() -> Finding {
+pub(super) fn kernel() -> Check {
     const TOPIC: &str = "kernel";
     let release = rustix::system::uname()
         .release()
         .to_string_lossy()
         .into_owned();
     let Some(version) = version(&release) else {
-        return Finding::ok(TOPIC, format!("Linux {release}"));
+        return Check::ok(TOPIC, format!("Linux {release}"));
     };
     if version < KERNEL_NEEDED {
         let fact = format!("Linux {release} has no usable io_uring; reads go through threads");
-        return Finding::warn(TOPIC, fact, "upgrade to Linux 6.1 or newer");
+        return Check::warn(TOPIC, fact, "upgrade to Linux 6.1 or newer");
     }
     if version < KERNEL_WANTED {
         let fact = format!("Linux {release} lacks the ring features of 6.1");
-        return Finding::warn(TOPIC, fact, "upgrade to Linux 6.1 or newer");
+        return Check::warn(TOPIC, fact, "upgrade to Linux 6.1 or newer");
     }
-    Finding::ok(TOPIC, format!("Linux {release}"))
+    Check::ok(TOPIC, format!("Linux {release}"))
 }
 
 /// Findings about limits, counters and CPUs.
-pub(super) fn findings() -> Vec<Finding> {
+pub(super) fn checks() -> Vec<Check> {
     vec![memlock(), open_files(), counters(), cpus()]
 }
 
@@ -51,17 +51,17 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
-fn memlock() -> Finding {
+fn memlock() -> Check {
     const TOPIC: &str = "memlock";
     match getrlimit(Resource::Memlock).current {
-        None => Finding::ok(TOPIC, "locked memory is unlimited"),
+        None => Check::ok(TOPIC, "locked memory is unlimited"),
         Some(_) if rustix::process::geteuid().is_root() => {
-            Finding::ok(TOPIC, "locked memory is not limited for root")
+            Check::ok(TOPIC, "locked memory is not limited for root")
         }
         Some(bytes) if bytes >= MEMLOCK_WANTED_BYTES => {
-            Finding::ok(TOPIC, format!("{} may be locked", HumanBytes(bytes)))
+            Check::ok(TOPIC, format!("{} may be locked", HumanBytes(bytes)))
         }
-        Some(bytes) => Finding::warn(
+        Some(bytes) => Check::warn(
             TOPIC,
             format!(
                 "only {} may be locked, buffers may go unregistered",
@@ -75,20 +75,20 @@ fn memlock() -> Finding {
     }
 }
 
-fn open_files() -> Finding {
+fn open_files() -> Check {
     const TOPIC: &str = "open-files";
     match getrlimit(Resource::Nofile).current {
-        Some(files) if files < FILES_WANTED => Finding::warn(
+        Some(files) if files < FILES_WANTED => Check::warn(
             TOPIC,
             format!("only {files} files may be open"),
             format!("ulimit -n {FILES_WANTED}"),
         ),
-        Some(files) => Finding::ok(TOPIC, format!("{files} files may be open")),
-        None => Finding::ok(TOPIC, "any number of files may be open"),
+        Some(files) => Check::ok(TOPIC, format!("{files} files may be open")),
+        None => Check::ok(TOPIC, "any number of files may be open"),
     }
 }
 
-fn counters() -> Finding {
+fn counters() -> Check {
     const TOPIC: &str = "counters";
     // The names of core PMUs: most of x86, hybrid x86, Arm.
     let has_counters = fs::read_dir("/sys/bus/event_source/devices").is_ok_and(|devices| {
@@ -100,23 +100,23 @@ fn counters() -> Finding {
     });
     let paranoid = read_number(Path::new("/proc/sys/kernel/perf_event_paranoid"));
     match (paranoid, has_counters) {
-        (None, _) => Finding::warn(
+        (None, _) => Check::warn(
             TOPIC,
             "this kernel has no perf events; the bench prints n/a for counters",
             "use a kernel with CONFIG_PERF_EVENTS",
         ),
         (Some(level), _) if level > PARANOID_MAX && !rustix::process::geteuid().is_root() => {
-            Finding::warn(
+            Check::warn(
                 TOPIC,
                 format!("perf_event_paranoid is {level}; ordinary users may not count events"),
                 format!("sudo sysctl kernel.perf_event_paranoid={PARANOID_MAX}"),
             )
         }
-        (Some(level), true) => Finding::ok(
+        (Some(level), true) => Check::ok(
             TOPIC,
             format!("hardware counters, perf_event_paranoid is {level}"),
         ),
-        (Some(_), false) => Finding::warn(
+        (Some(_), false) => Check::warn(
             TOPIC,
             "no hardware counters, as in most virtual machines; cycles and instructions are n/a",
             "measure on bare metal, or enable the virtual PMU of this machine",
@@ -124,7 +124,7 @@ fn counters() -> Finding {
     }
 }
 
-fn cpus() -> Finding {
+fn cpus() -> Check {
     const TOPIC: &str = "cpus";
     let allowed = allowed_cpus();
     let count = allowed.cpus.len();
@@ -135,13 +135,13 @@ fn cpus() -> Finding {
         list.join(",")
     );
     match allowed.quota_cpus {
-        Some(quota) if shards < count => Finding::warn(
+        Some(quota) if shards < count => Check::warn(
             TOPIC,
             format!("{fact}; the cgroup's quota pays for {quota:.2}"),
             "raise cpu.max of the cgroup, or the CPU limit of the container",
         ),
-        Some(quota) => Finding::ok(TOPIC, format!("{fact}; the cgroup's quota is {quota:.2}")),
-        None => Finding::ok(TOPIC, format!("{fact}; no cgroup quota")),
+        Some(quota) => Check::ok(TOPIC, format!("{fact}; the cgroup's quota is {quota:.2}")),
+        None => Check::ok(TOPIC, format!("{fact}; no cgroup quota")),
     }
 }
 

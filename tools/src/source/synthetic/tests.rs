@@ -4,8 +4,8 @@ use arrow::compute::concat_batches;
 
 use super::*;
 
-fn shape(rows: u64, columns: &str) -> Shape {
-    Shape {
+fn shape(rows: u64, columns: &str) -> RowShape {
+    RowShape {
         rows,
         vector: Some((3, VectorType::F16)),
         clusters: None,
@@ -19,7 +19,7 @@ const ALL: &str = "int8,int16,int32,int64,uint8,uint16,uint32,uint64,float16,flo
     date32,date64,time32,time64,timestamp,duration,decimal128,fixedbinary5,utf8,largeutf8,binary,\
     largebinary";
 
-fn rows(shape: &Shape) -> RecordBatch {
+fn rows(shape: &RowShape) -> RecordBatch {
     let mut source = Synthetic::new(shape).unwrap();
     let mut batches = Vec::new();
     while let Some(batch) = source.next_batch().unwrap() {
@@ -41,7 +41,7 @@ fn later_columns_and_null_shares_do_not_change_the_values() {
     let some = rows(&shape(100, "int64,utf8"));
     let more = rows(&shape(100, "int64,utf8,binary:3"));
     assert_eq!(some.columns(), &more.columns()[..3]);
-    let full = rows(&Shape {
+    let full = rows(&RowShape {
         null_share: 0.0,
         ..shape(100, "int64")
     });
@@ -58,7 +58,7 @@ fn later_columns_and_null_shares_do_not_change_the_values() {
 #[test]
 fn another_seed_gives_other_rows() {
     let one = rows(&shape(100, "int64"));
-    let other = rows(&Shape {
+    let other = rows(&RowShape {
         seed: 8,
         ..shape(100, "int64")
     });
@@ -70,7 +70,7 @@ fn the_share_of_nulls_is_as_asked_for() {
     let batch = rows(&shape(20_000, "int64"));
     let nulls = batch["int64_0"].null_count();
     assert!((4_600..5_400).contains(&nulls), "{nulls}");
-    let none = rows(&Shape {
+    let none = rows(&RowShape {
         null_share: 0.0,
         ..shape(100, ALL)
     });
@@ -100,7 +100,7 @@ fn clustered_vectors_are_the_same_for_more_rows_and_every_float() {
     use arrow::array::AsArray;
     use arrow::datatypes::{Float32Type, Float64Type};
     let of = |rows_wanted, vector_type| {
-        let shape = Shape {
+        let shape = RowShape {
             vector: Some((6, vector_type)),
             clusters: Some(4),
             null_share: 0.0,
@@ -122,28 +122,28 @@ fn clustered_vectors_are_the_same_for_more_rows_and_every_float() {
 
 #[test]
 fn senseless_shapes_are_refused() {
-    let refused = |shape: Shape| Synthetic::new(&shape).err().unwrap().to_string();
-    let nothing = Shape {
+    let refused = |shape: RowShape| Synthetic::new(&shape).err().unwrap().to_string();
+    let nothing = RowShape {
         vector: None,
         ..shape(1, "")
     };
     assert!(refused(nothing).contains("no column"));
-    let share = Shape {
+    let share = RowShape {
         null_share: 1.5,
         ..shape(1, "")
     };
     assert!(refused(share).contains("1.5"));
-    let flat = Shape {
+    let flat = RowShape {
         vector: Some((0, VectorType::F32)),
         ..shape(1, "")
     };
     assert!(refused(flat).contains("dimensions"));
-    let none = Shape {
+    let none = RowShape {
         clusters: Some(0),
         ..shape(1, "")
     };
     assert!(refused(none).contains("--clusters"));
-    let bytes = Shape {
+    let bytes = RowShape {
         clusters: Some(2),
         vector: Some((3, VectorType::U8)),
         ..shape(1, "")

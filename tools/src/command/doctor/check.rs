@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// How serious a finding is.
+/// Result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
@@ -16,7 +16,7 @@ pub(super) enum State {
 
 /// One fact about the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(super) struct Check {
     /// Name of the check, for scripts to look for.
     pub(super) topic: &'static str,
     pub(super) state: State,
@@ -25,9 +25,9 @@ pub(super) struct Finding {
     pub(super) remedy: Option<String>,
 }
 
-impl Finding {
-    pub(super) fn ok(topic: &'static str, fact: impl Into<String>) -> Finding {
-        Finding {
+impl Check {
+    pub(super) fn ok(topic: &'static str, fact: impl Into<String>) -> Check {
+        Check {
             topic,
             state: State::Ok,
             fact: fact.into(),
@@ -39,8 +39,8 @@ impl Finding {
         topic: &'static str,
         fact: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> Finding {
-        Finding {
+    ) -> Check {
+        Check {
             topic,
             state: State::Warn,
             fact: fact.into(),
@@ -52,10 +52,10 @@ impl Finding {
         topic: &'static str,
         fact: impl Into<String>,
         remedy: impl Into<String>,
-    ) -> Finding {
-        Finding {
+    ) -> Check {
+        Check {
             state: State::Fail,
-            ..Finding::warn(topic, fact, remedy)
+            ..Check::warn(topic, fact, remedy)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Files being written: data files at known offsets, tables with their hash.
 //!
-//! A sink buffers up to `buffer_bytes` and appends whole pages, so that the kernel never rewrites a
-//! page. The files stay open unless there are very many; then a sink opens its file for each
+//! A file buffers up to `buffer_bytes` and appends whole pages, so that the kernel never rewrites a
+//! page. The files stay open unless there are very many; then it is opened for each
 //! append, and syncs it before closing it, because the kernel reports no writeback error of a
 //! closed file.
 
@@ -24,17 +24,17 @@ const RELEASE_CACHE_BYTES: u64 = 8 << 20;
 
 /// Buffer size and handling of files, decided once from the number of files.
 #[derive(Debug, Clone)]
-pub(super) struct SinkOptions {
+pub(super) struct BufferOptions {
     pub(super) file_system: Arc<dyn FileSystem>,
     pub(super) buffer_bytes: usize,
     keep_open: bool,
 }
 
-impl SinkOptions {
+impl BufferOptions {
     /// Options for a writer of up to `files` files.
-    pub(super) fn new(file_system: Arc<dyn FileSystem>, files: usize) -> SinkOptions {
+    pub(super) fn new(file_system: Arc<dyn FileSystem>, files: usize) -> BufferOptions {
         let (buffer_bytes_min, buffer_bytes_max) = BUFFER_BYTES_RANGE;
-        SinkOptions {
+        BufferOptions {
             file_system,
             buffer_bytes: (BUFFERS_BYTES_MAX / files.max(1))
                 .clamp(buffer_bytes_min, buffer_bytes_max)
@@ -46,9 +46,9 @@ impl SinkOptions {
 
 /// A file that grows, behind a buffer.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(super) struct BufferedFile {
     path: PathBuf,
-    options: SinkOptions,
+    options: BufferOptions,
     file: Option<Box<dyn AppendFile>>,
     buffer: Vec<u8>,
     appended_bytes: u64,
@@ -56,9 +56,9 @@ pub(super) struct Sink {
     hash: Option<Box<StreamingXxh3>>,
 }
 
-impl Sink {
+impl BufferedFile {
     /// Makes the file at `path`, which must not exist.
-    pub(super) fn create(path: PathBuf, options: &SinkOptions) -> Result<Sink> {
+    pub(super) fn create(path: PathBuf, options: &BufferOptions) -> Result<BufferedFile> {
         let mut file = options
             .file_system
             .create_file(&path)
@@ -66,7 +66,7 @@ impl Sink {
         if !options.keep_open {
             file.sync().map_err(Error::io("sync", &path))?;
         }
-        Ok(Sink {
+        Ok(BufferedFile {
             file: options.keep_open.then_some(file),
             path,
             options: options.clone(),
@@ -77,9 +77,9 @@ impl Sink {
         })
     }
 
-    /// Like [`Sink::create`], for a table: the sink also hashes the bytes.
-    pub(super) fn create_table(path: PathBuf, options: &SinkOptions) -> Result<Sink> {
-        let mut sink = Sink::create(path, options)?;
+    /// Like [`BufferedFile::create`], for a table: the sink also hashes the bytes.
+    pub(super) fn create_table(path: PathBuf, options: &BufferOptions) -> Result<BufferedFile> {
+        let mut sink = BufferedFile::create(path, options)?;
         sink.hash = Some(Box::default());
         Ok(sink)
     }
@@ -128,7 +128,7 @@ impl Sink {
     }
 
     /// Adds `bytes` zeros and returns them for the caller to fill and then call
-    /// [`Sink::flush_if_full`].
+    /// [`BufferedFile::flush_if_full`].
     pub(super) fn grow(&mut self, bytes: usize) -> &mut [u8] {
         let start = self.buffer.len();
         self.buffer.resize(start + bytes, 0);
