@@ -1,5 +1,5 @@
 //! Places where something is missing, small or moving: each ends in service or in a sentence that
-//! says what to do. Each in a process of its own, since most of them cannot be left again.
+//! says what to do.
 
 use std::ffi::CString;
 use std::path::Path;
@@ -12,70 +12,10 @@ use ringtake_runtime::{
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 use crate::dataset::{self, COLUMNS, Shape};
-use crate::opened::{
-    assert_child_ended_well, draw, in_child, seeded, told_by_parent, without_hanging,
+use crate::opened::{assert_child_ended_well, in_child, told_by_parent, without_hanging};
+use crate::places::{
+    DONE, NOBODY, NotHere, Place, ROWS, assert_serves, become_user, in_a_place, not_here, permitted,
 };
-
-const ROWS: u64 = 1_500;
-const DONE: &str = "it went well";
-
-/// A place that this machine does not let a test go to.
-struct NotHere(String);
-
-type Place = Result<(), NotHere>;
-
-/// Runs `there` in a process of its own, with a dataset. Where the machine has no such place the
-/// child says so, and that is all that is tested.
-fn in_a_place(test: &str, there: impl FnOnce(&Path) -> Place) {
-    if told_by_parent().is_none() {
-        let mut output = in_child(&format!("hard_places::{test}"), "go");
-        let words = String::from_utf8_lossy(&output.stdout).into_owned();
-        let missing = |line: &&str| line.starts_with("not tested here");
-        words
-            .lines()
-            .filter(missing)
-            .for_each(|line| println!("{line}"));
-        // A shard may panic there, and what it was asked for fails; nothing else does.
-        let of_shard = |line: &str| line.contains("panicked") && line.contains("'rt-shard-");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let others: Vec<&str> = said.lines().filter(|line| !of_shard(line)).collect();
-        output.stderr = others.join("\n").into_bytes();
-        assert_child_ended_well(&output, DONE);
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("dataset");
-    dataset::write(&path, &Shape::of(ROWS));
-    if let Err(NotHere(why)) = there(&path) {
-        println!("not tested here: {why}");
-    }
-    println!("{DONE}");
-}
-
-fn assert_serves(store: &Store) {
-    let ids = draw(&mut seeded(7), ROWS, 300);
-    let taken = store.take(&ids, &store.all_columns()).unwrap();
-    assert_eq!(taken, dataset::expected(&ids, &COLUMNS));
-}
-
-fn permitted(result: i32, what: &str) -> Place {
-    match result {
-        0 => Ok(()),
-        _ => Err(NotHere(format!(
-            "{what}: {}",
-            std::io::Error::last_os_error()
-        ))),
-    }
-}
-
-fn limit(resource: libc::__rlimit_resource_t, to: u64) -> Place {
-    let limit = libc::rlimit {
-        rlim_cur: to,
-        rlim_max: to,
-    };
-    // SAFETY: the limit is a valid one, and lives through the call.
-    permitted(unsafe { libc::setrlimit(resource, &limit) }, "setrlimit")
-}
 
 /// A mount namespace of this process's own.
 fn leave_mounts() -> Place {
@@ -102,23 +42,10 @@ fn mount(from: &str, to: &Path, kind: &str, flags: u64, options: &str) -> Place 
     permitted(mounted, "mount")
 }
 
-/// Gives up being root, after the dataset has been given to everybody.
-fn become_nobody(path: &Path) -> Place {
-    use std::os::unix::fs::PermissionsExt as _;
-    let open_to_all = |path: &Path| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    open_to_all(path.parent().unwrap());
-    open_to_all(path);
-    // SAFETY: no memory is involved.
-    let became = unsafe { libc::setgid(65_534) + libc::setuid(65_534) };
-    permitted(became, "setuid")
-}
-
 #[test]
 fn a_ring_denied_after_start_up_fails_takes_at_once_and_the_next_store_does_without() {
     in_a_place(
-        "a_ring_denied_after_start_up_fails_takes_at_once_and_the_next_store_does_without",
+        "hard_places::a_ring_denied_after_start_up_fails_takes_at_once_and_the_next_store_does_without",
         |path| {
             let config = || Config {
                 shards: Some(2),
@@ -156,24 +83,9 @@ fn a_ring_denied_after_start_up_fails_takes_at_once_and_the_next_store_does_with
 }
 
 #[test]
-fn sixty_four_kilobytes_of_locked_memory_are_enough() {
-    in_a_place("sixty_four_kilobytes_of_locked_memory_are_enough", |path| {
-        limit(libc::RLIMIT_MEMLOCK, 64 << 10)?;
-        become_nobody(path)?;
-        let store = Store::open(path, Config::default()).unwrap();
-        assert_serves(&store);
-        for shard in &store.info().shards {
-            let ring = shard.ring.as_ref();
-            assert!(ring.is_none_or(|ring| !ring.registered_results));
-        }
-        Ok(())
-    });
-}
-
-#[test]
 fn one_allowed_cpu_has_one_shard_and_any_number_if_they_are_asked_for() {
     in_a_place(
-        "one_allowed_cpu_has_one_shard_and_any_number_if_they_are_asked_for",
+        "hard_places::one_allowed_cpu_has_one_shard_and_any_number_if_they_are_asked_for",
         |path| {
             let mut cpus = rustix::thread::CpuSet::new();
             let allowed = rustix::thread::sched_getaffinity(None).unwrap();
@@ -207,7 +119,7 @@ fn one_allowed_cpu_has_one_shard_and_any_number_if_they_are_asked_for() {
 #[test]
 fn half_a_cpu_of_a_control_group_is_served_by_one_shard() {
     in_a_place(
-        "half_a_cpu_of_a_control_group_is_served_by_one_shard",
+        "hard_places::half_a_cpu_of_a_control_group_is_served_by_one_shard",
         |path| {
             let name = format!("ringtake-test-{}", std::process::id());
             let not_here = |error: std::io::Error| NotHere(format!("control groups: {error}"));
@@ -240,40 +152,8 @@ fn half_a_cpu_of_a_control_group_is_served_by_one_shard() {
 }
 
 #[test]
-fn thirty_two_open_files_are_enough_or_the_limit_is_named() {
-    in_a_place(
-        "thirty_two_open_files_are_enough_or_the_limit_is_named",
-        |path| {
-            limit(libc::RLIMIT_NOFILE, 32)?;
-            let mut served = 0;
-            for shards in [1, 2, 16] {
-                let config = Config {
-                    shards: Some(shards),
-                    cpus: CpuChoice::Unpinned,
-                    ..Config::default()
-                };
-                let told = match Store::open(path, config) {
-                    Ok(store) => {
-                        assert_serves(&store);
-                        served += 1;
-                        store.info().warnings.join(" ")
-                    }
-                    Err(error) => error.to_string(),
-                };
-                // Each shard has a doorbell and rings of its own.
-                if shards == 16 {
-                    assert!(told.contains("ulimit -n"), "{told}");
-                }
-            }
-            assert!(served > 0);
-            Ok(())
-        },
-    );
-}
-
-#[test]
 fn without_proc_and_sys_rows_come() {
-    in_a_place("without_proc_and_sys_rows_come", |path| {
+    in_a_place("hard_places::without_proc_and_sys_rows_come", |path| {
         leave_mounts()?;
         mount("none", Path::new("/proc"), "tmpfs", 0, "")?;
         mount("none", Path::new("/sys"), "tmpfs", 0, "")?;
@@ -288,7 +168,7 @@ fn without_proc_and_sys_rows_come() {
 #[test]
 fn a_file_system_that_cannot_be_written_serves_rows_and_refuses_an_index() {
     in_a_place(
-        "a_file_system_that_cannot_be_written_serves_rows_and_refuses_an_index",
+        "hard_places::a_file_system_that_cannot_be_written_serves_rows_and_refuses_an_index",
         |path| {
             leave_mounts()?;
             let text = path.to_str().unwrap();
@@ -308,99 +188,105 @@ fn a_file_system_that_cannot_be_written_serves_rows_and_refuses_an_index() {
 
 #[test]
 fn a_directory_of_somebody_elses_is_refused_by_name() {
-    in_a_place("a_directory_of_somebody_elses_is_refused_by_name", |path| {
-        use std::os::unix::fs::PermissionsExt as _;
-        become_nobody(path)?;
-        // Given to all, but not to be written.
-        let store = Store::open(path, Config::default()).unwrap();
-        assert_serves(&store);
-        let go_on = &mut |_| std::ops::ControlFlow::Continue(());
-        let built = store.build_index("vector", &IndexOptions::default(), go_on);
-        let message = built.unwrap_err().to_string();
-        assert!(message.contains("who owns it"), "{message}");
-        let closed = std::fs::metadata("/root").map(|root| root.permissions().mode() & 0o777);
-        if closed.is_ok_and(|mode| mode & 0o007 == 0) {
-            let message = Store::open("/root/dataset", Config::default()).unwrap_err();
-            let message = message.to_string();
-            assert!(message.contains("/root/dataset"), "{message}");
-        }
-        Ok(())
-    });
+    in_a_place(
+        "hard_places::a_directory_of_somebody_elses_is_refused_by_name",
+        |path| {
+            use std::os::unix::fs::PermissionsExt as _;
+            become_user(path, NOBODY)?;
+            // Given to all, but not to be written.
+            let store = Store::open(path, Config::default()).unwrap();
+            assert_serves(&store);
+            let go_on = &mut |_| std::ops::ControlFlow::Continue(());
+            let built = store.build_index("vector", &IndexOptions::default(), go_on);
+            let message = built.unwrap_err().to_string();
+            assert!(message.contains("who owns it"), "{message}");
+            let closed = std::fs::metadata("/root").map(|root| root.permissions().mode() & 0o777);
+            if closed.is_ok_and(|mode| mode & 0o007 == 0) {
+                let message = Store::open("/root/dataset", Config::default()).unwrap_err();
+                let message = message.to_string();
+                assert!(message.contains("/root/dataset"), "{message}");
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]
 fn overlays_and_devices_of_large_sectors_are_served() {
-    in_a_place("overlays_and_devices_of_large_sectors_are_served", |path| {
-        leave_mounts()?;
-        let root = path.parent().unwrap();
-        let made = |name: &str| {
-            let dir = root.join(name);
-            std::fs::create_dir(&dir).unwrap();
-            dir
-        };
-        let (upper, work, merged) = (made("upper"), made("work"), made("merged"));
-        let told = |dir: &Path| dir.to_str().unwrap().to_owned();
-        let options = format!(
-            "lowerdir={},upperdir={},workdir={}",
-            told(path),
-            told(&upper),
-            told(&work)
-        );
-        // Not over every file system, and not in every container.
-        match mount("overlay", &merged, "overlay", 0, &options) {
-            Ok(()) => assert_serves(&Store::open(&merged, Config::default()).unwrap()),
-            Err(NotHere(why)) => println!("not tested here: overlay: {why}"),
-        }
-        let image = root.join("image");
-        std::fs::File::create(&image)
-            .and_then(|file| file.set_len(64 << 20))
-            .unwrap();
-        let run = |program: &str, arguments: &[&str]| {
-            let output = std::process::Command::new(program).args(arguments).output();
-            let output = output.map_err(|error| NotHere(format!("{program}: {error}")))?;
-            match output.status.success() {
-                true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
-                false => Err(NotHere(format!(
-                    "{program}: {}",
-                    String::from_utf8_lossy(&output.stderr)
-                ))),
+    in_a_place(
+        "hard_places::overlays_and_devices_of_large_sectors_are_served",
+        |path| {
+            leave_mounts()?;
+            let root = path.parent().unwrap();
+            let made = |name: &str| {
+                let dir = root.join(name);
+                std::fs::create_dir(&dir).unwrap();
+                dir
+            };
+            let (upper, work, merged) = (made("upper"), made("work"), made("merged"));
+            let told = |dir: &Path| dir.to_str().unwrap().to_owned();
+            let options = format!(
+                "lowerdir={},upperdir={},workdir={}",
+                told(path),
+                told(&upper),
+                told(&work)
+            );
+            // Not over every file system, and not in every container.
+            match mount("overlay", &merged, "overlay", 0, &options) {
+                Ok(()) => assert_serves(&Store::open(&merged, Config::default()).unwrap()),
+                Err(NotHere(why)) => not_here(&format!("overlay: {why}")),
             }
-        };
-        let image = told(&image);
-        let device = run(
-            "losetup",
-            &[
-                "--find",
-                "--show",
-                "--direct-io=on",
-                "--sector-size",
-                "4096",
-                &image,
-            ],
-        )?;
-        let mounted = made("loop");
-        let served = run("mkfs.ext4", &["-q", &device])
-            .and_then(|_| mount(&device, &mounted, "ext4", 0, ""))
-            .map(|()| {
-                let on_device = mounted.join("dataset");
-                dataset::write(&on_device, &Shape::of(ROWS));
-                let store = Store::open(&on_device, Config::default()).unwrap();
-                assert_serves(&store);
-                if store.info().direct {
-                    assert_eq!(store.config().align_bytes, 4096);
+            let image = root.join("image");
+            std::fs::File::create(&image)
+                .and_then(|file| file.set_len(64 << 20))
+                .unwrap();
+            let run = |program: &str, arguments: &[&str]| {
+                let output = std::process::Command::new(program).args(arguments).output();
+                let output = output.map_err(|error| NotHere(format!("{program}: {error}")))?;
+                match output.status.success() {
+                    true => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+                    false => Err(NotHere(format!(
+                        "{program}: {}",
+                        String::from_utf8_lossy(&output.stderr)
+                    ))),
                 }
-                drop(store);
-            });
-        let _ = run("umount", &[&told(&mounted)]);
-        let _ = run("losetup", &["--detach", &device]);
-        served
-    });
+            };
+            let image = told(&image);
+            let device = run(
+                "losetup",
+                &[
+                    "--find",
+                    "--show",
+                    "--direct-io=on",
+                    "--sector-size",
+                    "4096",
+                    &image,
+                ],
+            )?;
+            let mounted = made("loop");
+            let served = run("mkfs.ext4", &["-q", &device])
+                .and_then(|_| mount(&device, &mounted, "ext4", 0, ""))
+                .map(|()| {
+                    let on_device = mounted.join("dataset");
+                    dataset::write(&on_device, &Shape::of(ROWS));
+                    let store = Store::open(&on_device, Config::default()).unwrap();
+                    assert_serves(&store);
+                    if store.info().direct {
+                        assert_eq!(store.config().align_bytes, 4096);
+                    }
+                    drop(store);
+                });
+            let _ = run("umount", &[&told(&mounted)]);
+            let _ = run("losetup", &["--detach", &device]);
+            served
+        },
+    );
 }
 
 #[test]
 fn a_fork_is_told_to_open_again_and_its_parent_goes_on() {
     in_a_place(
-        "a_fork_is_told_to_open_again_and_its_parent_goes_on",
+        "hard_places::a_fork_is_told_to_open_again_and_its_parent_goes_on",
         |path| {
             let config = Config {
                 limits: Limits {
@@ -469,100 +355,112 @@ fn a_fork_is_told_to_open_again_and_its_parent_goes_on() {
 
 #[test]
 fn stopped_and_continued_takes_are_right() {
-    in_a_place("stopped_and_continued_takes_are_right", |path| {
-        let store = Store::open(path, Config::default()).unwrap();
-        let process = std::process::id();
-        // Somebody else has to wake who is stopped.
-        let script =
-            "for i in 1 2 3 4 5; do kill -STOP $0; sleep 0.1; kill -CONT $0; sleep 0.05; done";
-        let mut stopper = std::process::Command::new("sh")
-            .args(["-c", script, &process.to_string()])
-            .spawn()
-            .unwrap();
-        let columns = store.all_columns();
-        let mut takes = 0;
-        while stopper.try_wait().unwrap().is_none() {
-            let ids = [takes % ROWS, (takes * 7) % ROWS];
-            let options = TakeOptions {
-                deadline: Some(Instant::now() + Duration::from_millis(50)),
-                ..TakeOptions::default()
-            };
-            match store.take_with(&ids, &columns, options) {
-                Ok(taken) => assert_eq!(taken, dataset::expected(&ids, &COLUMNS)),
-                Err(error) => assert!(matches!(error, Error::DeadlineExceeded { .. }), "{error}"),
+    in_a_place(
+        "hard_places::stopped_and_continued_takes_are_right",
+        |path| {
+            let store = Store::open(path, Config::default()).unwrap();
+            let process = std::process::id();
+            // Somebody else has to wake who is stopped.
+            let script =
+                "for i in 1 2 3 4 5; do kill -STOP $0; sleep 0.1; kill -CONT $0; sleep 0.05; done";
+            let mut stopper = std::process::Command::new("sh")
+                .args(["-c", script, &process.to_string()])
+                .spawn()
+                .unwrap();
+            let columns = store.all_columns();
+            let mut takes = 0;
+            while stopper.try_wait().unwrap().is_none() {
+                let ids = [takes % ROWS, (takes * 7) % ROWS];
+                let options = TakeOptions {
+                    deadline: Some(Instant::now() + Duration::from_millis(50)),
+                    ..TakeOptions::default()
+                };
+                match store.take_with(&ids, &columns, options) {
+                    Ok(taken) => assert_eq!(taken, dataset::expected(&ids, &COLUMNS)),
+                    Err(error) => {
+                        assert!(matches!(error, Error::DeadlineExceeded { .. }), "{error}")
+                    }
+                }
+                takes += 1;
             }
-            takes += 1;
-        }
-        assert_serves(&store);
-        assert!(takes > 10, "{takes}");
-        Ok(())
-    });
+            assert_serves(&store);
+            assert!(takes > 10, "{takes}");
+            Ok(())
+        },
+    );
 }
 
 #[test]
 fn ten_thousand_threads_at_once_are_answered() {
-    in_a_place("ten_thousand_threads_at_once_are_answered", |path| {
-        let store = Store::open(path, Config::default()).unwrap();
-        let columns = store.projection(&["id"]).unwrap();
-        let gate = std::sync::Barrier::new(2);
-        let gate = std::sync::RwLock::new(gate);
-        let held = gate.write().unwrap();
-        let started = std::thread::scope(|scope| {
-            let mut started = 0;
-            for caller in 0..10_000_u64 {
-                let (store, columns, gate) = (&store, &columns, &gate);
-                let call = move || {
-                    drop(gate.read());
-                    let id = caller * 7 % ROWS;
-                    let taken = store.take(&[id], columns).unwrap();
-                    assert_eq!(taken, dataset::expected(&[id], &["id"]));
-                };
-                let thread = std::thread::Builder::new().stack_size(128 << 10);
-                match thread.spawn_scoped(scope, call) {
-                    Ok(_) => started += 1,
-                    Err(_) => break,
+    in_a_place(
+        "hard_places::ten_thousand_threads_at_once_are_answered",
+        |path| {
+            let store = Store::open(path, Config::default()).unwrap();
+            let columns = store.projection(&["id"]).unwrap();
+            let gate = std::sync::Barrier::new(2);
+            let gate = std::sync::RwLock::new(gate);
+            let held = gate.write().unwrap();
+            let started = std::thread::scope(|scope| {
+                let mut started = 0;
+                for caller in 0..10_000_u64 {
+                    let (store, columns, gate) = (&store, &columns, &gate);
+                    let call = move || {
+                        drop(gate.read());
+                        let id = caller * 7 % ROWS;
+                        let taken = store.take(&[id], columns).unwrap();
+                        assert_eq!(taken, dataset::expected(&[id], &["id"]));
+                    };
+                    let thread = std::thread::Builder::new().stack_size(128 << 10);
+                    match thread.spawn_scoped(scope, call) {
+                        Ok(_) => started += 1,
+                        Err(_) => break,
+                    }
                 }
+                drop(held);
+                started
+            });
+            if started < 10_000 {
+                return Err(NotHere(format!("threads are limited to {started}")));
             }
-            drop(held);
-            started
-        });
-        if started < 10_000 {
-            return Err(NotHere(format!("threads are limited to {started}")));
-        }
-        assert_eq!(store.permits().windows, 0);
-        Ok(())
-    });
+            assert_eq!(store.permits().windows, 0);
+            Ok(())
+        },
+    );
 }
 
 #[test]
 fn answers_that_nobody_collects_are_in_nobodys_way() {
-    in_a_place("answers_that_nobody_collects_are_in_nobodys_way", |path| {
-        let config = Config {
-            limits: Limits {
-                takes_in_flight_max: 8,
-                ..Limits::default()
-            },
-            ..Config::default()
-        };
-        let store = Store::open(path, config).unwrap();
-        let columns = store.all_columns();
-        let mut never_collected = Vec::new();
-        for round in 0..64 {
-            // As many as there are permits, each asked for and then left alone.
-            for take in 0..8 {
-                let ids = [round * 8 + take];
-                let mut take = Box::pin(store.take_async(&ids, &columns, TakeOptions::default()));
-                let polled = futures_lite::future::poll_once(&mut take);
-                drop(futures_lite::future::block_on(polled));
-                never_collected.push(take);
+    in_a_place(
+        "hard_places::answers_that_nobody_collects_are_in_nobodys_way",
+        |path| {
+            let config = Config {
+                limits: Limits {
+                    takes_in_flight_max: 8,
+                    ..Limits::default()
+                },
+                ..Config::default()
+            };
+            let store = Store::open(path, config).unwrap();
+            let columns = store.all_columns();
+            let mut never_collected = Vec::new();
+            for round in 0..64 {
+                // As many as there are permits, each asked for and then left alone.
+                for take in 0..8 {
+                    let ids = [round * 8 + take];
+                    let mut take =
+                        Box::pin(store.take_async(&ids, &columns, TakeOptions::default()));
+                    let polled = futures_lite::future::poll_once(&mut take);
+                    drop(futures_lite::future::block_on(polled));
+                    never_collected.push(take);
+                }
+                let store = store.clone();
+                without_hanging(move || assert_serves(&store));
             }
-            let store = store.clone();
-            without_hanging(move || assert_serves(&store));
-        }
-        assert_eq!(store.permits().windows, 0);
-        assert_eq!(never_collected.len(), 512);
-        Ok(())
-    });
+            assert_eq!(store.permits().windows, 0);
+            assert_eq!(never_collected.len(), 512);
+            Ok(())
+        },
+    );
 }
 
 /// Two processes read while a third, this one, replaces the dataset again and again.

@@ -21,6 +21,7 @@ mod opened;
 mod options;
 mod paths;
 mod pinned;
+mod places;
 mod promises;
 mod reads;
 mod replaced;

@@ -94,9 +94,15 @@ pub(crate) fn told_by_parent() -> Option<String> {
 
 /// Runs the test named `test` alone in a process of its own.
 pub(crate) fn in_child(test: &str, what: &str) -> Output {
+    in_child_with(test, what, &[])
+}
+
+/// `in_child` with more variables in the environment.
+pub(crate) fn in_child_with(test: &str, what: &str, environment: &[(&str, &str)]) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, what)
+        .envs(environment.iter().copied())
         .output()
         .unwrap()
 }

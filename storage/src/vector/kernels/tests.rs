@@ -427,3 +427,21 @@ fn rows_without_codes_are_refused() {
 fn a_number_of_sub_quantisers_beyond_memory_is_refused() {
     Kernels::best().scan(usize::MAX / 16 + 1, &[], &[], &mut []);
 }
+
+/// The other tests of this file run every set that the processor has.
+#[test]
+fn sets_that_this_processor_lacks_are_reported_as_skipped() {
+    let known: &[&str] = if cfg!(target_arch = "x86_64") {
+        &["scalar", "avx2", "avx512"]
+    } else if cfg!(target_arch = "aarch64") {
+        &["scalar", "neon"]
+    } else {
+        &["scalar"]
+    };
+    let supported: Vec<_> = Kernels::all_supported().iter().map(Kernels::name).collect();
+    assert_eq!(supported[0], "scalar");
+    for lacking in known.iter().filter(|name| !supported.contains(name)) {
+        let reason = format!("this processor has no {lacking}");
+        ringtake_testing::skip("vector::kernels::tests", reason);
+    }
+}
