@@ -28,6 +28,7 @@ use serde::Serialize;
 use crate::admission::estimate::{Estimate, LATE_COUNTS};
 use crate::config::Limits;
 use crate::error::Error;
+use crate::error::shortage::{Asked, shortage};
 use crate::host::clock;
 use crate::host::fork::Origin;
 use crate::host::lock::lock;
@@ -185,7 +186,7 @@ impl NotAdmitted {
             },
             NotAdmitted::Forked => Error::Forked,
             NotAdmitted::NoTimer(error) => Error::NoTimer {
-                reason: error.to_string(),
+                reason: shortage(&error, Asked::Thread),
             },
         }
     }

@@ -2,6 +2,7 @@
 //! be read, a world that refuses.
 
 pub(crate) mod search;
+pub(crate) mod shortage;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -104,11 +105,15 @@ pub enum Error {
         rows: u64,
     },
     /// A take had to wait with a deadline and the thread that watches over it did not start.
-    #[error(
-        "nothing can watch over the deadline ({reason}); free threads or memory, or take without a deadline"
-    )]
+    #[error("no thread can watch over the deadline: {reason}; or take without a deadline")]
     NoTimer {
         /// The operating system's reason.
+        reason: String,
+    },
+    /// A thread that builds an index could not be started. Nothing of the index is left.
+    #[error("a thread to build the index did not start: {reason}")]
+    NoThread {
+        /// The operating system's reason, and what to do about it.
         reason: String,
     },
     /// Whoever watched the build of an index ended it. Nothing of it is left.
@@ -147,19 +152,6 @@ pub enum Error {
         /// How many there are.
         shards: usize,
     },
-}
-
-/// Why the operating system gave no thread, descriptor or memory, and what would help.
-pub(crate) fn shortage(error: &std::io::Error) -> String {
-    let remedy = match error.raw_os_error() {
-        Some(libc::EMFILE | libc::ENFILE) => "; raise the limit of open files (`ulimit -n`)",
-        Some(libc::EAGAIN) => {
-            "; raise the limit of threads (`ulimit -u`, or pids.max of the control group)"
-        }
-        Some(libc::ENOMEM) => "; free memory, or ask for less",
-        _ => "",
-    };
-    format!("{error}{remedy}")
 }
 
 /// A configuration that cannot work, and why.
@@ -237,11 +229,11 @@ impl fmt::Display for RowFault {
             }
             FaultKind::WrongFile(reason) => write!(f, "{reason}; put the right file back"),
             FaultKind::Io { errno } => {
-                write!(
-                    f,
-                    "{}; look at the kernel's log",
-                    std::io::Error::from_raw_os_error(*errno)
-                )
+                let error = std::io::Error::from_raw_os_error(*errno);
+                match shortage::remedy(&error, shortage::Asked::Ring) {
+                    Some(remedy) => write!(f, "{error}; {remedy}"),
+                    None => write!(f, "{error}; look at the kernel's log"),
+                }
             }
         }
     }

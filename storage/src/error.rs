@@ -1,7 +1,12 @@
 //! Errors of a dataset: from the operating system (I/O), from the bytes (damage, versions) and from
 //! the request.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 /// An error of the storage crate. Each message is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -175,7 +180,7 @@ pub enum Error {
         bytes: u64,
     },
     /// An operation of the operating system failed.
-    #[error("cannot {operation} {path}: {source}{}", remedy(.source))]
+    #[error("cannot {operation} {path}: {source}{}", and_remedy(.source))]
     Io {
         /// The operation, as a verb.
         operation: &'static str,
@@ -185,8 +190,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// An error of Arrow.
-    #[error("arrow: {0}")]
-    Arrow(#[from] arrow::error::ArrowError),
+    #[error("arrow: {0}{remedy}", remedy = arrow_remedy(.0))]
+    Arrow(#[from] ArrowError),
 }
 
 impl Error {
@@ -212,19 +217,122 @@ impl Error {
     }
 }
 
-fn remedy(source: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind;
-    // The kind of these has no name.
-    const EMFILE: i32 = 24;
-    if source.raw_os_error() == Some(EMFILE) {
-        return "; raise the limit of open files (`ulimit -n`)";
+/// What helps against a failure of the operating system on files or memory. Where a limit of the
+/// process was reached, names it and the command that raises it.
+pub fn remedy(source: &std::io::Error) -> Option<String> {
+    let limits = Limits::of_this_process();
+    let of_errno = source
+        .raw_os_error()
+        .and_then(|errno| limits.remedy(Errno::from_raw_os_error(errno)));
+    of_errno.or_else(|| of_kind(source.kind()).map(str::to_owned))
+}
+
+/// The limits of a process that files and memory run into; `None` is no limit.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    open_files: Option<u64>,
+    address_space_bytes: Option<u64>,
+}
+
+impl Limits {
+    fn of_this_process() -> Limits {
+        Limits {
+            open_files: getrlimit(Resource::Nofile).current,
+            address_space_bytes: getrlimit(Resource::As).current,
+        }
     }
-    match source.kind() {
-        ErrorKind::StorageFull => "; free some space or choose another drive",
-        ErrorKind::QuotaExceeded => "; raise the quota or choose another drive",
-        ErrorKind::PermissionDenied => "; check who owns it and its mode",
-        ErrorKind::ReadOnlyFilesystem => "; choose a file system that can be written",
-        ErrorKind::NotFound => "; check the path",
-        _ => "",
+
+    fn remedy(self, errno: Errno) -> Option<String> {
+        Some(match (errno, self.address_space_bytes) {
+            (Errno::MFILE, _) => {
+                let open_files = self.open_files.unwrap_or(0);
+                let wanted = (open_files * 2).max(OPEN_FILES_WANTED);
+                format!(
+                    "raise the limit of open files, which is {open_files}, with `ulimit -n {wanted}`"
+                )
+            }
+            (Errno::NFILE, _) => {
+                "raise the limit of open files of the whole system with `sysctl fs.file-max`"
+                    .to_owned()
+            }
+            (Errno::NOMEM, Some(bytes)) => format!(
+                "raise the limit of address space, which is {} KiB, with `ulimit -v unlimited`",
+                bytes >> 10
+            ),
+            (Errno::NOMEM, None) => {
+                "free memory, ask for less, or raise the memory limit of the control group"
+                    .to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The least limit of open files to recommend.
+const OPEN_FILES_WANTED: u64 = 1024;
+
+fn of_kind(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::StorageFull => "free some space or choose another drive",
+        ErrorKind::QuotaExceeded => "raise the quota or choose another drive",
+        ErrorKind::PermissionDenied => "check who owns it and its mode",
+        ErrorKind::ReadOnlyFilesystem => "choose a file system that can be written",
+        ErrorKind::NotFound => "check the path",
+        _ => return None,
+    })
+}
+
+/// The remedy as the end of a message, with what separates it.
+fn and_remedy(source: &std::io::Error) -> String {
+    remedy(source).map_or_else(String::new, |remedy| format!("; {remedy}"))
+}
+
+fn arrow_remedy(error: &ArrowError) -> String {
+    match error {
+        ArrowError::IoError(_, source) => and_remedy(source),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_that_were_reached_are_named_with_the_command_that_raises_them() {
+        let few = Limits {
+            open_files: Some(32),
+            address_space_bytes: Some(1 << 20),
+        };
+        let many = Limits {
+            open_files: Some(5_000),
+            address_space_bytes: None,
+        };
+        for (limits, errno, words) in [
+            (few, Errno::MFILE, "is 32, with `ulimit -n 1024`"),
+            (many, Errno::MFILE, "is 5000, with `ulimit -n 10000`"),
+            (few, Errno::NFILE, "`sysctl fs.file-max`"),
+            (few, Errno::NOMEM, "is 1024 KiB, with `ulimit -v unlimited`"),
+            (many, Errno::NOMEM, "free memory"),
+        ] {
+            let remedy = limits.remedy(errno).unwrap();
+            assert!(remedy.contains(words), "{errno:?}: {remedy}");
+        }
+        assert_eq!(few.remedy(Errno::IO), None);
+    }
+
+    #[test]
+    fn messages_of_files_and_of_arrow_end_with_the_remedy() {
+        let too_many = || std::io::Error::from(Errno::MFILE);
+        let arrow = ArrowError::IoError("a file".to_owned(), too_many());
+        for error in [Error::io("open", "rows")(too_many()), Error::Arrow(arrow)] {
+            let message = error.to_string();
+            assert!(
+                message.contains("; raise the limit of open files"),
+                "{message}"
+            );
+        }
+        let other = Error::io("read", "rows")(std::io::Error::from(Errno::IO)).to_string();
+        assert!(!other.contains(';'), "{other}");
     }
 }

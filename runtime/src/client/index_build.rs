@@ -81,7 +81,7 @@ fn build(
         plan.spread(&mut sample, |rows| {
             rows.chunks_exact_mut(dims)
                 .for_each(|row| subtract(row, origin));
-        });
+        })?;
     }
     let centroids = plan.partition(&sample, watch)?;
     let quantiser = plan.quantiser(sample, &centroids, watch)?;

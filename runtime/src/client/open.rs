@@ -18,7 +18,7 @@ use crate::device::files::{self, Files};
 use crate::device::probe::{NoRing, probe_ring};
 use crate::device::ring::RingRung;
 use crate::doorbell::Doorbell;
-use crate::error::shortage;
+use crate::error::shortage::{Asked, shortage};
 use crate::error::{Error, Result};
 use crate::host::available_memory;
 use crate::host::cpus::allowed_cpus;
@@ -189,7 +189,7 @@ impl Opening {
         let observe = config.observe;
         let failed = |error: std::io::Error| Error::ShardStart {
             shard,
-            reason: shortage(&error),
+            reason: shortage(&error, Asked::Memory),
         };
         let (inbox, messages, doorbell) =
             inbox(config.limits.takes_in_flight_max, observe.metrics).map_err(failed)?;
@@ -292,7 +292,8 @@ fn result_memory(bytes: u64, warnings: &mut Vec<String>) -> Option<Arc<ResultMem
         Ok(memory) => Some(memory),
         Err(error) => {
             warnings.push(format!(
-                "there are no {bytes} bytes of memory for results ({error}), so they come from the heap, which is slower; choose a smaller `result_memory_bytes`"
+                "there are no {bytes} bytes of memory for results ({}), so they come from the heap, which is slower; or choose a smaller `result_memory_bytes`",
+ shortage(&error, Asked::Memory)
             ));
             None
         }

@@ -2,11 +2,11 @@
 //!
 //! It comes before glommio, which ends the process or panics where io_uring is missing.
 
-use std::fs;
 use std::io;
 
 use crate::device::ring::build_ring;
 pub use crate::device::ring::{RingFeatures, RingRung};
+use crate::error::shortage::{Asked, remedy};
 
 /// The reason why io_uring cannot be used, and the remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,23 +38,9 @@ pub fn probe_ring() -> Result<RingRung, NoRing> {
 impl From<io::Error> for NoRing {
     fn from(error: io::Error) -> NoRing {
         NoRing {
-            remedy: remedy(&error),
+            remedy: remedy(&error, Asked::Ring)
+                .unwrap_or_else(|| "see `ringtake doctor`".to_owned()),
             reason: error.to_string(),
         }
-    }
-}
-
-fn remedy(error: &io::Error) -> String {
-    let disabled = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-    match (error.raw_os_error(), disabled.as_deref().map(str::trim)) {
-        (_, Ok("1" | "2")) => "run `sysctl kernel.io_uring_disabled=0` as root".to_owned(),
-        (Some(libc::ENOMEM), _) => "raise the memlock limit (`ulimit -l`)".to_owned(),
-        (Some(libc::ENOSYS), _) => {
-            "use Linux 5.1 or later, and allow io_uring in the container's seccomp profile".to_owned()
-        }
-        (Some(libc::EPERM | libc::EACCES | libc::EOPNOTSUPP), _) => {
-            "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile".to_owned()
-        }
-        _ => "see `ringtake doctor`".to_owned(),
     }
 }

@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 
+use crate::error::shortage::{Asked, shortage};
 use perf_event::events::{Event, Hardware, Software};
 use perf_event::{Builder, Counter, Group};
 
@@ -177,9 +178,9 @@ fn reason(name: &str, error: &io::Error) -> String {
             "{name} is not counted: perf_event_open is missing or forbidden by a seccomp filter; \
              allow it in the container's profile"
         ),
-        Some(libc::EMFILE | libc::ENFILE) => format!(
-            "{name} is not counted: too many files are open; raise the limit with `ulimit -n`"
-        ),
+        Some(libc::EMFILE | libc::ENFILE) => {
+            format!("{name} is not counted: {}", shortage(error, Asked::Memory))
+        }
         _ => format!("{name} is not counted: {error}"),
     }
 }

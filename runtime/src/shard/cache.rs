@@ -25,6 +25,7 @@ use ringtake_storage::dataset::{BadOffsets, Dataset, Extent, Locator};
 use ringtake_storage::layout::PAGE_BYTES;
 
 use crate::config::CacheChoice;
+use crate::error::shortage::{Asked, shortage};
 use crate::host::prefetch;
 use crate::ownership::Ownership;
 use frames::{Frames, PAGE};
@@ -45,7 +46,7 @@ pub(crate) const PREFETCH_ROWS: usize = 4;
 pub(crate) enum CacheError {
     #[error(transparent)]
     Offsets(#[from] BadOffsets),
-    #[error("no memory for the cache ({0}); give it fewer bytes")]
+    #[error("no memory for the cache: {}; or give it fewer bytes", shortage(.0, Asked::Memory))]
     Memory(#[from] io::Error),
 }
 

@@ -10,7 +10,7 @@ use crossbeam_channel::Sender;
 use crate::config::ReadPathChoice;
 use crate::device::control::dma_file::Reads;
 use crate::device::read_path::IN_FLIGHT_WAIT_MAX;
-use crate::error::shortage;
+use crate::error::shortage::{Asked, shortage};
 use crate::memory::arena::Arena;
 use crate::metrics::{Meter, Stage};
 use crate::shard::context::ShardContext;
@@ -38,7 +38,7 @@ pub(super) async fn run(
     let arena = match Arena::new(engine::slots(&context)) {
         Ok(arena) => arena,
         Err(error) => {
-            let _ = started.send(Err(shortage(&error)));
+            let _ = started.send(Err(shortage(&error, Asked::Memory)));
             return;
         }
     };

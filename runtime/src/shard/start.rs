@@ -11,7 +11,7 @@ use crate::device::page_cache_first::page_cache_first;
 use crate::device::path_spec::PathSpec;
 use crate::device::read_path::{Made as MadePath, ReadPath};
 use crate::device::ring::RingFeatures;
-use crate::error::shortage;
+use crate::error::shortage::{Asked, shortage, shortage_of_glommio};
 use crate::index::codes::ShardCodes;
 use crate::index::opened::OpenIndex;
 use crate::memory::arena::Arena;
@@ -64,7 +64,8 @@ pub(super) async fn make<'a>(
     let codes_bytes = codes.iter().map(ShardCodes::bytes).collect();
     let mut engine =
         Engine::new(context, arena, meter, path, codes).map_err(|bad| bad.to_string())?;
-    let warnings = engine.load().await.map_err(|error| error.to_string())?;
+    let warnings = engine.load().await;
+    let warnings = warnings.map_err(|error| shortage(&error, Asked::Memory))?;
     let info = ShardInfo {
         cpu: context.cpu(),
         thread: std::thread::current().name().unwrap_or_default().to_owned(),
@@ -91,7 +92,7 @@ async fn read_path<'a>(
             context.config.queue_depth,
             &context.doorbell,
         );
-        let path = opened.await.map_err(|error| error.to_string())?;
+        let path = opened.await.map_err(|error| shortage_of_glommio(&error))?;
         return Ok((Box::new(path) as Box<dyn ReadPath>, None));
     }
     let arena_span = arena.region().span();
@@ -108,7 +109,8 @@ async fn read_path<'a>(
     };
     // SAFETY: the arena, and the results and files that the context keeps, outlive the engine,
     // which owns the path: all are borrowed for `'a`.
-    unsafe { spec.scheduled(context.config.lab.scheduler, ring) }.map_err(|error| shortage(&error))
+    unsafe { spec.scheduled(context.config.lab.scheduler, ring) }
+        .map_err(|error| shortage(&error, Asked::Ring))
 }
 
 /// The codes of this shard's rows, in memory that its own thread is the first to touch.

@@ -12,17 +12,19 @@ use std::time::Duration;
 
 use crossbeam_channel::Sender;
 use futures_lite::FutureExt as _;
-use glommio::{GlommioError, LocalExecutor, LocalExecutorBuilder, Placement};
+use glommio::{LocalExecutor, LocalExecutorBuilder, Placement};
 
 use crate::config::ReadPathChoice;
 use crate::device::control::dma_file::Reads;
-use crate::error::{Error, shortage};
+use crate::error::Error;
+use crate::error::shortage::{Asked, shortage, shortage_in_panic, shortage_of_glommio};
 use crate::shard::context::ShardContext;
 use crate::shard::engine;
 use crate::shard::executor::Executor;
 use crate::shard::inbox::Messages;
 #[cfg(test)]
 use crate::shard::local::LocalFuture;
+use crate::shard::local::panic_message;
 use crate::shard::shard_loop::run;
 use crate::shard::start::StartReport;
 
@@ -77,7 +79,7 @@ fn start_thread(
         .spawn(body)
         .map_err(|error| Error::ShardStart {
             shard,
-            reason: shortage(&error),
+            reason: shortage(&error, Asked::Thread),
         })
 }
 
@@ -101,19 +103,15 @@ fn on_plain(context: ShardContext, messages: Messages, started: Sender<StartRepo
 fn on_glommio(context: ShardContext, messages: Messages, started: Sender<StartReport>) {
     match executor_of(&context) {
         Ok(executor) => run_under(executor, context, messages, started),
-        Err(error) => {
-            let mut reason = error.to_string();
-            // Glommio's own words for less than its rings need.
-            if reason.contains("MemLockLimit") {
-                reason += "; raise the limit of locked memory (`ulimit -l`) to 512 or more";
-            }
+        Err(reason) => {
             let _ = started.send(Err(reason));
         }
     }
 }
 
-/// An executor with rings and memory for its own files, where those are the read path.
-fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>> {
+/// An executor with rings and memory for its own files, where those are the read path. The error is
+/// the reason in words.
+fn executor_of(context: &ShardContext) -> Result<LocalExecutor, String> {
     let (ring_depth, io_memory) = match context.config.read_path {
         ReadPathChoice::Glommio => {
             let depth = (context.config.queue_depth as usize).next_power_of_two();
@@ -133,12 +131,16 @@ fn executor_of(context: &ShardContext) -> Result<LocalExecutor, GlommioError<()>
         }
         None => Placement::Unbound,
     };
-    LocalExecutorBuilder::new(placement)
+    let builder = LocalExecutorBuilder::new(placement)
         .name(&name(context.shard.0))
         .io_memory(io_memory)
         .ring_depth(ring_depth)
-        .preempt_timer(PREEMPT_TIMER)
-        .make()
+        .preempt_timer(PREEMPT_TIMER);
+    // Glommio panics where it gets no thread.
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| builder.make())) {
+        Ok(made) => made.map_err(|error| shortage_of_glommio(&error)),
+        Err(panic) => Err(shortage_in_panic(panic_message(&*panic))),
+    }
 }
 
 /// Timers that are always set. Glommio parks, with tasks to run, if its preempt timer fires

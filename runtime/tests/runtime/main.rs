@@ -14,6 +14,7 @@ mod dataset;
 mod every_type;
 mod futures;
 mod hard_places;
+mod limits;
 mod local;
 mod metrics;
 mod no_ring;

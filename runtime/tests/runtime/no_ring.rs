@@ -59,8 +59,10 @@ fn without_io_uring_threads_read_and_the_ring_is_refused_with_a_remedy() {
     let path = dir.path().join("dataset");
     dataset::write(&path, &Shape::of(ROWS));
     forbid_io_uring(errno);
+    let locked = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
     let remedy = match errno {
-        libc::ENOMEM => "ulimit -l",
+        libc::ENOMEM if locked.is_some() => "ulimit -l",
+        libc::ENOMEM => "free memory",
         _ => "seccomp profile",
     };
     let two_shards = || Config {

@@ -8,10 +8,10 @@ use ringtake_storage::vector::quantiser::{ENTRIES, Quantiser, even_ends, train, 
 use ringtake_storage::vector::rotation::{Rotation, ends_by_variance, principal_axes};
 
 use super::options::Axes;
-use super::plan::{IndexPlan, subtract};
+use super::plan::{IndexPlan, start, subtract};
 use super::progress::{Watch, report};
 use super::sample::keep_spread;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Sampled vectors that codebooks are trained on at most.
 const CODEBOOK_ROWS_MAX: usize = 1 << 16;
@@ -37,13 +37,13 @@ impl IndexPlan<'_> {
             for (row, &nearest) in rows.chunks_exact_mut(dims).zip(&assigned.nearest) {
                 subtract(row, centroids.row(nearest as usize));
             }
-        });
+        })?;
         let axes = self.choose_axes(&sample, watch)?;
         if let Some((rotation, _)) = &axes {
             self.spread(&mut sample, |rows| {
                 let along = rows.to_vec();
                 rotation.apply(self.kernels, &along, rows);
-            });
+            })?;
         }
         let (rotation, ends) = match axes {
             Some((rotation, ends)) => (Some(rotation), ends),
@@ -55,7 +55,7 @@ impl IndexPlan<'_> {
             report(watch, "codebooks", trained, self.pieces as u64)
         })?;
         let quantiser = Quantiser::new(dims, rotation, ends, codebooks, [0.0; ENTRIES]);
-        let mut errors = self.errors(&quantiser, &sample);
+        let mut errors = self.errors(&quantiser, &sample)?;
         let errors = train_errors(self.kernels, &mut errors);
         let (rotation, ends) = (quantiser.rotation().cloned(), quantiser.ends().to_vec());
         let codebooks = quantiser.codebooks().to_vec();
@@ -112,25 +112,26 @@ impl IndexPlan<'_> {
             codebooks,
             [0.0; ENTRIES],
         );
-        let errors = self.errors(&quantiser, vectors);
+        let errors = self.errors(&quantiser, vectors)?;
         Ok(errors.iter().map(|&error| f64::from(error)).sum())
     }
 
     /// The squared error of each of `vectors`.
-    fn errors(&self, quantiser: &Quantiser, vectors: &[f32]) -> Vec<f32> {
+    fn errors(&self, quantiser: &Quantiser, vectors: &[f32]) -> Result<Vec<f32>> {
         let dims = self.column.dims;
         let mut errors = vec![0.0; vectors.len() / dims];
         let share = errors.len().div_ceil(self.threads).max(1);
         std::thread::scope(|scope| {
             for (errors, rows) in errors.chunks_mut(share).zip(vectors.chunks(share * dims)) {
-                scope.spawn(move || {
+                start(scope, move || {
                     for (error, row) in errors.iter_mut().zip(rows.chunks_exact(dims)) {
                         *error = quantiser.error(self.kernels, row);
                     }
-                });
+                })?;
             }
-        });
-        errors
+            Ok::<_, Error>(())
+        })?;
+        Ok(errors)
     }
 
     /// Trains the codebooks of all pieces. Calls `done` after each.
@@ -147,7 +148,7 @@ impl IndexPlan<'_> {
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
                 let made = made.clone();
-                scope.spawn(move || {
+                start(scope, move || {
                     loop {
                         let piece = next.fetch_add(1, Ordering::Relaxed) as usize;
                         let Some(&end) = ends.get(piece) else {
@@ -160,7 +161,7 @@ impl IndexPlan<'_> {
                             return;
                         }
                     }
-                });
+                })?;
             }
             drop(made);
             // Dropped at the first error, which ends the threads.

@@ -6,7 +6,7 @@ use crossbeam_channel::bounded;
 use ringtake_storage::vector::kmeans::{Assigned, Centroids};
 use ringtake_storage::vector::quantiser::Quantiser;
 
-use super::plan::{CHUNK_ROWS, IndexPlan, subtract};
+use super::plan::{CHUNK_ROWS, IndexPlan, start, subtract};
 use super::progress::{Watch, report};
 use super::sample::Reader;
 use super::spill::{Record, Spill};
@@ -28,7 +28,7 @@ impl IndexPlan<'_> {
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
                 let send = send.clone();
-                scope.spawn(move || {
+                start(scope, move || {
                     let mut reader = Reader::new(self, origin);
                     let mut assigned = Assigned::default();
                     loop {
@@ -45,7 +45,7 @@ impl IndexPlan<'_> {
                             return;
                         }
                     }
-                });
+                })?;
             }
             drop(send);
             let mut done = 0;

@@ -5,7 +5,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use ringtake_storage::vector::kmeans::{Assigned, Centroids, Sums};
 
-use super::plan::{CHUNK_ROWS, IndexPlan};
+use super::plan::{CHUNK_ROWS, IndexPlan, start};
 use super::progress::{Watch, report};
 use crate::error::Result;
 
@@ -63,9 +63,9 @@ impl IndexPlan<'_> {
         std::thread::scope(|scope| {
             let shares = sample.chunks(share).map(|rows| {
                 let (send, sum) = (send.clone(), &sum);
-                scope.spawn(move || sum(rows, send))
+                start(scope, move || sum(rows, send))
             });
-            let shares: Vec<_> = shares.collect();
+            let shares = shares.collect::<Result<Vec<_>>>()?;
             drop(send);
             // Dropped at the first error, which ends the threads.
             for rows in receive {

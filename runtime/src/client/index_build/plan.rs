@@ -1,11 +1,14 @@
 //! The plan of a build: its options, checked against the column.
 
+use std::thread::{Scope, ScopedJoinHandle};
+
 use ringtake_storage::dataset::Dataset;
 use ringtake_storage::vector::VectorColumn;
 use ringtake_storage::vector::index::{CODES_MAX, INDEXED_ROWS_MAX, PARTITIONS_MAX};
 use ringtake_storage::vector::kernels::Kernels;
 
 use super::options::IndexOptions;
+use crate::error::shortage::{Asked, shortage};
 use crate::error::{ConfigError, Error, Result};
 use crate::host::cpus::allowed_cpus;
 
@@ -97,15 +100,35 @@ impl<'a> IndexPlan<'a> {
     }
 
     /// Runs `work` on pieces of `vectors`, on all threads.
-    pub(super) fn spread(&self, vectors: &mut [f32], work: impl Fn(&mut [f32]) + Sync) {
+    pub(super) fn spread(
+        &self,
+        vectors: &mut [f32],
+        work: impl Fn(&mut [f32]) + Sync,
+    ) -> Result<()> {
         let dims = self.column.dims;
         let share = (vectors.len() / dims).div_ceil(self.threads).max(1) * dims;
         std::thread::scope(|scope| {
             for rows in vectors.chunks_mut(share) {
-                scope.spawn(|| rows.chunks_mut(CHUNK_ROWS as usize * dims).for_each(&work));
+                start(scope, || {
+                    rows.chunks_mut(CHUNK_ROWS as usize * dims).for_each(&work);
+                })?;
             }
-        });
+            Ok(())
+        })
     }
+}
+
+/// Starts a thread that builds beside the caller.
+pub(super) fn start<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> T + Send + 'scope,
+) -> Result<ScopedJoinHandle<'scope, T>> {
+    let started = std::thread::Builder::new()
+        .name("rt-index".to_owned())
+        .spawn_scoped(scope, work);
+    started.map_err(|error| Error::NoThread {
+        reason: shortage(&error, Asked::Thread),
+    })
 }
 
 fn nearest_power_of_two(n: u64) -> u64 {
