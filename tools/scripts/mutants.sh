@@ -92,5 +92,13 @@ mutant "a writer that believes the list of drives in a copy" storage/src/write/d
     'self.id.inode == id.inode && (same_device || self.home == home)' \
     'same_device || self.home == home' \
     -p ringtake-storage --test storage writer
+mutant "a column read into the result with the columns before it" runtime/src/memory/outputs.rs \
+    '} if *width_bytes == bytes && place < *rows => {' \
+    '} if place < *rows => {' \
+    -p ringtake-runtime --test runtime a_column_that_shares_its_record
+mutant "missing rows that show what their memory held before" runtime/src/memory/outputs.rs \
+    'std::ptr::write_bytes(values.as_ptr().add(place * width_bytes), 0, *width_bytes)' \
+    'values.as_ptr().add(place * width_bytes)' \
+    -p ringtake-runtime --test runtime missing_rows_are_zeros
 echo "$caught caught, $escaped escaped"
 [ "$escaped" -eq 0 ]

@@ -177,7 +177,7 @@ impl Outputs {
         self.columns.iter().map(bytes).sum()
     }
 
-    /// The caller's own buffers.
+    /// The caller's own buffers, for ids that all exist.
     ///
     /// # Safety
     /// The buffers outlive the returned value and every clone of an `Arc` around it, and nobody
@@ -219,7 +219,6 @@ impl Outputs {
                         rows,
                         leased: false,
                     };
-                    zero_missing(&column, dataset.rows(), ids);
                     columns.push(column);
                 }
                 (None, ColumnBuffer::Variable { values, offsets }) => {

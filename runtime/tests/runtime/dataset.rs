@@ -78,6 +78,8 @@ pub(crate) fn expected(ids: &[u64], names: &[&str]) -> RecordBatch {
 pub(crate) struct Shape {
     pub(crate) rows: u64,
     pub(crate) policy: LayoutPolicy,
+    /// Columns that share a record, beside those that the writer groups itself.
+    pub(crate) groups: Vec<Vec<String>>,
     pub(crate) data_dirs: Vec<std::path::PathBuf>,
     pub(crate) overwrite: Overwrite,
 }
@@ -87,6 +89,7 @@ impl Shape {
         Shape {
             rows,
             policy: LayoutPolicy::Auto,
+            groups: Vec::new(),
             data_dirs: Vec::new(),
             overwrite: Overwrite::Refuse,
         }
@@ -105,6 +108,7 @@ pub(crate) fn write_batches(path: &Path, shape: &Shape, make: impl Fn(Vec<u64>) 
         block_rows: Some(256),
         grouping: GroupOptions {
             policy: shape.policy,
+            groups: shape.groups.clone(),
             ..GroupOptions::default()
         },
         data_dirs: shape.data_dirs.clone(),

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use arrow::array::{Array as _, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch};
 use futures_lite::future::block_on;
 use ringtake_runtime::{
-    CacheChoice, Config, Error, ReadPathChoice, ShardId, ShardStats, Store, TakeOptions,
+    CacheChoice, Config, Error, Missing, ReadPathChoice, ShardId, ShardStats, Store, TakeOptions,
 };
 use ringtake_storage::layout::LayoutPolicy;
 
@@ -206,6 +206,96 @@ fn rows_that_fill_their_place_are_written_there_by_the_drive() {
         assert_eq!(with(0, CacheChoice::Off).reads_placed, 0);
         assert_eq!(with(16 << 20, CacheChoice::Bytes(1 << 20)).reads_placed, 0);
     }
+}
+
+/// Rows of two pages, a column each.
+fn halves(ids: Vec<u64>) -> RecordBatch {
+    let half = |of: fn(u64) -> u64| {
+        let values: Vec<Vec<u8>> = ids.iter().map(|&id| page_of(of(id))).collect();
+        Arc::new(FixedSizeBinaryArray::try_from_iter(values.into_iter()).unwrap()) as ArrayRef
+    };
+    let columns = [("first", half(|id| id)), ("second", half(|id| id + 7))];
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+/// A read brings the whole record. Placed in the result it would put the first columns of the record
+/// where the last one belongs.
+#[test]
+fn a_column_that_shares_its_record_is_copied_to_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    let shape = Shape {
+        policy: LayoutPolicy::Page,
+        groups: vec![vec!["first".to_owned(), "second".to_owned()]],
+        ..Shape::of(ROWS)
+    };
+    dataset::write_batches(&path, &shape, halves);
+    let ids: Vec<u64> = (0..40).map(|at| at * 17 % ROWS).collect();
+    for read_path in READ_PATHS {
+        let store = open(
+            &path,
+            Config {
+                result_memory_bytes: 16 << 20,
+                ..config(1, read_path)
+            },
+        );
+        for (name, shift) in [("first", 0), ("second", 7)] {
+            let taken = store
+                .take(&ids, &store.projection(&[name]).unwrap())
+                .unwrap();
+            let rows: Vec<u64> = ids.iter().map(|id| id + shift).collect();
+            assert_pages(&taken, &rows);
+        }
+        assert_eq!(stats(&store).reads_placed, 0, "{read_path}");
+    }
+}
+
+/// Without the zeros, missing rows would show what the memory of the result held before: rows of
+/// another caller.
+#[test]
+fn missing_rows_are_zeros_in_memory_that_held_other_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("d");
+    write_pages(&path);
+    let store = open(
+        &path,
+        Config {
+            // Room for one result, so that the next one is in the same memory.
+            result_memory_bytes: 16 * PAGE as u64,
+            ..one_shard()
+        },
+    );
+    let columns = store.all_columns();
+    let before: Vec<u64> = (1..17).collect();
+    let dirty = store.take(&before, &columns).unwrap();
+    let values = |batch: &RecordBatch| batch.column(0).as_fixed_size_binary().value_data().to_vec();
+    let memory = dirty.column(0).as_fixed_size_binary().value_data().as_ptr();
+    assert!(
+        values(&dirty)
+            .chunks(PAGE)
+            .all(|row| row.iter().any(|&byte| byte != 0))
+    );
+    drop(dirty);
+    let options = TakeOptions {
+        missing: Missing::Null,
+        ..TakeOptions::default()
+    };
+    let some_missing: Vec<u64> = (0..16)
+        .map(|at| if at % 2 == 0 { ROWS + at } else { at })
+        .collect();
+    let taken = store.take_with(&some_missing, &columns, options).unwrap();
+    let again = taken.column(0).as_fixed_size_binary().value_data().as_ptr();
+    assert_eq!(again, memory, "the memory is used again");
+    let expected: Vec<u8> = (0..16)
+        .flat_map(|at| {
+            if at % 2 == 0 {
+                vec![0; PAGE]
+            } else {
+                page_of(at)
+            }
+        })
+        .collect();
+    assert!(values(&taken) == expected, "rows and zeros in turn");
 }
 
 #[test]

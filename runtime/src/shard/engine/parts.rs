@@ -205,15 +205,14 @@ impl PartAtWork {
         let [field] = self.part.projection.groups()[rows.group as usize].fields[..] else {
             return None;
         };
-        if field.offset_bytes != 0 || field.width_bytes != Some(planned.bytes) {
-            return None;
-        }
         let entry = self.part.entries()[rows.first_entry as usize];
         let place = self.part.base() + entry.position as usize;
         let start = self
             .part
             .outputs()?
             .lent(field.output, place, planned.bytes as usize)?;
+        // A read brings whole records, and this one is as long as the value.
+        assert_eq!(field.offset_bytes, 0, "nothing precedes the value");
         let aligned = start.addr().get() & (align_bytes as usize - 1) == 0;
         aligned.then_some(start)
     }
