@@ -28,15 +28,15 @@ use crate::config::{
 use crate::host::clock::{self, virtual_time::Stopped};
 use crate::shard::local::LocalFuture;
 use crate::shard::thread::TAKE_OVER;
-use client::Told;
+use client::Report;
 use device::{Device, Injected, Kind};
 
-/// What goes wrong in a world.
+/// The faults, clients and clock of a simulated world.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     /// Reads out of a thousand, for each kind of fault.
     faults: [(Kind, u32); Kind::COUNT],
-    /// The device of this shard dies after so many reads.
+    /// The shard whose device dies, and the reads after which it does.
     dies: Option<(usize, u32)>,
     clients: usize,
     queries: usize,
@@ -47,14 +47,14 @@ struct Plan {
     odd_clock: bool,
 }
 
-/// What the clock has done.
+/// Counts of odd behaviour of the clock.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Oddities {
     leaps: u64,
     stands: u64,
 }
 
-/// What the parts of a simulation share with code that does not know of it.
+/// The state that devices and clients of a simulation share.
 struct World {
     plan: Plan,
     tasks: Vec<LocalFuture>,
@@ -124,7 +124,7 @@ const HANGS: Duration = Duration::from_secs(30);
 /// Polls after the end in which what is in flight must come to rest.
 const SETTLES: usize = 200_000;
 
-/// See the module.
+/// A simulated world: its clock, its tasks and the choice of the next one.
 struct Simulation {
     clock: Stopped,
     random: ChaCha8Rng,
@@ -224,10 +224,10 @@ impl Simulation {
     }
 }
 
-/// What came of a seed.
+/// The result of one seed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Outcome {
-    told: Vec<Told>,
+    reports: Vec<Report>,
     injected: [u64; Kind::COUNT],
     odd: Oddities,
 }
@@ -274,20 +274,20 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
     let plan = plan(seed, shards, &mut random);
     let mut simulation = Simulation::new(seed, plan);
     let store = open(dataset, seed, shards, plan.clients > 8, &mut random);
-    let told: Arc<std::sync::Mutex<Vec<Told>>> = Arc::default();
+    let reports: Arc<std::sync::Mutex<Vec<Report>>> = Arc::default();
     let began = simulation.began;
     for client in 0..plan.clients {
         let seed = random.random();
-        let life = client::life(client, seed, plan, store.clone(), told.clone(), began);
+        let life = client::life(client, seed, plan, store.clone(), reports.clone(), began);
         adopt(Box::pin(life));
     }
     let all = plan.clients * plan.queries;
-    while told.lock().expect("no client has panicked").len() < all {
+    while reports.lock().expect("no client has panicked").len() < all {
         simulation.step();
         assert!(
             clock::now() - simulation.began - simulation.leapt < HANGS,
             "seed {seed}: {} of {all} queries have no answer",
-            all - told.lock().expect("no client has panicked").len(),
+            all - reports.lock().expect("no client has panicked").len(),
         );
     }
     world(|world| world.released = true);
@@ -311,15 +311,15 @@ fn live(seed: u64, dataset: &Path) -> Outcome {
             injected[fault.kind as usize] += 1;
         }
     });
-    let told = std::mem::take(&mut *told.lock().expect("no client has panicked"));
+    let reports = std::mem::take(&mut *reports.lock().expect("no client has panicked"));
     Outcome {
-        told,
+        reports,
         injected,
         odd: simulation.odd,
     }
 }
 
-/// What goes wrong for this seed: each kind of world in turn.
+/// The faults of this seed: each kind of world in turn.
 fn plan(seed: u64, shards: usize, random: &mut ChaCha8Rng) -> Plan {
     let share = random.random_range(5..60);
     let of = |kinds: &[Kind]| {
@@ -381,7 +381,7 @@ mod tests {
             for (sum, of_seed) in injected.iter_mut().zip(lived.injected) {
                 *sum += of_seed;
             }
-            lived.told.iter().for_each(|told| tally.count(told));
+            lived.reports.iter().for_each(|report| tally.count(report));
             odd.leaps += lived.odd.leaps;
             odd.stands += lived.odd.stands;
         }
@@ -411,7 +411,7 @@ mod tests {
         for seed in 0..16 {
             let first = live(seed, &path);
             assert_eq!(first, live(seed, &path), "seed {seed}");
-            assert!(!first.told.is_empty());
+            assert!(!first.reports.is_empty());
         }
     }
 }

@@ -44,11 +44,11 @@ pub struct ReadAt {
     pub bytes: u32,
     /// First byte.
     pub offset: u64,
-    /// Comes back with the bytes.
+    /// Returned with the bytes.
     pub tag: u32,
 }
 
-/// What a loop on a ring did.
+/// Counts of a loop on a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingCounts {
     /// Reads completed.
@@ -57,14 +57,14 @@ pub struct RingCounts {
     pub read_bytes: u64,
     /// Calls of `io_uring_enter`.
     pub system_calls: u64,
-    /// What the ring could use here.
+    /// The features of the ring.
     pub features: RingFeatures,
 }
 
 /// How a loop on a ring is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingShape {
-    /// Reads in flight, 1 to 4,096.
+    /// Reads in flight: at least 1, at most as many as a store's queue depth may be.
     pub queue_depth: u32,
     /// The most bytes of a read.
     pub bytes_max: u32,
@@ -283,8 +283,8 @@ pub struct MappedFiles {
 }
 
 impl MappedFiles {
-    /// Maps files. Nobody may change them or cut them short while they are mapped, as nobody does
-    /// with the data files of a dataset.
+    /// Maps files. No process may change them or cut them short while they are mapped, as no process
+    /// does with the data files of a dataset.
     ///
     /// # Errors
     /// Files that cannot be opened or mapped.

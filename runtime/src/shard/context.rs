@@ -1,4 +1,4 @@
-//! What a shard is made from. Code of callers that runs on the shard sees it too.
+//! Everything that a shard is made from. Code of callers that runs on the shard sees it too.
 
 use std::sync::{Arc, OnceLock};
 

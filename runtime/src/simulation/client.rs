@@ -31,13 +31,13 @@ use crate::host::clock;
 
 const ROWS: u64 = 1_200;
 const DIMS: usize = 12;
-/// Answers may be so much later than the deadline: shards look every millisecond, and are not
+/// The most by which an answer may miss its deadline: shards look every millisecond, and are not
 /// always polled at once.
 const SLACK: Duration = Duration::from_millis(5);
 
 /// The answer to one query, as far as it must be the same again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Report {
     client: usize,
     after: Duration,
     what: What,
@@ -90,9 +90,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn count(&mut self, told: &Told) {
-        self.kinds[told.what.kind()] += 1;
-        if let What::Rows(rows) = told.what {
+    pub(super) fn count(&mut self, report: &Report) {
+        self.kinds[report.what.kind()] += 1;
+        if let What::Rows(rows) = report.what {
             self.rows += rows;
         }
     }
@@ -179,7 +179,7 @@ pub(super) async fn life(
     seed: u64,
     plan: Plan,
     store: Store,
-    told: Arc<Mutex<Vec<Told>>>,
+    reports: Arc<Mutex<Vec<Report>>>,
     began: Instant,
 ) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -199,14 +199,14 @@ pub(super) async fn life(
         if let Some(deadline) = options.deadline
             && kind < 8
         {
-            // Nobody can look while the clock leaps.
+            // No client can look while the clock leaps.
             let looked = deadline.max(world(|world| world.leapt_to));
             let late = clock::now().saturating_duration_since(looked);
             assert!(late < SLACK, "{what:?} came {late:?} after its deadline");
         }
         let after = clock::now() - began;
-        let told = &mut *told.lock().expect("no client has panicked");
-        told.push(Told {
+        let reports = &mut *reports.lock().expect("no client has panicked");
+        reports.push(Report {
             client,
             after,
             what,
@@ -295,8 +295,8 @@ async fn panics(store: &Store, random: &mut ChaCha8Rng) -> What {
     });
     match ran.await {
         Ok(()) => panic!("a panic came back as success"),
-        Err(Error::Panicked { shard: told, .. }) => {
-            assert_eq!(told, shard.0);
+        Err(Error::Panicked { shard: named, .. }) => {
+            assert_eq!(named, shard.0);
             What::Panicked
         }
         Err(error) => refused(store, &error, TakeOptions::default(), &[]),

@@ -14,7 +14,7 @@ use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
 use crate::device::thread_pool::read_whole;
 use crate::host::clock;
 
-/// What a device does to a read.
+/// A fault that a device makes of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Fails it with EIO.
@@ -62,7 +62,7 @@ struct Flight {
     fault: Option<Kind>,
 }
 
-/// See the module.
+/// A simulated device, which may be slow, wrong, silent or dead.
 pub(crate) struct Device {
     random: ChaCha8Rng,
     files: Arc<Files>,

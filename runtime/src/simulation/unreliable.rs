@@ -14,7 +14,7 @@ use crate::device::files::Files;
 use crate::device::read_path::{Completion, Errno, Read, ReadPath, Wait};
 use crate::device::thread_pool::read_whole;
 
-/// What a device may do beside being slow and short.
+/// Faults of a device, beside slow and short reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Faults {
     /// Nothing.
@@ -30,7 +30,7 @@ enum Faults {
     },
     /// Report in each turn that it is broken, from this many reads on.
     BreaksAfter(u32),
-    /// Once so many reads are queued on a shard, report that it is broken, but complete nothing
+    /// Once this many reads are queued on a shard, report that it is broken, but complete nothing
     /// before that nor before `HELD` is false.
     BreaksAndHolds(u32),
     /// Complete nothing, ever.
@@ -311,7 +311,7 @@ mod tests {
             "{ended:?}"
         );
         assert_eq!(store.stats()[0].reads_placed, u64::from(READS));
-        // While the shard waits for its drive, nobody waits for the shard.
+        // While the shard waits for its drive, no caller waits for the shard.
         let asked = Instant::now();
         let ended = store.take(&lost, &columns);
         assert!(matches!(ended, Err(Error::ShardEnded { shard: 0 })));
