@@ -119,11 +119,12 @@ mod tests {
     #[test]
     fn rows_without_a_distance_are_left_out() {
         let mut nearest = Nearest::new(3);
-        for (distance, row) in [(f32::NAN, 0), (f32::INFINITY, 1), (2.0, 2)] {
+        let none = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+        for (distance, row) in none.into_iter().chain([2.0]).zip(0..) {
             nearest.push(distance, row);
         }
         let rows: Vec<u64> = nearest.sorted().iter().map(|n| n.row).collect();
-        assert_eq!(rows, [2]);
+        assert_eq!(rows, [3]);
     }
 
     #[test]
