@@ -2,7 +2,7 @@
 //!
 //! The binary is [`main`]. The rest of what is public lets other programs measure another way
 //! to take rows by id with the same workload, loop, counters, proof, checksum and record:
-//! implement [`Subject`] and [`Answer`], fill in [`Options`], and call [`measure`]. A subject
+//! implement [`Subject`], [`Observed`] and [`Answer`], fill in [`Options`], and call [`measure`]. A subject
 //! may use any runtime ([`Subject::drive`]) and return rows of any kind.
 
 #![forbid(unsafe_code)]
@@ -29,7 +29,7 @@ use crate::command::quick::QuickArgs;
 use crate::count::perf_window;
 
 pub use crate::drive::load::{Bound, Load, Rate};
-pub use crate::drive::subject::{Alarm, Answer, Subject, SubjectLimits};
+pub use crate::drive::subject::{Alarm, Answer, Observed, Query, Subject, SubjectLimits};
 pub use crate::error::Error;
 pub use crate::interrupt::listen;
 pub use crate::measure::measure;

@@ -17,9 +17,10 @@ use std::sync::atomic::AtomicBool;
 use crate::count::device::{Devices, NoDevice};
 use crate::count::environment::Environment;
 use crate::count::system_calls::SystemCalls;
-use crate::drive::in_shard::InShard;
+use crate::drive::clients::Clients;
 use crate::drive::load::ClientPlace;
-use crate::drive::subject::Subject;
+use crate::drive::subject::{Observed, Subject};
+use crate::drive::threads::Threads;
 use crate::error::Error;
 use crate::measure::options::Options;
 use crate::measure::session::Session;
@@ -42,23 +43,11 @@ pub fn measure<S: Subject>(
     interrupted: &AtomicBool,
     open: impl FnOnce() -> Result<S, Error>,
 ) -> Result<Record, Error> {
-    measure_inside(options, interrupted, open, |_| None)?.whole()
-}
-
-/// [`measure`] with the clients of the measured loop where `inside` says, if it says so; a run that
-/// is interrupted once queries have come back is no error.
-pub(crate) fn measure_inside<S: Subject>(
-    options: &Options,
-    interrupted: &AtomicBool,
-    open: impl FnOnce() -> Result<S, Error>,
-    inside: impl FnOnce(&S) -> Option<InShard>,
-) -> Result<Record, Error> {
     // A workload that is none is found before anything is opened.
     options.workload()?;
-    let mut bench = Bench::open(interrupted, open)?;
-    bench.inside = inside(&bench.subject);
+    let bench = Bench::open(interrupted, open)?;
     bench.fill(options)?;
-    bench.measure(options)
+    bench.measure(options)?.whole()
 }
 
 /// A subject that stands ready, to be measured once or more often.
@@ -68,8 +57,6 @@ pub(crate) struct Bench<'a, S> {
     devices: Result<Devices, NoDevice>,
     system_calls: RefCell<Result<SystemCalls, String>>,
     interrupted: &'a AtomicBool,
-    /// Clients of the measured loop that are inside the shards.
-    inside: Option<InShard>,
 }
 
 impl<'a, S: Subject> Bench<'a, S> {
@@ -81,18 +68,18 @@ impl<'a, S: Subject> Bench<'a, S> {
         let system_calls = RefCell::new(SystemCalls::open());
         let subject = open()?;
         Ok(Bench {
-            devices: Devices::holding(&subject.files()?),
+            devices: Devices::holding(&subject.observed().files()?),
             subject,
             system_calls,
             interrupted,
-            inside: None,
         })
     }
 
     /// Brings the caches into the state that `options` ask for.
     pub(crate) fn fill(&self, options: &Options) -> Result<(), Error> {
         let workload = options.workload()?;
-        let session = self.session(options, &workload);
+        let clients = Threads(&self.subject);
+        let session = self.session(&clients, options, &workload);
         match options.cache {
             Cache::Cold => Ok(()),
             Cache::Warm => session.fill_caches(),
@@ -100,10 +87,20 @@ impl<'a, S: Subject> Bench<'a, S> {
         }
     }
 
-    /// Measures once. A run that is interrupted is a record that says so.
+    /// Measures once, with clients on threads of their own. A run that is interrupted is a record
+    /// that says so.
     pub(crate) fn measure(&self, options: &Options) -> Result<Record, Error> {
+        self.measure_by(&Threads(&self.subject), options)
+    }
+
+    /// The same with other clients in the measured loop.
+    pub(crate) fn measure_by(
+        &self,
+        clients: &dyn Clients,
+        options: &Options,
+    ) -> Result<Record, Error> {
         let workload = options.workload()?;
-        let session = self.session(options, &workload);
+        let session = self.session(clients, options, &workload);
         session.warm_up()?;
         let (pace, capacity_per_s) = session.pace()?;
         let mut measurement = session.run_until_undisturbed(pace)?;
@@ -112,24 +109,29 @@ impl<'a, S: Subject> Bench<'a, S> {
         }
         let devices = self.devices.as_ref();
         let environment = Environment::observe(devices.map(Devices::describe).unwrap_or_default());
-        let subject = &self.subject;
+        let observed = self.subject.observed();
         let mut record = Record::new(
             &measurement,
             options.workload,
-            subject.read_path(),
+            observed.read_path(),
             environment,
-            configuration(options, subject, session.clients()),
+            configuration(options, observed, clients.place()),
         );
         record.open_loop = OpenLoop::of(&measurement.run, pace, capacity_per_s, options.deadline);
-        record.warnings = subject.warnings();
-        record.warnings.extend(advice(&record, subject.limits()));
-        record.verdict = judge(&record, subject.limits());
+        record.warnings = observed.warnings();
+        record.warnings.extend(advice(&record, observed.limits()));
+        record.verdict = judge(&record, observed.limits());
         Ok(record)
     }
 
-    fn session<'b>(&'b self, options: &'b Options, workload: &'b Workload) -> Session<'b, S> {
+    fn session<'b>(
+        &'b self,
+        clients: &'b dyn Clients,
+        options: &'b Options,
+        workload: &'b Workload,
+    ) -> Session<'b, S> {
         Session {
-            inside: self.inside.as_ref(),
+            clients,
             subject: &self.subject,
             options,
             workload,
@@ -140,7 +142,11 @@ impl<'a, S: Subject> Bench<'a, S> {
     }
 }
 
-fn configuration(options: &Options, subject: &impl Subject, clients: ClientPlace) -> Configuration {
+fn configuration(
+    options: &Options,
+    observed: &dyn Observed,
+    clients: ClientPlace,
+) -> Configuration {
     let (seconds, queries) = seconds_or_queries(options.load.bound);
     Configuration {
         dataset: options.dataset.clone(),
@@ -157,8 +163,8 @@ fn configuration(options: &Options, subject: &impl Subject, clients: ClientPlace
         threads: options.load.threads.get(),
         in_flight: options.load.in_flight.get(),
         seed: options.seed,
-        store: subject.configuration(),
-        store_info: subject.description(),
+        store: observed.configuration(),
+        store_info: observed.description(),
     }
 }
 

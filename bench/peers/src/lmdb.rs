@@ -9,7 +9,7 @@ use std::sync::Arc;
 use heed::byteorder::BigEndian;
 use heed::types::{Bytes, DecodeIgnore, U64};
 use heed::{Database, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, WithTls};
-use ringtake_bench::{Cache, Record, Subject};
+use ringtake_bench::{Cache, Observed, Record, Subject};
 use ringtake_peers_harness::{Calls, Chill, Error, FlatRows, Result, RowLayout, Run, Source};
 
 use crate::flat_file;
@@ -119,6 +119,7 @@ impl Lmdb {
 }
 
 impl Subject for Lmdb {
+    type Query = [u64];
     type Answer = FlatRows;
 
     async fn take(&self, row_ids: &[u64]) -> std::result::Result<FlatRows, ringtake_bench::Error> {
@@ -136,6 +137,12 @@ impl Subject for Lmdb {
         })
     }
 
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for Lmdb {
     fn read_path(&self) -> String {
         PEER.to_owned()
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use memmap2::{Advice, Mmap};
-use ringtake_bench::{Record, Subject};
+use ringtake_bench::{Observed, Record, Subject};
 use ringtake_peers_harness::{Calls, Chill, Error, FlatRows, Result, RowLayout, Run};
 
 use crate::flat_file;
@@ -44,6 +44,7 @@ struct Mapped {
 }
 
 impl Subject for Mapped {
+    type Query = [u64];
     type Answer = FlatRows;
 
     async fn take(&self, row_ids: &[u64]) -> std::result::Result<FlatRows, ringtake_bench::Error> {
@@ -56,6 +57,12 @@ impl Subject for Mapped {
         Ok(FlatRows::new(&self.layout, rows))
     }
 
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for Mapped {
     fn read_path(&self) -> String {
         PEER.to_owned()
     }

@@ -15,7 +15,7 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::ParquetMetaData;
-use ringtake_bench::{Record, Subject};
+use ringtake_bench::{Observed, Record, Subject};
 use ringtake_peers_harness::{Calls, Chill, Error, Result, Run};
 use tokio::runtime::Runtime;
 
@@ -48,6 +48,7 @@ struct ParquetFuture {
 }
 
 impl Subject for ParquetFuture {
+    type Query = [u64];
     type Answer = RecordBatch;
 
     async fn take(
@@ -61,6 +62,12 @@ impl Subject for ParquetFuture {
             .map_err(ringtake_bench::Error::subject)?
     }
 
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for ParquetFuture {
     fn read_path(&self) -> String {
         PEER.to_owned()
     }

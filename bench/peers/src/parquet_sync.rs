@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use ringtake_bench::{Record, Subject};
+use ringtake_bench::{Observed, Record, Subject};
 use ringtake_peers_harness::{Calls, Chill, Result, Run};
 
 use crate::parquet_file::{self, Asked, Opened};
@@ -24,6 +24,7 @@ pub(crate) fn measure(run: &Run) -> Result<Record> {
 struct ParquetSync(Opened);
 
 impl Subject for ParquetSync {
+    type Query = [u64];
     type Answer = RecordBatch;
 
     async fn take(
@@ -47,6 +48,12 @@ impl Subject for ParquetSync {
         asked.arrange(metadata.schema(), &batches)
     }
 
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for ParquetSync {
     fn read_path(&self) -> String {
         PEER.to_owned()
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ringtake_bench::{Record, Subject};
+use ringtake_bench::{Observed, Record, Subject};
 use ringtake_peers_harness::{
     Calls, Chill, EMPTIED_EVERY, Error, FlatRows, Result, RowLayout, Run,
 };
@@ -46,6 +46,7 @@ struct Positioned {
 }
 
 impl Subject for Positioned {
+    type Query = [u64];
     type Answer = FlatRows;
 
     async fn take(&self, row_ids: &[u64]) -> std::result::Result<FlatRows, ringtake_bench::Error> {
@@ -59,6 +60,12 @@ impl Subject for Positioned {
         Ok(FlatRows::new(&self.layout, rows))
     }
 
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for Positioned {
     fn read_path(&self) -> String {
         PEER.to_owned()
     }

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ringtake_bench::{Cache as RunCache, Record, Subject};
+use ringtake_bench::{Cache as RunCache, Observed, Record, Subject};
 use ringtake_peers_harness::{Calls, Chill, Error, FlatRows, Result, RowLayout, Run, Source};
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType,
@@ -105,6 +105,7 @@ struct Rocks {
 }
 
 impl Subject for Rocks {
+    type Query = [u64];
     type Answer = FlatRows;
 
     async fn take(&self, row_ids: &[u64]) -> std::result::Result<FlatRows, ringtake_bench::Error> {
@@ -125,6 +126,12 @@ impl Subject for Rocks {
         Ok(FlatRows::new(&self.layout, rows))
     }
 
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for Rocks {
     fn read_path(&self) -> String {
         PEER.to_owned()
     }

@@ -14,7 +14,7 @@ use crate::drive::load::ClientPlace;
 use crate::drive::load::Rate;
 use crate::drive::store_subject::StoreSubject;
 use crate::error::Error;
-use crate::measure::measure_inside;
+use crate::measure::Bench;
 use crate::measure::options::Options;
 use crate::record::Record;
 use crate::record::proof::Cache;
@@ -104,11 +104,14 @@ impl FileReadArgs {
         let rows = self.part.rows_used(files.rows);
         let config = self.config(&files, rows)?;
         let options = self.options(&files, rows);
-        let open = || self.open_with(config);
-        measure_inside(&options, interrupted, open, |subject| match self.clients {
-            ClientPlace::Threads => None,
-            ClientPlace::InShard => Some(subject.inside(rows)),
-        })
+        // A workload that is none is found before anything is opened.
+        options.workload()?;
+        let bench = Bench::open(interrupted, || self.open_with(config))?;
+        bench.fill(&options)?;
+        match self.clients {
+            ClientPlace::Threads => bench.measure(&options),
+            ClientPlace::InShard => bench.measure_by(&bench.subject.inside(rows), &options),
+        }
     }
 
     fn files(&self) -> Result<DatasetFiles, Error> {

@@ -17,13 +17,14 @@ use crate::command::args::{JsonArgs, RowsArgs, parse_positive, parse_seconds};
 use crate::command::file_read::FileReadArgs;
 use crate::count::device::Devices;
 use crate::count::environment::Environment;
+use crate::drive::clients::{Clients as _, Work};
 use crate::drive::live::Live;
 use crate::drive::load::Rate;
 use crate::drive::load::{Bound, Load, Pace};
 use crate::drive::run::Run;
 use crate::drive::store_subject::StoreSubject;
 use crate::drive::subject::Subject as _;
-use crate::drive::threads;
+use crate::drive::threads::Threads;
 use crate::error::Error;
 use crate::measure::rounds::{Spread, in_turn};
 use crate::numbers::rounded;
@@ -108,7 +109,7 @@ pub(crate) fn run(args: &InterferenceArgs, interrupted: &AtomicBool) -> Result<(
     file_read.store.shards = args.shards;
     file_read.arrivals.rate = Some(Rate::PerSecond(args.rate));
     let subject = file_read.open()?;
-    let files = subject.files()?;
+    let files = subject.observed().files()?;
     let bench = Bench {
         args,
         bulk: subject.with_class(LatencyClass::Bulk),
@@ -133,9 +134,9 @@ pub(crate) fn run(args: &InterferenceArgs, interrupted: &AtomicBool) -> Result<(
         bulk_rows_per_s: Spread::of(beside_bulk.iter().filter_map(|run| run.bulk_rows_per_s)),
         alone,
         beside_bulk,
-        read_path: bench.urgent.read_path(),
+        read_path: bench.urgent.observed().read_path(),
         environment: Environment::observe(devices.map(|d| d.describe()).unwrap_or_default()),
-        store: bench.urgent.configuration(),
+        store: bench.urgent.observed().configuration(),
     };
     emit(args.json.path(), &interference.text(), &interference)
 }
@@ -157,17 +158,14 @@ impl Bench<'_> {
         pace: Pace,
         workload: &Workload,
     ) -> Result<Run, Error> {
-        let live = Live::default();
-        threads::run(
+        let work = Work {
             load,
             pace,
             workload,
-            self.interrupted,
-            subject,
-            &live,
-            || (),
-        )?
-        .whole()
+            interrupted: self.interrupted,
+            live: &Live::default(),
+        };
+        Threads(subject).run(work, &mut || ())?.whole()
     }
 
     fn urgent_takes(&self) -> Result<Urgent, Error> {
@@ -225,12 +223,12 @@ fn percentiles(alone: &[Urgent], beside_bulk: &[Urgent]) -> [Percentile; 3] {
     let of = |name, of: fn(&LatencyUs) -> f64| {
         let spread = |runs: &[Urgent]| Spread::of(runs.iter().map(|run| of(&run.latency_us)));
         let rounds = alone.iter().zip(beside_bulk);
-        let ratios = rounds.map(|(alone, beside)| of(&beside.latency_us) / of(&alone.latency_us));
+        let pairs = rounds.map(|(alone, beside)| (of(&alone.latency_us), of(&beside.latency_us)));
         Percentile {
             name,
             alone_us: spread(alone),
             beside_bulk_us: spread(beside_bulk),
-            ratio: Spread::of(ratios.filter(|ratio| ratio.is_finite())),
+            ratio: Spread::of_ratios(pairs),
         }
     };
     [

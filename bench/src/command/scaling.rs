@@ -60,12 +60,8 @@ impl Scaling {
         let proven: Vec<(&Record, &Record)> =
             rounds.filter(|(one, two)| one.valid && two.valid).collect();
         let ratio = |of: fn(&Record) -> Option<f64>| {
-            Spread::of(
-                proven
-                    .iter()
-                    .filter_map(|(one, two)| Some(of(two)? / of(one)?))
-                    .filter(|ratio| ratio.is_finite()),
-            )
+            let pairs = proven.iter();
+            Spread::of_ratios(pairs.filter_map(|(one, two)| of(one).zip(of(two))))
         };
         let each = |of: fn(&Record) -> Option<f64>| {
             [

@@ -12,13 +12,14 @@ mod sweep;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ringtake_runtime::{IndexInfo, SearchParams, Store};
+use ringtake_runtime::{IndexInfo, SearchParams};
 
 use crate::command::vector_search::flags::{Refine, Yardstick};
 use crate::command::vector_search::prepared::{Prepared, store_config_of, uncached_config};
 use crate::command::vector_search::search_dataset::SearchDataset;
 use crate::drive::map_loop::{MapLoop, Measured};
 use crate::drive::search_subject::SearchSubject;
+use crate::drive::store_subject::OpenStore;
 use crate::drive::subject::{Alarm, Subject as _};
 use crate::error::Error;
 use crate::interrupt::stop_if;
@@ -171,12 +172,12 @@ fn open(
     prepared: &Prepared,
     columns: &[String],
 ) -> Result<SearchSubject, Error> {
-    let files = DatasetFiles::of(&home.dataset, columns)?;
     if args.cache == Cache::Cold {
-        files.drop_from_page_cache();
+        DatasetFiles::of(&home.dataset, columns)?.drop_from_page_cache();
     }
     let config = store_config_of(args, home, columns, args.cache)?;
-    let store = Store::open(&home.dataset, config)?;
+    let open = OpenStore::open(&home.dataset, columns, config)?;
+    let store = &open.store;
     let projection = match args.columns.as_slice() {
         [] => None,
         names => Some(store.projection(names)?),
@@ -193,10 +194,9 @@ fn open(
             ..SearchParams::default()
         },
         vectors: store.projection(columns)?,
-        paths: files.paths,
         patience: args.arrivals.patience(),
         rows_found: args.k.min(usize::try_from(searched).unwrap_or(usize::MAX)),
-        store,
+        open,
     })
 }
 
@@ -212,7 +212,7 @@ fn recall(
         let mut sum = 0.0;
         for number in 0..count {
             stop_if(interrupted)?;
-            let found = subject.take(&[number as u64]).await?;
+            let found = subject.take(&(number as u64)).await?;
             sum += truth.recall(number, &found.row_ids());
         }
         Ok(sum / count as f64)

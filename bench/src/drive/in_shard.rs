@@ -22,8 +22,9 @@ use ringtake_runtime::{LocalShard, Projection, ShardId, Store, TakeOptions};
 
 use crate::count::process::Spent;
 use crate::drive::arrivals::Poisson;
-use crate::drive::live::{Live, Tally};
-use crate::drive::load::{Bound, Pace};
+use crate::drive::clients::{Clients, Work};
+use crate::drive::live::Tally;
+use crate::drive::load::{Bound, ClientPlace, Pace};
 use crate::drive::open_loop::{Queries, generate};
 use crate::drive::run::{Client, Run, sum};
 use crate::drive::subject::Alarm;
@@ -66,52 +67,6 @@ impl InShard {
         }
     }
 
-    /// Runs the clients at `pace`, each at its shard's share of the rate. `at_start` is called
-    /// before the first query: the place to read counters.
-    ///
-    /// # Errors
-    /// What a take returns; an interruption before the first has come back; a closed loop, which is for clients outside.
-    pub(crate) fn run(
-        &self,
-        bound: Bound,
-        pace: Pace,
-        workload: &Workload,
-        interrupted: &AtomicBool,
-        live: &Live,
-        at_start: impl FnOnce(),
-    ) -> Result<Run, Error> {
-        let Pace::Open { rate_per_s, seed } = pace else {
-            return Err(Error::InShardRate);
-        };
-        let stop = Arc::new(AtomicBool::new(false));
-        let owners: Vec<usize> = (0..self.shares.len())
-            .filter(|shard| self.shares[*shard] > 0.0)
-            .collect();
-        let ready = &Barrier::new(owners.len() + 1);
-        let clients = std::thread::scope(|scope| {
-            let threads: Vec<_> = owners
-                .into_iter()
-                .map(|shard| {
-                    let plan = ShardClient {
-                        tally: live.join(),
-                        arrivals: Poisson::of_client(rate_per_s * self.shares[shard], seed, shard),
-                        bound,
-                        workload: workload.clone(),
-                        stop: Arc::clone(&stop),
-                        columns: self.columns.clone(),
-                        options: self.options,
-                        deadline: self.deadline,
-                    };
-                    scope.spawn(move || self.client_thread(shard, plan, ready, interrupted))
-                })
-                .collect();
-            at_start();
-            ready.wait();
-            threads.into_iter().map(|thread| thread.join()).collect()
-        });
-        sum(clients, pace, interrupted)
-    }
-
     /// Waits for the client in shard `shard`, and stops it when a signal comes.
     fn client_thread(
         &self,
@@ -144,6 +99,47 @@ impl InShard {
         });
         client.spent = Spent::by_this_thread().since(before);
         client
+    }
+}
+
+impl Clients for InShard {
+    fn place(&self) -> ClientPlace {
+        ClientPlace::InShard
+    }
+
+    /// Each client has its shard's share of the rate. A closed loop is rejected: its clients are
+    /// outside.
+    fn run(&self, work: Work<'_>, at_start: &mut dyn FnMut()) -> Result<Run, Error> {
+        let Pace::Open { rate_per_s, seed } = work.pace else {
+            return Err(Error::InShardRate);
+        };
+        let stop = Arc::new(AtomicBool::new(false));
+        let owners: Vec<usize> = (0..self.shares.len())
+            .filter(|shard| self.shares[*shard] > 0.0)
+            .collect();
+        let ready = &Barrier::new(owners.len() + 1);
+        let clients = std::thread::scope(|scope| {
+            let threads: Vec<_> = owners
+                .into_iter()
+                .map(|shard| {
+                    let plan = ShardClient {
+                        tally: work.live.join(),
+                        arrivals: Poisson::of_client(rate_per_s * self.shares[shard], seed, shard),
+                        bound: work.load.bound,
+                        workload: work.workload.clone(),
+                        stop: Arc::clone(&stop),
+                        columns: self.columns.clone(),
+                        options: self.options,
+                        deadline: self.deadline,
+                    };
+                    scope.spawn(move || self.client_thread(shard, plan, ready, work.interrupted))
+                })
+                .collect();
+            at_start();
+            ready.wait();
+            threads.into_iter().map(|thread| thread.join()).collect()
+        });
+        sum(clients, work.pace, work.interrupted)
     }
 }
 
@@ -282,12 +278,16 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    use std::num::NonZeroUsize;
     use std::path::{Path, PathBuf};
 
     use arrow::array::{ArrayRef, FixedSizeListArray, Int64Array};
     use arrow::datatypes::{DataType, Field};
     use ringtake_runtime::{Config, IoMode};
     use ringtake_storage::write::{WriteOptions, Writer};
+
+    use crate::drive::live::Live;
+    use crate::drive::load::Load;
 
     const ROWS: u64 = 4_000;
 
@@ -322,7 +322,18 @@ mod tests {
     fn run(store: &Store, bound: Bound, pace: Pace, stop: &AtomicBool) -> Result<Run, Error> {
         let workload = Workload::new(ROWS, 1, 1).unwrap();
         let inside = InShard::new(store, ROWS, &[], TakeOptions::default(), None);
-        inside.run(bound, pace, &workload, stop, &Live::default(), || ())
+        let work = Work {
+            load: Load {
+                threads: NonZeroUsize::MIN,
+                in_flight: NonZeroUsize::MIN,
+                bound,
+            },
+            pace,
+            workload: &workload,
+            interrupted: stop,
+            live: &Live::default(),
+        };
+        inside.run(work, &mut || ())
     }
 
     #[test]

@@ -13,14 +13,14 @@ use ringtake_storage::vector::distance::Distance;
 use ringtake_storage::vector::kernels::Kernels;
 use ringtake_storage::vector::nearest::Nearest;
 
-use crate::drive::subject::{Answer, Subject};
+use crate::drive::subject::{Answer, Observed, Subject};
 use crate::error::Error;
 use crate::workload::Workload;
 use crate::workload::read_plan::{Cut, LargestGroup, ReadPlan};
 use crate::workload::row_checksum::RowsChecksum;
 use crate::workload::search::queries::Queries;
 
-/// See the module.
+/// Queries that are answered by measuring rows of a map.
 pub(crate) struct MapLoop {
     files: MappedFiles,
     places: LargestGroup,
@@ -115,10 +115,11 @@ impl Answer for NearestRows {
 }
 
 impl Subject for MapLoop {
+    type Query = u64;
     type Answer = NearestRows;
 
-    async fn take(&self, ids: &[u64]) -> Result<NearestRows, Error> {
-        Ok(self.nearest(ids.first().copied().unwrap_or(0)))
+    async fn take(&self, number: &u64) -> Result<NearestRows, Error> {
+        Ok(self.nearest(*number))
     }
 
     /// Rows without a vector are not found.
@@ -140,15 +141,20 @@ impl Subject for MapLoop {
         Ok(())
     }
 
+    fn rows_read(&self, queries: u64) -> Option<u64> {
+        Some(queries * self.candidates as u64)
+    }
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for MapLoop {
     fn read_path(&self) -> String {
         "mmap-loop".to_owned()
     }
 
     fn files(&self) -> Result<Vec<PathBuf>, Error> {
         Ok(self.places.paths.clone())
-    }
-
-    fn rows_read(&self, queries: u64) -> Option<u64> {
-        Some(queries * self.candidates as u64)
     }
 }

@@ -138,21 +138,29 @@ impl Client {
         answer: Result<impl Answer, Error>,
     ) {
         match answer {
-            Ok(answer) => self.answered(asked, now, &answer),
+            Ok(answer) => {
+                self.answered(asked, now, answer.rows() as u64);
+                let touched = std::hint::black_box(answer.touch());
+                self.touched = self.touched.wrapping_add(touched);
+            }
             Err(error) => self.error = self.error.take().or(Some(error)),
         }
     }
 
-    fn answered(&mut self, asked: Instant, now: Instant, answer: &impl Answer) {
+    /// A query that was asked at `asked` has been answered with `rows` rows.
+    pub(crate) fn answered(&mut self, asked: Instant, now: Instant, rows: u64) {
         let latency_ns = nanoseconds(now - asked);
         self.latency_ns.saturating_record(latency_ns);
-        self.tally.answered(answer.rows() as u64, latency_ns);
+        self.tally.answered(rows, latency_ns);
         self.last_answer = Some(now);
         self.queries += 1;
-        self.rows += answer.rows() as u64;
-        self.touched = self
-            .touched
-            .wrapping_add(std::hint::black_box(answer.touch()));
+        self.rows += rows;
+    }
+
+    /// Looks at the first byte of an answer.
+    pub(crate) fn touch(&mut self, first: u8) {
+        let first = u64::from(std::hint::black_box(first));
+        self.touched = self.touched.wrapping_add(first);
     }
 
     fn absorb(&mut self, other: Client) {

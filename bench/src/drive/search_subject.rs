@@ -1,39 +1,35 @@
-//! The store as a subject that searches: an id is the number of a query.
+//! The store as a subject that searches.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt64Type;
-use ringtake_runtime::{Projection, SearchParams, ShardStats, Store, StoreMetrics, TakeOptions};
+use ringtake_runtime::{Projection, SearchParams, TakeOptions};
 
-use crate::drive::store_subject::{Patience, metrics, read_path_name};
-use crate::drive::subject::{Answer, Subject, SubjectLimits};
+use crate::drive::store_subject::{OpenStore, Patience};
+use crate::drive::subject::{Answer, Observed, Subject};
 use crate::error::Error;
 use crate::workload::row_checksum::{RowsChecksum, touch};
 use crate::workload::search::queries::Queries;
 
-/// See the module.
+/// A store that is asked for the rows nearest to the queries of a pool.
 pub(crate) struct SearchSubject {
-    pub(crate) store: Store,
+    pub(crate) open: OpenStore,
     pub(crate) queries: Arc<Queries>,
     /// May be changed between two measurements.
     pub(crate) params: SearchParams,
     /// What a warm run keeps in memory.
     pub(crate) vectors: Projection,
-    /// The files that are read.
-    pub(crate) paths: Vec<PathBuf>,
     pub(crate) patience: Patience,
     /// Rows that an answer has if there are enough.
     pub(crate) rows_found: usize,
 }
 
 impl SearchSubject {
-    /// The number of the only query asked for.
-    fn query(&self, ids: &[u64]) -> &[f32] {
-        self.queries
-            .get(ids.first().map_or(0, |number| *number as usize))
+    /// The vector of the query of that number.
+    fn query(&self, number: u64) -> &[f32] {
+        self.queries.get(number as usize)
     }
 }
 
@@ -69,20 +65,27 @@ impl Answer for Found {
 }
 
 impl Subject for SearchSubject {
+    type Query = u64;
     type Answer = Found;
 
-    async fn take(&self, ids: &[u64]) -> Result<Found, Error> {
-        let search = self.store.search_borrowed(self.query(ids), &self.params);
+    async fn take(&self, number: &u64) -> Result<Found, Error> {
+        let search = self
+            .open
+            .store
+            .search_borrowed(self.query(*number), &self.params);
         Ok(Found(search.await?))
     }
 
-    async fn take_due(&self, ids: &[u64], due: Instant) -> Result<Found, Error> {
+    async fn take_due(&self, number: &u64, due: Instant) -> Result<Found, Error> {
         let params = SearchParams {
             when_full: self.patience.when_full,
             deadline: self.patience.deadline_of(due),
             ..self.params.clone()
         };
-        let search = self.store.search_borrowed(self.query(ids), &params);
+        let search = self
+            .open
+            .store
+            .search_borrowed(self.query(*number), &params);
         Ok(Found(search.await?))
     }
 
@@ -93,59 +96,15 @@ impl Subject for SearchSubject {
     /// A search takes the rows it chooses, so they are taken by id here.
     async fn fill(&self, row_ids: &[u64]) -> Result<(), Error> {
         let options = TakeOptions::default();
-        self.store
-            .take_borrowed(row_ids, &self.vectors, options)
-            .await?;
+        let take = self
+            .open
+            .store
+            .take_borrowed(row_ids, &self.vectors, options);
+        take.await?;
         Ok(())
     }
 
-    fn read_path(&self) -> String {
-        let config = self.store.config();
-        read_path_name(config.read_path, config.lab.scheduler)
-    }
-
-    fn files(&self) -> Result<Vec<PathBuf>, Error> {
-        Ok(self.paths.clone())
-    }
-
-    fn counters(&self) -> Option<ShardStats> {
-        let shards = self.store.stats();
-        Some(
-            shards
-                .into_iter()
-                .fold(ShardStats::default(), |sum, shard| sum + shard),
-        )
-    }
-
-    fn metrics(&self) -> Option<StoreMetrics> {
-        metrics(&self.store)
-    }
-
-    fn permits_held(&self) -> Option<u64> {
-        Some(self.store.permits().windows)
-    }
-
-    fn spin(&self) -> Duration {
-        self.store.config().spin_before_park
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.store.info().warnings.clone()
-    }
-
-    fn limits(&self) -> Option<SubjectLimits> {
-        let config = self.store.config();
-        Some(SubjectLimits {
-            shards: config.shards,
-            queue_depth: config.queue_depth as usize,
-        })
-    }
-
-    fn configuration(&self) -> serde_json::Value {
-        serde_json::to_value(self.store.config()).unwrap_or_default()
-    }
-
-    fn description(&self) -> serde_json::Value {
-        serde_json::to_value(self.store.info()).unwrap_or_default()
+    fn observed(&self) -> &dyn Observed {
+        &self.open
     }
 }

@@ -1,4 +1,4 @@
-//! The store as a subject whose rows are taken by id.
+//! The store as a subject whose rows are taken by id, and as it is observed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ringtake_runtime::{
 use thread_local::ThreadLocal;
 
 use crate::drive::in_shard::InShard;
-use crate::drive::subject::{Subject, SubjectLimits};
+use crate::drive::subject::{Observed, Subject, SubjectLimits};
 use crate::error::Error;
 use crate::workload::dataset::DatasetFiles;
 
@@ -32,21 +32,50 @@ impl Patience {
 }
 
 /// The read path as records name it: the usual scheduler goes without saying.
-pub(crate) fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
+fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {
     match scheduler {
         Scheduler::Batched => read_path.to_string(),
         other => format!("{read_path} ({other})"),
     }
 }
 
-/// The store under measurement and the columns taken from it.
+/// A store, observed: both subjects that ask a store have one.
 #[derive(Clone)]
-pub(crate) struct StoreSubject {
-    store: Store,
-    /// Each client thread has its own: see [`Projection`].
-    projections: Arc<ThreadLocal<Projection>>,
+pub(crate) struct OpenStore {
+    pub(crate) store: Store,
     dataset: PathBuf,
     columns: Vec<String>,
+}
+
+impl OpenStore {
+    /// Opens the dataset, of which `columns` are read, or all if none is named.
+    pub(crate) fn open(
+        dataset: &Path,
+        columns: &[String],
+        config: Config,
+    ) -> Result<OpenStore, Error> {
+        Ok(OpenStore {
+            store: Store::open(dataset, config)?,
+            dataset: dataset.to_path_buf(),
+            columns: columns.to_vec(),
+        })
+    }
+
+    /// The columns named, or all if none is.
+    fn projection(&self) -> Result<Projection, Error> {
+        match self.columns.as_slice() {
+            [] => Ok(self.store.all_columns()),
+            names => Ok(self.store.projection(names)?),
+        }
+    }
+}
+
+/// The store under measurement, whose rows are taken by id.
+#[derive(Clone)]
+pub(crate) struct StoreSubject {
+    open: OpenStore,
+    /// Each client thread has its own: see [`Projection`].
+    projections: Arc<ThreadLocal<Projection>>,
     class: LatencyClass,
     patience: Patience,
 }
@@ -59,14 +88,12 @@ impl StoreSubject {
         patience: Patience,
         config: Config,
     ) -> Result<StoreSubject, Error> {
-        let store = Store::open(dataset, config)?;
+        let open = OpenStore::open(dataset, columns, config)?;
         let projections = Arc::new(ThreadLocal::new());
-        projections.get_or_try(|| columns_of(&store, columns))?;
+        projections.get_or_try(|| open.projection())?;
         Ok(StoreSubject {
-            store,
+            open,
             projections,
-            dataset: dataset.to_path_buf(),
-            columns: columns.to_vec(),
             class: LatencyClass::default(),
             patience,
         })
@@ -83,12 +110,12 @@ impl StoreSubject {
     /// The store itself.
     #[cfg(test)]
     pub(crate) fn store(&self) -> &Store {
-        &self.store
+        &self.open.store
     }
 
     /// Rows of the dataset.
     pub(crate) fn rows(&self) -> u64 {
-        self.store.row_count()
+        self.open.store.row_count()
     }
 
     /// Clients inside the shards that take the same columns of the first `rows` rows.
@@ -99,36 +126,23 @@ impl StoreSubject {
             ..TakeOptions::default()
         };
         InShard::new(
-            &self.store,
+            &self.open.store,
             rows,
-            &self.columns,
+            &self.open.columns,
             options,
             self.patience.deadline,
         )
     }
 
     async fn take_with(&self, row_ids: &[u64], options: TakeOptions) -> Result<RecordBatch, Error> {
-        let columns = || columns_of(&self.store, &self.columns);
-        let projection = self.projections.get_or_try(columns)?;
-        let take = self.store.take_borrowed(row_ids, projection, options);
+        let projection = self.projections.get_or_try(|| self.open.projection())?;
+        let take = self.open.store.take_borrowed(row_ids, projection, options);
         Ok(take.await?)
     }
 }
 
-/// What the store writes down of its time, if it does.
-pub(crate) fn metrics(store: &Store) -> Option<StoreMetrics> {
-    store.config().observe.metrics.then(|| store.metrics())
-}
-
-/// The columns named, or all if none is.
-fn columns_of(store: &Store, names: &[String]) -> Result<Projection, Error> {
-    match names {
-        [] => Ok(store.all_columns()),
-        names => Ok(store.projection(names)?),
-    }
-}
-
 impl Subject for StoreSubject {
+    type Query = [u64];
     type Answer = RecordBatch;
 
     fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<RecordBatch, Error>> {
@@ -153,6 +167,12 @@ impl Subject for StoreSubject {
         self.take_with(row_ids, options)
     }
 
+    fn observed(&self) -> &dyn Observed {
+        &self.open
+    }
+}
+
+impl Observed for OpenStore {
     fn read_path(&self) -> String {
         read_path_name(
             self.store.config().read_path,
@@ -176,7 +196,8 @@ impl Subject for StoreSubject {
     }
 
     fn metrics(&self) -> Option<StoreMetrics> {
-        metrics(&self.store)
+        let metrics = || self.store.metrics();
+        self.store.config().observe.metrics.then(metrics)
     }
 
     fn permits_held(&self) -> Option<u64> {

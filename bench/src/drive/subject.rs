@@ -1,8 +1,8 @@
 //! What can be measured: anything that takes rows by id, or answers queries by their number.
 //!
-//! [`Subject`] is the seam between the workload and what it is held against; [`Answer`] is what
-//! comes back. Neither says anything of Arrow, so that a subject may use another version of it,
-//! or none.
+//! [`Subject`] is asked by the clients, [`Observed`] is read from outside, and [`Answer`] is what
+//! comes back. None of them says anything of Arrow, so that a subject may use another version of
+//! it, or none.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -60,23 +60,46 @@ pub struct SubjectLimits {
     pub queue_depth: usize,
 }
 
-/// Something that takes rows by id. Every client thread uses the same one.
+/// A query as a subject takes it. A workload draws ids; they are rows, or the number of a query.
+pub trait Query {
+    /// The query that `ids` stand for.
+    fn of(ids: &[u64]) -> &Self;
+}
+
+/// Rows to be taken, in this order.
+impl Query for [u64] {
+    fn of(ids: &[u64]) -> &[u64] {
+        ids
+    }
+}
+
+/// The number of a query in a pool.
+impl Query for u64 {
+    fn of(ids: &[u64]) -> &u64 {
+        ids.first().unwrap_or(&0)
+    }
+}
+
+/// Something that answers queries. Every client thread uses the same one.
 pub trait Subject: Sync {
-    /// What a query comes back with.
+    /// Ids of rows, or the number of a query.
+    type Query: Query + ?Sized + 'static;
+
+    /// Rows that come back.
     type Answer: Answer;
 
-    /// Takes the rows in the order of `row_ids`, none of which is named twice.
-    fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<Self::Answer, Error>>;
+    /// Answers `query`. Of ids, none is named twice, and the answer has their order.
+    fn take(&self, query: &Self::Query) -> impl Future<Output = Result<Self::Answer, Error>>;
 
     /// The same for a query that was to come at `due`: a subject with deadlines counts them from
     /// there, and may refuse.
     fn take_due(
         &self,
-        row_ids: &[u64],
+        query: &Self::Query,
         due: Instant,
     ) -> impl Future<Output = Result<Self::Answer, Error>> {
         let _ = due;
-        self.take(row_ids)
+        self.take(query)
     }
 
     /// Whether an answer of `rows` rows to a query of `asked` ids is a whole one.
@@ -86,40 +109,14 @@ pub trait Subject: Sync {
 
     /// Brings these rows into the caches; by taking them, unless queries are no rows.
     fn fill(&self, row_ids: &[u64]) -> impl Future<Output = Result<(), Error>> {
-        let take = self.take(row_ids);
+        let take = self.take(Self::Query::of(row_ids));
         async { take.await.map(drop) }
     }
 
-    /// The name of the way the rows are read, as the record shows it.
-    fn read_path(&self) -> String;
-
-    /// The files that hold the rows; reads of the device below them are counted.
-    ///
-    /// # Errors
-    /// Files that cannot be found.
-    fn files(&self) -> Result<Vec<PathBuf>, Error>;
-
-    /// What it has counted since it was opened; `None` if it does not count its own reads, in
-    /// which case a cold run is proven by the bytes that the device moved.
-    fn counters(&self) -> Option<ShardStats> {
-        None
-    }
-
-    /// Rows that it looked at for so many queries, where that is another number than its answers'
+    /// Rows that it looked at for `queries` queries, where that is another number than its answers'
     /// and its counters'.
     fn rows_read(&self, queries: u64) -> Option<u64> {
         let _ = queries;
-        None
-    }
-
-    /// Where its time went and how long things waited, since it was opened; `None` if it does not
-    /// say.
-    fn metrics(&self) -> Option<StoreMetrics> {
-        None
-    }
-
-    /// Takes and searches at work in it; `None` if it does not say.
-    fn permits_held(&self) -> Option<u64> {
         None
     }
 
@@ -129,12 +126,43 @@ pub trait Subject: Sync {
         alarm.drive(client)
     }
 
-    /// How long a client thread looks for an answer before it sleeps.
+    /// Its state, as a record and an observer see it.
+    fn observed(&self) -> &dyn Observed;
+}
+
+/// The state of a subject, read from outside while it works.
+pub trait Observed: Sync {
+    /// The name of the way the rows are read, as the record shows it.
+    fn read_path(&self) -> String;
+
+    /// The files that hold the rows; reads of the device below them are counted.
+    ///
+    /// # Errors
+    /// Files that cannot be found.
+    fn files(&self) -> Result<Vec<PathBuf>, Error>;
+
+    /// Counts since it was opened; `None` if it does not count its own reads, in which case a cold
+    /// run is proven by the bytes that the device moved.
+    fn counters(&self) -> Option<ShardStats> {
+        None
+    }
+
+    /// Times and waits since it was opened; `None` if it does not say.
+    fn metrics(&self) -> Option<StoreMetrics> {
+        None
+    }
+
+    /// Takes and searches at work in it; `None` if it does not say.
+    fn permits_held(&self) -> Option<u64> {
+        None
+    }
+
+    /// How long a client thread of an open loop polls for an answer before it sleeps.
     fn spin(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// What must be said about the numbers, one sentence each.
+    /// Reasons why the numbers may mislead, one sentence each.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
@@ -270,12 +298,19 @@ pub(crate) mod tests {
         T: Fn(&[u64]) -> F + Sync,
         F: Future<Output = Result<RecordBatch, Error>>,
     {
+        type Query = [u64];
         type Answer = RecordBatch;
 
         fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<RecordBatch, Error>> {
             (self.0)(row_ids)
         }
 
+        fn observed(&self) -> &dyn Observed {
+            self
+        }
+    }
+
+    impl<T: Sync> Observed for Fake<T> {
         fn read_path(&self) -> String {
             "fake".to_owned()
         }

@@ -47,6 +47,12 @@ impl Spread {
         Some(Spread { median, min, max })
     }
 
+    /// The ratios of the second number of each pair to its first.
+    pub(crate) fn of_ratios(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<Spread> {
+        let ratios = pairs.into_iter().map(|(one, two)| two / one);
+        Spread::of(ratios.filter(|ratio| ratio.is_finite()))
+    }
+
     /// The median, and the range where there is one.
     pub(crate) fn text(spread: Option<Spread>) -> String {
         spread.map_or_else(

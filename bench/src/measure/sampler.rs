@@ -17,7 +17,7 @@ use crate::count::device::{DeviceReads, Devices, NoDevice};
 use crate::count::process::{MachineTime, name_this_thread};
 use crate::drive::live::{Done, Live};
 use crate::drive::load::Bound;
-use crate::drive::subject::Subject;
+use crate::drive::subject::Observed;
 use crate::numbers::{latency, rounded};
 use crate::record::series::{DeviceSample, QueueSample, RateSample, Series};
 
@@ -38,9 +38,9 @@ struct Tick {
     permits_held: Option<u64>,
 }
 
-/// See the module.
-pub(crate) struct Sampler<'a, S> {
-    subject: &'a S,
+/// An observer of one run.
+pub(crate) struct Sampler<'a> {
+    subject: &'a dyn Observed,
     live: &'a Live,
     devices: &'a Result<Devices, NoDevice>,
     bound: Bound,
@@ -49,25 +49,25 @@ pub(crate) struct Sampler<'a, S> {
 }
 
 /// A run that goes on.
-pub(crate) struct Running<'s, 'a, S> {
-    sampler: &'s Sampler<'a, S>,
+pub(crate) struct Running<'s, 'a> {
+    sampler: &'s Sampler<'a>,
     looker: Thread,
 }
 
-impl<S> Drop for Running<'_, '_, S> {
+impl Drop for Running<'_, '_> {
     fn drop(&mut self) {
         self.sampler.ended.store(true, Ordering::Release);
         self.looker.unpark();
     }
 }
 
-impl<'a, S: Subject> Sampler<'a, S> {
+impl<'a> Sampler<'a> {
     pub(crate) fn new(
-        subject: &'a S,
+        subject: &'a dyn Observed,
         live: &'a Live,
         devices: &'a Result<Devices, NoDevice>,
         bound: Bound,
-    ) -> Sampler<'a, S> {
+    ) -> Sampler<'a> {
         Sampler {
             subject,
             live,
@@ -86,7 +86,7 @@ impl<'a, S: Subject> Sampler<'a, S> {
     }
 
     /// Whoever holds this is running; the run has ended when it is dropped, however that comes.
-    pub(crate) fn until_dropped(&self, looker: &Thread) -> Running<'_, 'a, S> {
+    pub(crate) fn until_dropped(&self, looker: &Thread) -> Running<'_, 'a> {
         Running {
             sampler: self,
             looker: looker.clone(),

@@ -10,11 +10,11 @@ use crate::count::device::{DeviceReads, Devices, NoDevice};
 use crate::count::perf_window;
 use crate::count::process::{self, Spent};
 use crate::count::system_calls::SystemCalls;
-use crate::drive::in_shard::InShard;
+use crate::drive::clients::{Clients, Work};
 use crate::drive::live::Live;
-use crate::drive::load::{ClientPlace, Pace, Rate};
-use crate::drive::subject::{Alarm, Answer as _, Subject, whole};
-use crate::drive::threads;
+use crate::drive::load::{Pace, Rate};
+use crate::drive::subject::{Alarm, Answer as _, Query as _, Subject, whole};
+use crate::drive::threads::Threads;
 use crate::error::Error;
 use crate::interrupt::stop_if;
 use crate::measure::options::Options;
@@ -25,6 +25,7 @@ use crate::record::measurement::Measurement;
 use crate::workload::Workload;
 use crate::workload::distribution::{CacheSize, MIXED_HIT_SHARE};
 use crate::workload::row_checksum::RowsChecksum;
+
 /// The checksum covers the rows of so many queries, or of one pass if that is less.
 pub(crate) const CHECKSUM_QUERIES: u64 = 64;
 
@@ -50,8 +51,8 @@ struct Counts {
 /// A subject under one workload.
 pub(crate) struct Session<'a, S> {
     pub(crate) subject: &'a S,
-    /// Where the clients of the measured loop are, if not on threads of their own.
-    pub(crate) inside: Option<&'a InShard>,
+    /// The clients of the measured loop.
+    pub(crate) clients: &'a dyn Clients,
     pub(crate) options: &'a Options,
     pub(crate) workload: &'a Workload,
     pub(crate) devices: &'a Result<Devices, NoDevice>,
@@ -60,13 +61,6 @@ pub(crate) struct Session<'a, S> {
 }
 
 impl<S: Subject> Session<'_, S> {
-    pub(crate) fn clients(&self) -> ClientPlace {
-        match self.inside {
-            Some(_) => ClientPlace::InShard,
-            None => ClientPlace::Threads,
-        }
-    }
-
     /// When queries are asked, and the capacity if it had to be measured for that.
     pub(crate) fn pace(&self) -> Result<(Pace, Option<f64>), Error> {
         let seed = self.options.seed;
@@ -75,16 +69,9 @@ impl<S: Subject> Session<'_, S> {
             None => Ok((Pace::Closed, None)),
             Some(Rate::PerSecond(rate_per_s)) => Ok((open(rate_per_s), None)),
             Some(Rate::OfCapacity(share)) => {
-                let run = threads::run(
-                    self.options.load,
-                    Pace::Capacity,
-                    self.workload,
-                    self.interrupted,
-                    self.subject,
-                    &Live::default(),
-                    || (),
-                )?
-                .whole()?;
+                let live = Live::default();
+                let work = self.work(Pace::Capacity, &live);
+                let run = Threads(self.subject).run(work, &mut || ())?.whole()?;
                 let capacity_per_s = run.queries as f64 / run.duration.as_secs_f64();
                 if !(capacity_per_s.is_finite() && capacity_per_s > 0.0) {
                     return Err(Error::NoCapacity);
@@ -114,39 +101,32 @@ impl<S: Subject> Session<'_, S> {
 
     /// One loop with every counter read before and after.
     pub(crate) fn run(&self, pace: Pace) -> Result<Measurement, Error> {
+        let observed = self.subject.observed();
         let counts = || Counts {
             spent: Spent::by_process(),
-            store: self.subject.counters(),
+            store: observed.counters(),
             device: self.device_reads(),
             process_bytes: process::read_bytes(),
             system_calls: match &mut *self.system_calls.borrow_mut() {
                 Ok(calls) => calls.count(),
                 Err(reason) => Err(reason.clone()),
             },
-            metrics: self.subject.metrics(),
+            metrics: observed.metrics(),
         };
         let mut before = None;
-        let (load, workload, interrupted) = (self.options.load, self.workload, self.interrupted);
         let live = Live::default();
-        let sampler = Sampler::new(self.subject, &live, self.devices, load.bound);
+        let work = self.work(pace, &live);
+        let sampler = Sampler::new(observed, &live, self.devices, work.load.bound);
         let (run, after, series) = std::thread::scope(|scope| {
             let looking = scope.spawn(|| sampler.look_on());
             let running = sampler.until_dropped(looking.thread());
-            let at_start = || {
+            let mut at_start = || {
                 // What telling perf takes is no part of what is counted.
                 perf_window::begin();
                 sampler.start(looking.thread());
                 before = Some(counts());
             };
-            let run = match self.inside {
-                None => {
-                    let subject = self.subject;
-                    threads::run(load, pace, workload, interrupted, subject, &live, at_start)
-                }
-                Some(inside) => {
-                    inside.run(load.bound, pace, workload, interrupted, &live, at_start)
-                }
-            };
+            let run = self.clients.run(work, &mut at_start);
             let after = counts();
             drop(running);
             perf_window::end();
@@ -194,6 +174,16 @@ impl<S: Subject> Session<'_, S> {
         })
     }
 
+    fn work<'b>(&'b self, pace: Pace, live: &'b Live) -> Work<'b> {
+        Work {
+            load: self.options.load,
+            pace,
+            workload: self.workload,
+            interrupted: self.interrupted,
+            live,
+        }
+    }
+
     fn device_reads(&self) -> Result<DeviceReads, NoDevice> {
         self.devices
             .clone()
@@ -204,7 +194,7 @@ impl<S: Subject> Session<'_, S> {
     pub(crate) fn fill_caches(&self) -> Result<(), Error> {
         let rows = self.options.rows;
         // The subject's own count is not moved by other programs.
-        let reads = || match self.subject.counters() {
+        let reads = || match self.subject.observed().counters() {
             Some(counters) => counters.reads - counters.page_cache_hits,
             None => self.device_reads().map_or(0, DeviceReads::issued),
         };
@@ -243,7 +233,7 @@ impl<S: Subject> Session<'_, S> {
                 stop_if(self.interrupted)?;
                 // Beyond the queries of the warm-up.
                 draws.warm_up_query(index | 1 << 62, &mut row_ids);
-                self.subject.take(&row_ids).await?;
+                self.subject.take(S::Query::of(&row_ids)).await?;
                 bar.inc(row_ids.len() as u64);
             }
             Ok(())
@@ -258,7 +248,7 @@ impl<S: Subject> Session<'_, S> {
             for index in 0..self.workload.warm_up_queries() {
                 stop_if(self.interrupted)?;
                 self.workload.warm_up_query(index, &mut row_ids);
-                self.subject.take(&row_ids).await?;
+                self.subject.take(S::Query::of(&row_ids)).await?;
             }
             Ok(())
         })
@@ -272,7 +262,7 @@ impl<S: Subject> Session<'_, S> {
             for index in 0..self.workload.pass_queries().min(CHECKSUM_QUERIES) {
                 stop_if(self.interrupted)?;
                 self.workload.query(index, &mut row_ids);
-                let answer = self.subject.take(&row_ids).await?;
+                let answer = self.subject.take(S::Query::of(&row_ids)).await?;
                 let answer = whole(self.subject, row_ids.len(), answer)?;
                 answer.add_to(&mut checksum, &row_ids)?;
             }

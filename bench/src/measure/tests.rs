@@ -30,7 +30,8 @@ fn client_that_panics_ends_the_run() {
         let never = AtomicBool::new(false);
         let bench = Bench::open(&never, || Ok(subject))?;
         let workload = options.workload()?;
-        let session = bench.session(&options, &workload);
+        let clients = Threads(&bench.subject);
+        let session = bench.session(&clients, &options, &workload);
         session.run(Pace::Closed).map(|_: Measurement| ())
     }));
     assert!(outcome.is_err());

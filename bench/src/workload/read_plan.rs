@@ -39,6 +39,7 @@ pub(crate) enum Cut {
 }
 
 /// The reads of the first queries of a workload, the tag of each being its query.
+#[derive(Default)]
 pub(crate) struct ReadPlan {
     /// All reads, query after query.
     pub(crate) reads: Vec<ReadAt>,
@@ -89,6 +90,11 @@ impl LargestGroup {
         })
     }
 
+    /// Directory of the dataset.
+    pub(crate) fn path(&self) -> &Path {
+        self.dataset.path()
+    }
+
     /// Rows of the dataset.
     pub(crate) fn rows(&self) -> u64 {
         self.dataset.rows()
@@ -103,27 +109,35 @@ impl LargestGroup {
 
     /// Plans as many queries as a pass of the workload has, or as there is room for.
     pub(crate) fn plan(&self, workload: &Workload, cut: &Cut) -> Result<ReadPlan, Error> {
-        let mut plan = ReadPlan {
-            reads: Vec::new(),
-            ends: Vec::new(),
-            bytes_max: 0,
-        };
-        let locator = self.dataset.locator(self.group);
+        let mut plan = ReadPlan::default();
         let mut row_ids = Vec::new();
         for index in 0..workload.pass_queries() {
             if plan.reads.len() as u64 >= READS_MAX {
                 break;
             }
             workload.query(index, &mut row_ids);
-            match cut {
-                Cut::Reads { align_bytes } => {
-                    self.plan_reads(&locator, &row_ids, *align_bytes, &mut plan)?;
-                }
-                Cut::Rows => self.plan_rows(&locator, &row_ids, &mut plan)?,
-            }
-            plan.ends.push(plan.reads.len());
+            self.add_query(&row_ids, cut, &mut plan)?;
         }
         Ok(plan)
+    }
+
+    /// Plans a single query.
+    pub(crate) fn plan_query(&self, row_ids: &[u64], cut: &Cut) -> Result<ReadPlan, Error> {
+        let mut plan = ReadPlan::default();
+        self.add_query(row_ids, cut, &mut plan)?;
+        Ok(plan)
+    }
+
+    fn add_query(&self, row_ids: &[u64], cut: &Cut, plan: &mut ReadPlan) -> Result<(), Error> {
+        let locator = self.dataset.locator(self.group);
+        match cut {
+            Cut::Reads { align_bytes } => {
+                self.plan_reads(&locator, row_ids, *align_bytes, plan)?;
+            }
+            Cut::Rows => self.plan_rows(&locator, row_ids, plan)?,
+        }
+        plan.ends.push(plan.reads.len());
+        Ok(())
     }
 
     fn plan_reads(

@@ -231,7 +231,7 @@ impl Search {
         open: impl Fn() -> Result<S>,
     ) -> Result<Record>
     where
-        S: Subject<Answer: FoundRows>,
+        S: Subject<Query = u64, Answer: FoundRows>,
     {
         let record =
             self.run
@@ -259,12 +259,12 @@ impl Search {
     }
 
     /// The share of the true nearest rows that are found.
-    fn recall<S: Subject<Answer: FoundRows>>(&self, subject: &S) -> Result<f64> {
+    fn recall<S: Subject<Query = u64, Answer: FoundRows>>(&self, subject: &S) -> Result<f64> {
         let (mut hits, mut wanted) = (0, 0);
         let asking = async {
             for number in 0..self.lists() {
                 let nearest = &self.nearest.ids[number * self.nearest.length..][..self.k];
-                let found = subject.take(&[number as u64]).await?.row_ids();
+                let found = subject.take(&(number as u64)).await?.row_ids();
                 let near = nearest.iter().filter(|id| **id >= 0);
                 wanted += near.clone().count();
                 hits += near.filter(|id| found.contains(&(**id as u64))).count();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field};
-use ringtake_bench::{Bound, Distribution, Load, Options, Subject};
+use ringtake_bench::{Bound, Distribution, Load, Observed, Options, Subject};
 use ringtake_runtime::{Config, Projection, Store, TakeOptions};
 use ringtake_storage::write::{WriteOptions, Writer};
 
@@ -41,6 +41,7 @@ struct Ringtake {
 }
 
 impl Subject for Ringtake {
+    type Query = [u64];
     type Answer = RecordBatch;
 
     async fn take(&self, row_ids: &[u64]) -> Result<RecordBatch, ringtake_bench::Error> {
@@ -49,6 +50,12 @@ impl Subject for Ringtake {
         Ok(take.await?)
     }
 
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for Ringtake {
     fn read_path(&self) -> String {
         "ringtake".to_owned()
     }

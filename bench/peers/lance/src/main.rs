@@ -19,7 +19,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatchIterator;
 use lance::Dataset;
 use lance::dataset::ProjectionRequest;
-use ringtake_bench::{Alarm, Record, Subject};
+use ringtake_bench::{Alarm, Observed, Record, Subject};
 use ringtake_peers_harness::{
     Calls, Chill, EMPTIED_EVERY, Error, Peers, Result, Run, Search, Source,
 };
@@ -161,6 +161,7 @@ impl LanceDataset {
 }
 
 impl Subject for LanceDataset {
+    type Query = [u64];
     type Answer = LanceRows;
 
     async fn take(&self, row_ids: &[u64]) -> std::result::Result<LanceRows, ringtake_bench::Error> {
@@ -168,14 +169,6 @@ impl Subject for LanceDataset {
         let row_ids = row_ids.to_vec();
         let query = async move { dataset.take(&row_ids, projection).await };
         Ok(LanceRows(self.query(query).await?))
-    }
-
-    fn read_path(&self) -> String {
-        self.peer.to_owned()
-    }
-
-    fn files(&self) -> std::result::Result<Vec<PathBuf>, ringtake_bench::Error> {
-        Ok(self.files.clone())
     }
 
     fn drive<F: Future>(&self, client: F, alarm: &Alarm) -> F::Output {
@@ -188,6 +181,20 @@ impl Subject for LanceDataset {
             Ok(runtime) => runtime.block_on(client),
             Err(error) => panic!("{error}"),
         }
+    }
+
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for LanceDataset {
+    fn read_path(&self) -> String {
+        self.peer.to_owned()
+    }
+
+    fn files(&self) -> std::result::Result<Vec<PathBuf>, ringtake_bench::Error> {
+        Ok(self.files.clone())
     }
 }
 

@@ -13,7 +13,7 @@ use lance::index::DatasetIndexExt as _;
 use lance::index::vector::VectorIndexParams;
 use lance_index::IndexType;
 use lance_linalg::distance::MetricType;
-use ringtake_bench::{Alarm, Answer, RowsChecksum, Subject};
+use ringtake_bench::{Alarm, Answer, Observed, RowsChecksum, Subject};
 use ringtake_peers_harness::{Error, FoundRows, Result, Search};
 
 use crate::answer::LanceRows;
@@ -149,11 +149,12 @@ async fn nearest(
 }
 
 impl Subject for Searched<'_> {
+    type Query = u64;
     type Answer = Found;
 
-    async fn take(&self, ids: &[u64]) -> BenchResult<Found> {
+    async fn take(&self, number: &u64) -> BenchResult<Found> {
         let search = self.search;
-        let query = search.query(ids.first().copied().unwrap_or(0));
+        let query = search.query(*number);
         let asked = nearest(
             Arc::clone(&self.rows.dataset),
             search.column().to_owned(),
@@ -182,19 +183,25 @@ impl Subject for Searched<'_> {
         self.rows.take(row_ids).await.map(drop)
     }
 
-    fn read_path(&self) -> String {
-        self.rows.read_path()
-    }
-
-    fn files(&self) -> BenchResult<Vec<PathBuf>> {
-        self.rows.files()
-    }
-
     fn rows_read(&self, queries: u64) -> Option<u64> {
         Some(queries * self.search.candidates())
     }
 
     fn drive<F: Future>(&self, client: F, alarm: &Alarm) -> F::Output {
         self.rows.drive(client, alarm)
+    }
+
+    fn observed(&self) -> &dyn Observed {
+        self
+    }
+}
+
+impl Observed for Searched<'_> {
+    fn read_path(&self) -> String {
+        self.rows.read_path()
+    }
+
+    fn files(&self) -> BenchResult<Vec<PathBuf>> {
+        self.rows.files()
     }
 }
