@@ -6,6 +6,7 @@
 //! first count. The checksum over rows is taken after the last count, because hashing every byte
 //! would cost more than reading it.
 
+pub(crate) mod experiment;
 pub(crate) mod options;
 pub(crate) mod rounds;
 pub(crate) mod sampler;

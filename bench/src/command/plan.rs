@@ -11,8 +11,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +19,7 @@ use crate::command::file_read::FileReadArgs;
 use crate::error::Error;
 use crate::numbers::{rounded, whole};
 use crate::record::proof::Cache;
+use crate::tell::grid::grid;
 use crate::tell::output::emit;
 
 /// Below so many rows in a message its cost is no small part of theirs.
@@ -207,12 +206,9 @@ impl Estimate {
 
     fn text(&self) -> String {
         let (measured, machine) = (&self.measured, &self.machine);
-        let mut table = Table::new();
-        table.load_style(UTF8_FULL_CONDENSED);
-        table.set_header(["what", "value", "where it comes from"]);
         let source = measured.source.as_str();
         let by = |rows: Option<f64>| rows.map_or_else(|| "no limit".to_owned(), rounded);
-        for (what, value, from) in [
+        let rows = [
             (
                 "shard CPU per row, µs",
                 rounded(measured.shard_cpu_us_per_row),
@@ -285,12 +281,9 @@ impl Estimate {
                 whole(self.rows_per_s as u64),
                 "the least of the limits",
             ),
-        ] {
-            table.add_row([what.to_owned(), value, from.to_owned()]);
-        }
-        if let Some(column) = table.column_mut(1) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
+        ]
+        .map(|(what, value, from)| vec![what.to_owned(), value, from.to_owned()]);
+        let table = grid(&["what", "value", "where it comes from"], rows, 1..=1);
         let mut text = format!("{table}\nlimited by {}\n", self.limit);
         let _ = writeln!(
             text,

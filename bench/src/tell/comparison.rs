@@ -6,13 +6,12 @@
 mod condition;
 mod difference;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::numbers::rounded;
 use crate::record::archive::ArchivedRecord;
+use crate::tell::grid::grid;
 
 pub(crate) use condition::Condition;
 use difference::{Difference, median};
@@ -182,20 +181,17 @@ pub(crate) fn text(comparisons: &[Comparison]) -> String {
     for comparison in comparisons {
         let [before, after] = comparison.measurements;
         text += &format!("{}: {before} and {after} measurements\n", comparison.setup);
-        let mut table = Table::new();
-        table
-            .load_style(UTF8_FULL_CONDENSED)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            .set_header(["", "first", "second", "second over first", ""]);
-        for figure in &comparison.figures {
-            table.add_row([
+        let rows = comparison.figures.iter().map(|figure| {
+            vec![
                 figure.name.to_owned(),
                 rounded(figure.before),
                 rounded(figure.after),
                 figure.difference.text(),
                 figure.words.clone(),
-            ]);
-        }
+            ]
+        });
+        let head = ["", "first", "second", "second over first", ""];
+        let table = grid(&head, rows, 0..0);
         text += &format!("{table}\n");
         let few = comparison.measurements.iter().any(|count| *count < 3);
         if few {

@@ -3,14 +3,12 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
-
 use crate::drive::load::ClientPlace;
 use crate::numbers::{NOT_AVAILABLE, bytes, latency, rounded, rounded_or_not, whole};
 use crate::record::Record;
 use crate::record::configuration::Configuration;
 use crate::record::proof::Cache;
+use crate::tell::grid::grid;
 
 /// One line of the table: its name, its value in a record, what it means.
 type Line = (&'static str, fn(&Record) -> String, &'static str);
@@ -154,27 +152,19 @@ pub fn report(records: &[Record]) -> String {
     if let Some(first) = records.first() {
         let _ = writeln!(text, "{}", heading(first));
     }
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_content_arrangement(ContentArrangement::Dynamic);
-    let mut header = vec![String::new()];
-    header.extend(records.iter().map(column_title));
-    header.push("what it says".to_owned());
-    table.set_header(header);
+    let titles: Vec<String> = records.iter().map(column_title).collect();
+    let mut head = vec![""];
+    head.extend(titles.iter().map(String::as_str));
+    head.push("what it says");
     let searches = records.iter().any(|record| record.search.is_some());
     let lines = SEARCH_LINES.iter().filter(|_| searches).chain(&LINES);
-    for (name, value, meaning) in lines {
+    let rows = lines.map(|(name, value, meaning)| {
         let mut row = vec![(*name).to_owned()];
         row.extend(records.iter().map(value));
         row.push((*meaning).to_owned());
-        table.add_row(row);
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        if (1..=records.len()).contains(&index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+        row
+    });
+    let table = grid(&head, rows, 1..=records.len());
     let _ = writeln!(text, "{table}");
     for record in records {
         let _ = writeln!(

@@ -9,8 +9,9 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::rung::Rung;
+use super::{cpu_us_per_row, rows_per_s};
 use crate::error::Error;
+use crate::measure::experiment::Variant;
 use crate::measure::rounds::Spread;
 use crate::numbers::{bytes, rounded, whole};
 use crate::record::Record;
@@ -45,7 +46,7 @@ const DARK: [(RGBColor, &str); 5] = [
 ];
 
 /// Draws the rungs that have numbers and writes them to `path`.
-pub(super) fn write(path: &Path, rungs: &[Rung]) -> Result<(), Error> {
+pub(super) fn write(path: &Path, rungs: &[Variant]) -> Result<(), Error> {
     let svg = drawn(rungs).map_err(|error| {
         let reason = std::io::Error::other(error.to_string());
         Error::io("draw the ladder for", path)(reason)
@@ -55,19 +56,19 @@ pub(super) fn write(path: &Path, rungs: &[Rung]) -> Result<(), Error> {
 
 /// One line of the picture.
 struct Line<'a> {
-    rung: &'a Rung,
+    rung: &'a Variant,
     rows_per_s: Spread,
     cpu_us_per_row: Spread,
 }
 
-fn lines(rungs: &[Rung]) -> Vec<Line<'_>> {
+fn lines(rungs: &[Variant]) -> Vec<Line<'_>> {
     let mut lines: Vec<Line<'_>> = rungs
         .iter()
         .filter_map(|rung| {
             Some(Line {
                 rung,
-                rows_per_s: rung.rows_per_s?,
-                cpu_us_per_row: rung.cpu_us_per_row?,
+                rows_per_s: rung.spread(rows_per_s)?,
+                cpu_us_per_row: rung.spread(cpu_us_per_row)?,
             })
         })
         .collect();
@@ -78,7 +79,7 @@ fn lines(rungs: &[Rung]) -> Vec<Line<'_>> {
 
 type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
-fn drawn(rungs: &[Rung]) -> Result<String, DrawError> {
+fn drawn(rungs: &[Variant]) -> Result<String, DrawError> {
     let lines = lines(rungs);
     let height = HEAD_HEIGHT + RUNG_HEIGHT * lines.len() as i32 + FOOT_HEIGHT;
     let mut svg = String::new();
@@ -142,7 +143,7 @@ impl Canvas<'_, '_> {
 
     fn rung(&self, line: &Line<'_>, middle: i32, scales: [f64; 2]) -> Result<(), DrawError> {
         let rung = line.rung;
-        let (way, how) = words(&rung.read_path, &rung.scheduler);
+        let (way, how) = words(label(rung, "read_path"), label(rung, "scheduler"));
         self.text(&way, (MARGIN, middle - 8), 15, INK, HPos::Left)?;
         self.text(&how, (MARGIN, middle + 10), 12, DIM, HPos::Left)?;
         let colour = match is_default(rung) {
@@ -176,7 +177,7 @@ impl Canvas<'_, '_> {
     fn foot(&self, lines: &[Line<'_>], height: i32) -> Result<(), DrawError> {
         let rounds = lines.iter().map(|line| line.rung.records.len()).max();
         let words = format!(
-            "medians and ranges of {} rounds in turn; blue is the default of this store",
+            "median and range, rounds in turn: {}; blue is the default of this store",
             rounds.unwrap_or(0)
         );
         self.text(&words, (MARGIN, height - 18), 12, DIM, HPos::Left)
@@ -238,41 +239,53 @@ fn words(read_path: &str, scheduler: &str) -> (String, String) {
         other => other.to_owned(),
     };
     let order = match scheduler {
-        "per-read" => ", a task for each read",
-        _ => "",
+        "per-read" => "a task for each read",
+        _ => "reads planned together",
     };
-    (
-        format!("{reading}{order}"),
-        format!("{read_path}, {scheduler}"),
-    )
+    (reading, format!("{read_path}, {scheduler}: {order}"))
+}
+
+fn label<'a>(rung: &'a Variant, name: &str) -> &'a str {
+    let mut labels = rung.labels.iter();
+    let label = labels.find(|(label, _)| *label == name);
+    label.map_or("", |(_, value)| value)
 }
 
 /// Whether a rung is what a store does unless it is configured otherwise.
-fn is_default(rung: &Rung) -> bool {
-    rung.read_path == "ring-per-shard" && rung.scheduler == "batched"
+fn is_default(rung: &Variant) -> bool {
+    label(rung, "read_path") == "ring-per-shard" && label(rung, "scheduler") == "batched"
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use super::super::{FIGURES, labels};
     use super::*;
     use crate::record::tests::{measurement, record_of};
     use ringtake_runtime::{ReadPathChoice, Scheduler};
 
-    fn rung(scheduler: Scheduler, read_path: ReadPathChoice, cpu_us_per_row: f64) -> Rung {
+    fn refused_or(
+        scheduler: Scheduler,
+        read_path: ReadPathChoice,
+        result: Result<Record, String>,
+    ) -> Variant {
+        Variant::new(labels(&(scheduler, read_path)), FIGURES, vec![result])
+    }
+
+    fn rung(scheduler: Scheduler, read_path: ReadPathChoice, cpu_us_per_row: f64) -> Variant {
         let mut record = record_of(&measurement());
         record.per_row.cpu_us_per_row = Some(cpu_us_per_row);
-        Rung::of(scheduler, read_path, vec![Ok(record)])
+        refused_or(scheduler, read_path, Ok(record))
     }
 
     #[test]
     fn rungs_go_from_most_cpu_to_least_and_those_without_numbers_are_left_out() {
         let rungs = [
             rung(Scheduler::Batched, ReadPathChoice::RingPerShard, 3.0),
-            Rung::of(
+            refused_or(
                 Scheduler::PerRead,
                 ReadPathChoice::Glommio,
-                vec![Err("no".to_owned())],
+                Err("no".to_owned()),
             ),
             rung(
                 Scheduler::PerRead,

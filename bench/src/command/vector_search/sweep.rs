@@ -3,13 +3,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, Table};
-
 use super::flags::Refine;
 use crate::error::Error;
 use crate::numbers::{NOT_AVAILABLE, latency, rounded, rounded_or_not};
 use crate::record::Record;
+use crate::tell::grid::grid;
 use crate::tell::output::{goes_to_stdout, print};
 
 /// The nprobes of a sweep by default.
@@ -48,25 +46,9 @@ fn is_best(record: &Record, records: &[Record]) -> bool {
 
 /// The table for the terminal.
 pub(crate) fn table(records: &[Record]) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header([
-        "nprobes",
-        "refine",
-        "recall",
-        "queries/s",
-        "per core",
-        "p50",
-        "p99",
-        "drive reads",
-        "proven",
-        "best",
-    ]);
-    for record in records {
-        let Some(search) = &record.search else {
-            continue;
-        };
-        table.add_row([
+    let rows = records.iter().filter_map(|record| {
+        let search = record.search.as_ref()?;
+        Some(vec![
             nprobes_text(search.nprobes),
             Refine::of(search.refine_factor).to_string(),
             recall_text(search.recall_at_k),
@@ -77,11 +59,21 @@ pub(crate) fn table(records: &[Record]) -> String {
             rounded_or_not(record.per_query.device_reads_per_query),
             if record.is_valid() { "yes" } else { "NO" }.to_owned(),
             if is_best(record, records) { "*" } else { "" }.to_owned(),
-        ]);
-    }
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+        ])
+    });
+    let head = [
+        "nprobes",
+        "refine",
+        "recall",
+        "queries/s",
+        "per core",
+        "p50",
+        "p99",
+        "drive reads",
+        "proven",
+        "best",
+    ];
+    let table = grid(&head, rows, ..);
     format!("{table}\n* nothing else here finds as much as fast\n")
 }
 
