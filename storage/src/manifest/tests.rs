@@ -133,7 +133,7 @@ fn a_layout_that_contradicts_its_schema_is_refused() {
 }
 
 #[test]
-fn each_change_of_a_data_file_header_is_told_apart() {
+fn each_change_of_a_data_file_header_is_found() {
     let header = DataFileHeader {
         group: 3,
         dir: 1,

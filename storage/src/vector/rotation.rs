@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_rotation_is_told_from_one() {
+    fn axes_that_are_no_rotation_are_recognised() {
         let kernels = Kernels::best();
         assert!(Rotation::new(2, vec![0.0, 1.0, -1.0, 0.0]).is_orthogonal(kernels));
         assert!(!Rotation::new(2, vec![1.0, 0.0, 0.1, 1.0]).is_orthogonal(kernels));

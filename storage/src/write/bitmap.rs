@@ -20,7 +20,7 @@ pub(super) struct BitmapFile {
 
 #[derive(Debug)]
 struct Begun {
-    sink: BufferedFile,
+    file: BufferedFile,
     /// Bits that do not fill a word yet, the first in the lowest place; zeros above.
     word: u64,
     word_bits: u32,
@@ -64,9 +64,9 @@ impl BitmapFile {
         };
         let bytes = begun.word.to_le_bytes();
         begun
-            .sink
+            .file
             .put(&bytes[..begun.word_bits.div_ceil(8) as usize])?;
-        Ok(Some(begun.sink))
+        Ok(Some(begun.file))
     }
 
     fn begin(&mut self, options: &BufferOptions) -> Result<&mut Begun> {
@@ -74,7 +74,7 @@ impl BitmapFile {
             Some(begun) => begun,
             None => {
                 let mut begun = Begun {
-                    sink: BufferedFile::create_table(self.path.clone(), options)?,
+                    file: BufferedFile::create_table(self.path.clone(), options)?,
                     word: 0,
                     word_bits: 0,
                 };
@@ -98,7 +98,7 @@ impl Begun {
     fn put_ones(&mut self, mut bits: u64) -> Result<()> {
         while bits > 0 {
             if self.word_bits == 0 && bits >= 8 {
-                self.sink.fill(0xFF, bits / 8)?;
+                self.file.fill(0xFF, bits / 8)?;
                 bits %= 8;
                 continue;
             }
@@ -117,7 +117,7 @@ impl Begun {
             self.word_bits = filled;
             return Ok(());
         }
-        self.sink.put(&self.word.to_le_bytes())?;
+        self.file.put(&self.word.to_le_bytes())?;
         self.word = bits.checked_shr(64 - self.word_bits).unwrap_or(0);
         self.word_bits = filled - 64;
         Ok(())

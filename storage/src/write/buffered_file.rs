@@ -77,11 +77,11 @@ impl BufferedFile {
         })
     }
 
-    /// Like [`BufferedFile::create`], for a table: the sink also hashes the bytes.
+    /// Like [`BufferedFile::create`], for a table: its bytes are hashed too.
     pub(super) fn create_table(path: PathBuf, options: &BufferOptions) -> Result<BufferedFile> {
-        let mut sink = BufferedFile::create(path, options)?;
-        sink.hash = Some(Box::default());
-        Ok(sink)
+        let mut table = BufferedFile::create(path, options)?;
+        table.hash = Some(Box::default());
+        Ok(table)
     }
 
     /// Bytes added so far.

@@ -252,7 +252,7 @@ proptest! {
 }
 
 #[test]
-fn what_are_no_ends_is_told_from_ends() {
+fn invalid_ends_are_recognised() {
     for (ends, dims) in [(&[8_u32][..], 8), (&[1, 2, 8], 8), (&[1], 1)] {
         assert!(are_ends(ends, dims));
     }

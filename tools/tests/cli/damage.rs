@@ -208,7 +208,7 @@ fn a_file_that_cannot_be_read_hides_no_damage_in_others() {
 }
 
 #[test]
-fn a_warning_that_nobody_can_read_costs_no_row() {
+fn a_warning_that_cannot_be_written_costs_no_row() {
     let place = crate::indexing::indexed(600, &["--partitions", "2"]);
     change(&place.path("d/c1.index"), |bytes| bytes[70] ^= 1);
     let take = ["take", "d", "--rows", "1", "--columns", "id"];

@@ -85,7 +85,7 @@ pub(crate) const CRATES: [Crate; 5] = [
 ];
 
 /// Where `unsafe` may stand, and for what.
-pub(crate) const UNSAFE_PLACES: [(&str, &str); 15] = [
+pub(crate) const UNSAFE_PLACES: [(&str, &str); 23] = [
     (
         "storage/src/vector/kernels.rs",
         "asks for instruction sets and calls them",
@@ -124,6 +124,32 @@ pub(crate) const UNSAFE_PLACES: [(&str, &str); 15] = [
     (
         "bench/peers/src/",
         "maps of files, and an environment of LMDB",
+    ),
+    (
+        "runtime/src/shard/start.rs",
+        "a read path borrows what outlives it",
+    ),
+    (
+        "runtime/src/shard/engine/flights.rs",
+        "reads into lent slots",
+    ),
+    ("runtime/src/shard/engine/flights/", "reads into lent slots"),
+    (
+        "runtime/src/shard/engine/deliver.rs",
+        "bytes that a read has filled",
+    ),
+    (
+        "runtime/src/shard/part.rs",
+        "the contract of a part: its places are its own",
+    ),
+    ("runtime/src/client/store.rs", "outputs in borrowed buffers"),
+    (
+        "runtime/src/client/take.rs",
+        "parts with places of their own, outputs that are filled",
+    ),
+    (
+        "runtime/src/client/take/in_place.rs",
+        "places that one thread fills",
     ),
 ];
 
@@ -194,17 +220,15 @@ pub(crate) const EXCEPTIONS: [Exception; 3] = [
 pub(crate) const AREAS: [&str; 5] = ["storage", "runtime", "bench", "tools", "root"];
 
 /// Violations that were there before the rules, by part and rule: to be mended, never to grow.
-pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 12] = [
-    ("runtime", "function", 8),
-    ("runtime", "file", 4),
-    ("runtime", "unsafe", 12),
+pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 10] = [
+    ("runtime", "function", 5),
+    ("runtime", "file", 3),
     ("runtime", "sentence", 1),
-    ("runtime", "summary", 140),
-    ("runtime", "word", 161),
-    ("runtime", "number", 3),
-    ("runtime", "circle", 17),
-    ("bench", "function", 6),
-    ("bench", "summary", 55),
-    ("bench", "word", 38),
-    ("tools", "word", 1),
+    ("runtime", "summary", 81),
+    ("runtime", "word", 116),
+    ("runtime", "number", 2),
+    ("runtime", "circle", 14),
+    ("bench", "function", 4),
+    ("bench", "summary", 35),
+    ("bench", "word", 27),
 ];
