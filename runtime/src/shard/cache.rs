@@ -294,10 +294,11 @@ impl PageCache {
     /// Notes that the row's bytes here are right.
     pub(crate) fn mark(&mut self, found: Found) {
         for place in 0..found.pages() {
-            if let Some(frame) = self.policy.frame(found.page + place) {
-                let (from, bytes) = found.piece(place);
-                self.policy.add_verified(frame, bit(from, bytes));
-            }
+            let Some(frame) = self.policy.frame(found.page + place) else {
+                unreachable!("pages leave only when others come in, and `find` has seen them");
+            };
+            let (from, bytes) = found.piece(place);
+            self.policy.add_verified(frame, bit(from, bytes));
         }
     }
 

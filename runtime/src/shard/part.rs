@@ -323,16 +323,21 @@ impl Part {
         }
     }
 
-    pub(crate) fn progress(&self) -> Option<&Progress> {
-        self.window.as_deref().map(|window| &*window.progress)
+    /// The state of the take or search.
+    #[inline]
+    pub(crate) fn progress(&self) -> &Progress {
+        let Some(window) = &self.window else {
+            unreachable!("a part has its window until it is finished");
+        };
+        &window.progress
     }
 
     pub(crate) fn class(&self) -> LatencyClass {
-        self.progress().map(Progress::class).unwrap_or_default()
+        self.progress().class()
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.progress().and_then(Progress::deadline)
+        self.progress().deadline()
     }
 
     /// Ends the part: all its rows are in their places, or noted as faults.
@@ -343,9 +348,10 @@ impl Part {
         self.signal();
     }
 
+    /// Gives back the memory for its rows, and the permit and the caller's wait with the last part.
     fn signal(&mut self) {
         let Some(window) = self.window.take() else {
-            return;
+            unreachable!("a part ends once");
         };
         let progress = &window.progress;
         let release = || {
@@ -367,10 +373,8 @@ impl Drop for Part {
     /// instead of leaving it waiting.
     fn drop(&mut self) {
         if let Some(window) = &self.window {
-            let progress = &window.progress;
-            progress
-                .abandoned_by
-                .store(self.shard + 1, Ordering::Release);
+            let abandoned_by = &window.progress.abandoned_by;
+            abandoned_by.store(self.shard + 1, Ordering::Release);
             self.signal();
         }
     }

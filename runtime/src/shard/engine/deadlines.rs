@@ -133,9 +133,8 @@ impl Deadlines {
                 }
                 Some(_) if !work.overdue => {
                     work.overdue = true;
-                    if let Some(progress) = work.part.progress() {
-                        progress.overdue(u64::from(work.in_flight.max(1)));
-                    }
+                    let rows = u64::from(work.in_flight.max(1));
+                    work.part.progress().overdue(rows);
                 }
                 _ => {}
             }

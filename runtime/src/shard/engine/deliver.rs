@@ -234,13 +234,11 @@ pub(super) fn fault(
         .locator(group)
         .locate(row)
         .map_or(0, |extent| extent.page());
-    if let Some(progress) = work.part.progress() {
-        progress.fault(RowFault {
-            row,
-            path: context.files.files[file as usize].path.clone(),
-            page,
-            group,
-            kind,
-        });
-    }
+    work.part.progress().fault(RowFault {
+        row,
+        path: context.files.files[file as usize].path.clone(),
+        page,
+        group,
+        kind,
+    });
 }

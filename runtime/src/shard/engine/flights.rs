@@ -289,6 +289,7 @@ impl<'a> Flights<'a> {
     }
 
     /// Takes a token, which has to be available, and queues the read.
+    #[inline]
     pub(super) fn acquire(&mut self, read: NewRead) {
         let NewRead { planned, .. } = read;
         let Some(token) = self.tokens_free.pop() else {
@@ -327,6 +328,7 @@ impl<'a> Flights<'a> {
     }
 
     /// Hands the rest of a read to the path.
+    #[inline]
     fn queue(&mut self, token: u32) {
         self.assert_own_thread();
         let flight = &self.flights[token as usize];
@@ -382,6 +384,7 @@ impl<'a> Flights<'a> {
     }
 
     /// Takes a completion in. A short read is continued where the device can: at an aligned place.
+    #[inline]
     pub(super) fn advance(&mut self, completion: Completion) -> Advance {
         self.assert_own_thread();
         let token = completion.token;
@@ -438,6 +441,7 @@ impl<'a> Flights<'a> {
     }
 
     /// Gives back the token and the memory of a complete read.
+    #[inline]
     pub(super) fn release(&mut self, token: u32) -> Released {
         let flight = &mut self.flights[token as usize];
         assert!(flight.is_complete, "the device still has the memory");

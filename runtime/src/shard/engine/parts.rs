@@ -12,7 +12,7 @@ use super::sharing::PartRows;
 use crate::host::clock;
 use crate::metrics::stats::ShardCounters;
 use crate::shard::cache::Use;
-use crate::shard::part::{Part, Progress};
+use crate::shard::part::Part;
 
 /// A part at work.
 pub(super) struct PartAtWork {
@@ -120,9 +120,7 @@ impl PartAtWork {
     pub(super) fn give_up_late(&mut self, counters: &ShardCounters) {
         let rows = self.give_up();
         counters.rows_expired.add(rows);
-        if let Some(progress) = self.part.progress() {
-            progress.expire(rows);
-        }
+        self.part.progress().expire(rows);
     }
 
     /// Plans no more of its reads where its caller has dropped the take or cannot have it in time.
@@ -130,16 +128,14 @@ impl PartAtWork {
         if self.is_cancelled() {
             let rows = self.give_up();
             counters.rows_cancelled.add(rows);
-        } else if self.part.progress().is_some_and(Progress::is_late)
-            || self.is_hopeless_in_memory(counters)
-        {
+        } else if self.part.progress().is_late() || self.is_hopeless_in_memory(counters) {
             // It comes too late, or another part of the same take does.
             self.give_up_late(counters);
         }
     }
 
     fn is_cancelled(&self) -> bool {
-        self.part.progress().is_none_or(Progress::is_cancelled)
+        self.part.progress().is_cancelled()
     }
 
     /// Whether no caller waits for it.

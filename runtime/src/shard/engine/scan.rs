@@ -11,6 +11,7 @@ use super::site::Site;
 use crate::admission::LatencyClass;
 use crate::host::clock;
 use crate::index::codes::ShardCodes;
+use crate::index::nearest::Nearest;
 use crate::index::query::Query;
 use crate::metrics::Stage;
 use crate::shard::context::ShardContext;
@@ -99,10 +100,8 @@ impl Scans {
         }
         late.extend(self.waiting.extract_if(.., |part| is_late(part)));
         for mut part in late {
-            let wanted = part.nearest().map_or(1, |nearest| nearest.query.candidates);
-            if let Some(progress) = part.progress() {
-                progress.expire(wanted.max(1) as u64);
-            }
+            let wanted = search(&mut part).query.candidates;
+            part.progress().expire(wanted.max(1) as u64);
             part.finish();
         }
         next
@@ -118,9 +117,13 @@ impl Scans {
     pub(super) fn chosen(&mut self, context: &ShardContext) -> Option<Part> {
         let place = self.waiting.iter_mut().position(is_cut)?;
         let mut part = self.waiting.swap_remove(place);
-        let nearest = part.nearest()?;
-        let query = nearest.query.clone();
-        part.choose(tail(context, &query)).then_some(part)
+        let query = search(&mut part).query.clone();
+        let is_chosen = part.choose(tail(context, &query));
+        assert!(
+            is_chosen,
+            "every shard has scanned for a search that is cut"
+        );
+        Some(part)
     }
 
     /// Scans a piece for the oldest search. Returns whether there was one.
@@ -135,9 +138,7 @@ impl Scans {
         let Some(mut scan) = self.scanning[class].pop_front() else {
             return false;
         };
-        let Some(query) = scan.part.nearest().map(|nearest| nearest.query.clone()) else {
-            unreachable!("only searches are accepted");
-        };
+        let query = search(&mut scan.part).query.clone();
         if is_pointless(&scan.part, &query) {
             scan.part.finish();
             return true;
@@ -153,31 +154,35 @@ impl Scans {
         } = scan;
         keep_least(&mut found, query.candidates);
         let candidates = found.into_iter().map(Key::neighbour).collect();
-        if let Some(nearest) = part.nearest() {
-            nearest.scanned(candidates);
-        }
+        search(&mut part).scanned(candidates);
         self.waiting.push(part);
         true
     }
 }
 
-/// Whether every shard has scanned for this one.
+/// The candidates of a search.
+fn search(part: &mut Part) -> &mut Nearest {
+    let Some(nearest) = part.nearest() else {
+        unreachable!("only searches are accepted");
+    };
+    nearest
+}
+
+/// Whether every shard has scanned for the search.
 fn is_cut(part: &mut Part) -> bool {
-    part.nearest().is_some_and(|nearest| nearest.query.is_cut())
+    search(part).query.is_cut()
 }
 
 /// Whether no caller waits for the search any more, or not for long enough.
 fn is_pointless(part: &Part, query: &Query) -> bool {
-    if part
-        .progress()
-        .is_none_or(|progress| progress.is_cancelled() || progress.is_late())
-    {
+    let progress = part.progress();
+    if progress.is_cancelled() || progress.is_late() {
         return true;
     }
     let late = part
         .deadline()
         .is_some_and(|deadline| clock::now() >= deadline);
-    if late && let Some(progress) = part.progress() {
+    if late {
         progress.expire(query.candidates.max(1) as u64);
     }
     late
