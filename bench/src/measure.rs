@@ -1,5 +1,5 @@
-//! One measurement of one subject: brings it into the state asked for, counts everything around
-//! a loop of takes, and makes the record.
+//! One measurement of one subject: fills its caches as asked, counts everything around a loop of
+//! takes, and makes the record.
 //!
 //! The order matters. The counter of system calls is opened before the subject so that it
 //! follows the subject's threads. The caches are filled and the warm-up queries asked before the
@@ -37,7 +37,7 @@ use crate::workload::Workload;
 /// [`crate::listen`].
 ///
 /// # Errors
-/// What `open` or a take returns; a dataset of less rows than a query; an interruption. A run
+/// An error of `open` or of a take; a dataset with fewer rows than a query; an interruption. A run
 /// that cannot be proven is no error: its record says so.
 pub fn measure<S: Subject>(
     options: &Options,
@@ -51,7 +51,7 @@ pub fn measure<S: Subject>(
     bench.measure(options)?.whole()
 }
 
-/// A subject that stands ready, to be measured once or more often.
+/// An open subject, to be measured once or several times.
 pub(crate) struct Bench<'a, S> {
     /// May be changed between two measurements.
     pub(crate) subject: S,

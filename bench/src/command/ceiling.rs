@@ -1,4 +1,4 @@
-//! `bench ceiling`: how fast the reads of a workload can be made when nothing else is done.
+//! `bench ceiling`: the reads of a workload with nothing above them.
 //!
 //! The queries are those of `bench file-read`, and the reads those of the store for the largest
 //! column group. One thread per CPU goes over a plan that was made beforehand; on a bare ring,

@@ -1,4 +1,4 @@
-//! `bench interference`: what bulk work adds to the latency of urgent takes.
+//! `bench interference`: the latency that bulk work adds to urgent takes.
 //!
 //! Urgent takes of one row arrive at a fixed rate, alone and beside bulk takes in a closed loop,
 //! in turn on one store. Latency counts from the planned arrival, so a take that had to wait for
@@ -33,7 +33,7 @@ use crate::record::proof::Cache;
 use crate::tell::output::emit;
 use crate::workload::Workload;
 
-/// Bulk work begins so much before the urgent takes and ends so much after them.
+/// Bulk work begins this share of the run before the urgent takes, and ends as much after them.
 const BULK_LEAD_SHARE: f64 = 0.1;
 
 /// Flags of `bench interference`.
@@ -72,7 +72,7 @@ struct Urgent {
     latency_us: LatencyUs,
     /// From the planned arrival to the start of the take: the client's share of the latency.
     start_late_us: Option<LatencyUs>,
-    /// Of the bulk work beside it; `None` if there was none.
+    /// Rate of the bulk work beside it; `None` if there was none.
     bulk_rows_per_s: Option<f64>,
 }
 
@@ -86,7 +86,7 @@ struct Percentile {
     ratio: Option<Spread>,
 }
 
-/// What urgent takes cost beside bulk work.
+/// The latency of urgent takes alone and beside bulk work.
 #[derive(Debug, Serialize)]
 pub(crate) struct Interference {
     workload: &'static str,

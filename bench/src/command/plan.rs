@@ -1,7 +1,6 @@
-//! `bench plan`: what more cores and another drive would do, from one measurement.
+//! `bench plan`: an estimate for another machine, from one measurement.
 //!
-//! It multiplies; it does not know. Every number says where it comes from, and what is assumed
-//! is said below the table.
+//! It multiplies. Every number says where it comes from, and the assumptions stand below the table.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -22,7 +21,7 @@ use crate::record::proof::Cache;
 use crate::tell::grid::grid;
 use crate::tell::output::emit;
 
-/// Below so many rows in a message its cost is no small part of theirs.
+/// With fewer rows in a message than this, the cost of the message matters.
 const ROWS_PER_MESSAGE_MIN: f64 = 8.0;
 
 /// Bytes that pass memory for a row besides those the drive moves into it: the row is read from
@@ -55,7 +54,7 @@ pub(crate) struct PlanArgs {
     json: JsonArgs,
 }
 
-/// What a record says about a row.
+/// The cost of a row, from a record.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Measured {
     /// The record, or how it was measured.
@@ -71,7 +70,7 @@ struct Measured {
     shards: f64,
 }
 
-/// What is to be planned for.
+/// The machine to plan for.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 struct Machine {
     cores: f64,
@@ -204,85 +203,81 @@ impl Estimate {
         }
     }
 
-    fn text(&self) -> String {
+    /// The estimate line by line: a name, a value, and where the value comes from.
+    fn lines(&self) -> Vec<(&'static str, String, &str)> {
         let (measured, machine) = (&self.measured, &self.machine);
         let source = measured.source.as_str();
-        let by = |rows: Option<f64>| rows.map_or_else(|| "no limit".to_owned(), rounded);
-        let rows = [
-            (
-                "shard CPU per row, µs",
-                rounded(measured.shard_cpu_us_per_row),
-                source,
-            ),
-            (
-                "client CPU per row, µs",
-                rounded(measured.client_cpu_us_per_row),
-                source,
-            ),
-            (
-                "drive reads per row",
-                rounded(measured.reads_per_row),
-                source,
-            ),
-            (
-                "drive bytes per row",
-                rounded(measured.read_bytes_per_row),
-                source,
-            ),
-            (
-                "messages per query, measured",
-                rounded(measured.messages_per_query),
-                source,
-            ),
-            ("cores", rounded(machine.cores), "--cores"),
-            ("drive reads/s", whole(machine.reads_per_s as u64), "--iops"),
+        let per_row = [
+            ("shard CPU per row, µs", measured.shard_cpu_us_per_row),
+            ("client CPU per row, µs", measured.client_cpu_us_per_row),
+            ("drive reads per row", measured.reads_per_row),
+            ("drive bytes per row", measured.read_bytes_per_row),
+            ("messages per query, measured", measured.messages_per_query),
+        ];
+        let estimated = [
             (
                 "shards",
-                rounded(self.shards),
+                self.shards,
                 "cores, in proportion to the CPU of shards and clients",
             ),
             (
                 "cores for clients",
-                rounded(self.client_cores),
+                self.client_cores,
                 "the rest of the cores",
             ),
             (
                 "rows/s by CPU",
-                rounded(self.rows_per_s_by_cpu),
+                self.rows_per_s_by_cpu,
                 "cores over CPU per row",
             ),
-            (
-                "rows/s by drive reads",
-                by(self.rows_per_s_by_reads),
-                "--iops over reads per row",
-            ),
-            (
-                "rows/s by drive bytes",
-                by(self.rows_per_s_by_bytes),
-                "--drive-gb-per-s over bytes per row",
-            ),
+        ];
+        let limit = |rows: Option<f64>| rows.map_or_else(|| "no limit".to_owned(), rounded);
+        let messages = [
             (
                 "messages per query",
-                rounded(self.messages_per_query),
+                self.messages_per_query,
                 "shards that random rows of a query fall on",
             ),
             (
                 "rows per message",
-                rounded(self.rows_per_message),
+                self.rows_per_message,
                 "rows per query over messages",
             ),
-            (
-                "memory bytes/s",
-                whole(self.memory_bytes_per_s as u64),
-                "rows/s times bytes read, and the row three times",
-            ),
-            (
-                "ROWS PER SECOND",
-                whole(self.rows_per_s as u64),
-                "the least of the limits",
-            ),
-        ]
-        .map(|(what, value, from)| vec![what.to_owned(), value, from.to_owned()]);
+        ];
+        let by_reads = limit(self.rows_per_s_by_reads);
+        let by_bytes = limit(self.rows_per_s_by_bytes);
+        let memory = whole(self.memory_bytes_per_s as u64);
+        let line = |(name, value, from)| (name, rounded(value), from);
+        let mut lines: Vec<_> = per_row
+            .map(|(name, value)| (name, rounded(value), source))
+            .into();
+        lines.push(("cores", rounded(machine.cores), "--cores"));
+        lines.push(("drive reads/s", whole(machine.reads_per_s as u64), "--iops"));
+        lines.extend(estimated.map(line));
+        lines.push((
+            "rows/s by drive reads",
+            by_reads,
+            "--iops over reads per row",
+        ));
+        lines.push((
+            "rows/s by drive bytes",
+            by_bytes,
+            "--drive-gb-per-s over bytes per row",
+        ));
+        lines.extend(messages.map(line));
+        lines.push((
+            "memory bytes/s",
+            memory,
+            "rows/s times bytes read, and the row three times",
+        ));
+        let rows_per_s = whole(self.rows_per_s as u64);
+        lines.push(("ROWS PER SECOND", rows_per_s, "the least of the limits"));
+        lines
+    }
+
+    fn text(&self) -> String {
+        let rows = self.lines().into_iter();
+        let rows = rows.map(|(name, value, from)| vec![name.to_owned(), value, from.to_owned()]);
         let table = grid(&["what", "value", "where it comes from"], rows, 1..=1);
         let mut text = format!("{table}\nlimited by {}\n", self.limit);
         let _ = writeln!(
@@ -291,17 +286,17 @@ impl Estimate {
              is shared by two threads; the drive keeps its rate at the depth of all shards together; \
              memory has the bandwidth",
             rounded(self.shards),
-            rounded(measured.shards),
+            rounded(self.measured.shards),
         );
         if self.rows_per_message < ROWS_PER_MESSAGE_MIN {
             let _ = writeln!(
                 text,
                 "warning: {} rows to a message are few, and a message costs as much as some rows; \
-                 measure with so few rows per query before believing this",
+                 measure with this few rows per query before you believe the estimate",
                 rounded(self.rows_per_message)
             );
         }
-        if !measured.valid {
+        if !self.measured.valid {
             let _ = writeln!(text, "warning: the measurement was not proven");
         }
         text

@@ -1,4 +1,4 @@
-//! `bench scaling`: what a second shard brings.
+//! `bench scaling`: the gain of a second shard.
 //!
 //! One shard and two in turn, under the same load. On a machine where the clients share the
 //! shards' CPUs the rate alone says little: the clients of two shards take the CPU that the
@@ -20,13 +20,13 @@ use crate::tell::output::emit;
 /// Shards of the two that are compared.
 const SHARDS: [usize; 2] = [1, 2];
 
-/// What two shards are to one.
+/// Two shards compared with one.
 #[derive(Debug, Serialize)]
 pub(crate) struct Scaling {
     workload: &'static str,
     /// Rows/s of two shards over those of one, round by round.
     rows_ratio: Option<Spread>,
-    /// The same, if the shards had CPUs of their own: shards over shard CPU per row.
+    /// The ratio if the shards had CPUs of their own: shards over shard CPU per row.
     shard_capacity_ratio: Option<Spread>,
     /// Shard CPU per row of one shard and of two.
     shard_cpu_us_per_row: [Option<Spread>; 2],

@@ -1,8 +1,8 @@
-//! `bench vector-search`: how fast a store answers queries by vector, and how right.
+//! `bench vector-search`: the speed and the recall of searches by vector.
 //!
-//! A run goes as one of `bench file-read` does: a query is asked by its number instead of by rows.
-//! Beside speed stands recall, held against the true nearest rows, and beside the store stands a
-//! loop over a map that does nothing but measure vectors.
+//! A run is like one of `bench file-read`, with the number of a query in place of row ids. Recall is
+//! measured against the true nearest rows. The yardstick is a loop over a memory map that only
+//! computes distances.
 
 mod export;
 mod flags;
@@ -53,11 +53,12 @@ pub(crate) fn run(args: &VectorSearchArgs, interrupted: &AtomicBool) -> Result<(
         Some(Yardstick::Map) => vec![measure_map(args, &home, interrupted)?],
         None => measure_store(args, &home, interrupted)?,
     };
-    tell(args, &records)?;
+    print_records(args, &records)?;
     stop_if(interrupted)
 }
 
-fn tell(args: &VectorSearchArgs, records: &[Record]) -> Result<(), Error> {
+/// Prints the records, and writes them where the flags say.
+fn print_records(args: &VectorSearchArgs, records: &[Record]) -> Result<(), Error> {
     let text = match (args.sweep, records) {
         (true, [first, ..]) => {
             let mut text = format!("{}\n{}", heading(first), sweep::table(records));
@@ -114,7 +115,7 @@ fn measure_store(
             ..prepared.options(args, home, prepared.candidates(args, refine))
         };
         let mut record = match bench.measure(&options) {
-            // What was measured before is told.
+            // The records measured before are printed.
             Err(Error::Interrupted) if !records.is_empty() => break,
             record => record?,
         };
@@ -150,7 +151,7 @@ fn reads_besides(args: &VectorSearchArgs, prepared: &Prepared) -> bool {
     !args.columns.is_empty() || unindexed > 0
 }
 
-/// What is measured, in order.
+/// The variants to measure, in order.
 fn runs(args: &VectorSearchArgs, index: Option<&IndexInfo>) -> Vec<(usize, Refine)> {
     let nprobes = match (args.nprobes.as_slice(), args.sweep) {
         ([], false) => NPROBES.to_vec(),
@@ -200,7 +201,7 @@ fn open(
     })
 }
 
-/// Asks the first queries of the pool again and holds what comes against the truth.
+/// Asks the first queries of the pool again and compares the answers with the true nearest rows.
 fn recall(
     bench: &Bench<'_, SearchSubject>,
     truth: &Truth,

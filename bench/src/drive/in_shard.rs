@@ -31,7 +31,7 @@ use crate::drive::subject::Alarm;
 use crate::error::Error;
 use crate::workload::Workload;
 
-/// How often the threads that wait for the shards look whether a signal has come.
+/// How often the threads that wait for the shards check for a signal.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A store whose shards run the clients.
@@ -153,7 +153,7 @@ fn shares(shards: usize, rows: u64, owner: impl Fn(u64) -> usize) -> Vec<f64> {
     owned.into_iter().map(share).collect()
 }
 
-/// What a client takes into its shard.
+/// A client, on its way into its shard.
 struct ShardClient {
     tally: Arc<CachePadded<Tally>>,
     arrivals: Poisson,

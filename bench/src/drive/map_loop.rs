@@ -1,8 +1,8 @@
-//! The yardstick of refining: a bare loop over vectors in a map.
+//! The yardstick of refining: a bare loop over vectors in a memory map.
 //!
-//! For each query it measures as many rows as a search would refine, with the same kernels, and
-//! keeps the nearest k. Which rows does not matter for the time, so they are random; they are
-//! chosen before the clock starts. There is no index, checksum, or second thread.
+//! For each query it computes as many distances as a search would refine, with the same kernels,
+//! and keeps the nearest k. The choice of rows does not change the time, so they are random, and
+//! chosen before the clock starts. There is no index, no checksum and no second thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) struct MapLoop {
     candidates: usize,
 }
 
-/// What a loop measures.
+/// The parameters of a [`MapLoop`].
 pub(crate) struct Measured<'a> {
     pub(crate) dataset: &'a Path,
     pub(crate) name: &'a str,

@@ -1,6 +1,6 @@
 //! Clients that go over a plan of reads made beforehand: one thread for each CPU, pinned to it.
 //!
-//! Each thread has every so many of the queries, so that none waits for another's counter.
+//! Each thread has a fixed share of the queries, so that none waits for another's counter.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};

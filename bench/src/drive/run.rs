@@ -26,11 +26,11 @@ pub(crate) struct Run {
     pub(crate) rows: u64,
     /// From asking, or the planned time of it, to answer, in nanoseconds.
     pub(crate) latency_ns: Histogram<u64>,
-    /// What the client threads spent, part of what the process spent.
+    /// CPU time of the client threads, part of that of the process.
     pub(crate) clients: Spent,
     /// A sum over bytes of the answers: proof that they were looked at.
     pub(crate) touched: u64,
-    /// What an open loop did besides.
+    /// The arrivals of an open loop.
     pub(crate) arrivals: Option<Arrivals>,
     /// It was ended before its time.
     pub(crate) interrupted: bool,

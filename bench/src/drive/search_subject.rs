@@ -19,10 +19,10 @@ pub(crate) struct SearchSubject {
     pub(crate) queries: Arc<Queries>,
     /// May be changed between two measurements.
     pub(crate) params: SearchParams,
-    /// What a warm run keeps in memory.
+    /// The columns that a warm run keeps in memory.
     pub(crate) vectors: Projection,
     pub(crate) patience: Patience,
-    /// Rows that an answer has if there are enough.
+    /// Rows of a whole answer.
     pub(crate) rows_found: usize,
 }
 

@@ -99,7 +99,7 @@ impl StoreSubject {
         })
     }
 
-    /// The same store, its rows taken in `class`.
+    /// This subject with takes of `class`.
     pub(crate) fn with_class(&self, class: LatencyClass) -> StoreSubject {
         StoreSubject {
             class,
@@ -107,7 +107,7 @@ impl StoreSubject {
         }
     }
 
-    /// The store itself.
+    /// The store.
     #[cfg(test)]
     pub(crate) fn store(&self) -> &Store {
         &self.open.store

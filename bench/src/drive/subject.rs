@@ -1,4 +1,4 @@
-//! What can be measured: anything that takes rows by id, or answers queries by their number.
+//! The seam to the thing under measurement: it takes rows by id, or answers queries by number.
 //!
 //! [`Subject`] is asked by the clients, [`Observed`] is read from outside, and [`Answer`] is what
 //! comes back. None of them says anything of Arrow, so that a subject may use another version of
@@ -51,7 +51,7 @@ impl Answer for RecordBatch {
     }
 }
 
-/// How much a subject can have at work, for advice about the load.
+/// The limits of a subject, for advice about the load.
 #[derive(Debug, Clone, Copy)]
 pub struct SubjectLimits {
     /// Threads of the subject that compete with the clients for CPUs.
@@ -91,8 +91,8 @@ pub trait Subject: Sync {
     /// Answers `query`. Of ids, none is named twice, and the answer has their order.
     fn take(&self, query: &Self::Query) -> impl Future<Output = Result<Self::Answer, Error>>;
 
-    /// The same for a query that was to come at `due`: a subject with deadlines counts them from
-    /// there, and may refuse.
+    /// Takes the rows of a query that was planned for `due`. A subject with deadlines counts them
+    /// from there, and may reject the query.
     fn take_due(
         &self,
         query: &Self::Query,
@@ -152,7 +152,7 @@ pub trait Observed: Sync {
         None
     }
 
-    /// Takes and searches at work in it; `None` if it does not say.
+    /// Takes and searches at work in it; `None` if it does not count them.
     fn permits_held(&self) -> Option<u64> {
         None
     }
@@ -167,7 +167,7 @@ pub trait Observed: Sync {
         Vec::new()
     }
 
-    /// How much it can have at work, if that is known.
+    /// Its limits, if they are known.
     fn limits(&self) -> Option<SubjectLimits> {
         None
     }
@@ -177,13 +177,13 @@ pub trait Observed: Sync {
         serde_json::Value::Null
     }
 
-    /// What it found on this machine, for the record's `config.store_info`.
+    /// Its findings about this machine, for the record's `config.store_info`.
     fn description(&self) -> serde_json::Value {
         serde_json::Value::Null
     }
 }
 
-/// Refuses an answer that lacks rows.
+/// `answer`, or an error if rows are missing.
 pub(crate) fn whole<S: Subject>(
     subject: &S,
     asked: usize,

@@ -64,7 +64,7 @@ struct Shared<'a, S> {
     /// At the pace of each thread.
     work: Work<'a>,
     subject: &'a S,
-    /// The next query nobody has asked; written by every client.
+    /// The number of the next query; written by every client.
     tickets: AtomicU64,
     /// Set by the first client that meets an error, so that the others stop.
     failed: AtomicBool,

@@ -21,7 +21,7 @@ pub(crate) fn in_turn<T>(
     Ok(all)
 }
 
-/// The middle of some numbers and how far they spread.
+/// The median and the range of some numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Spread {
     /// The middle one, or the mean of the two in the middle.

@@ -1,8 +1,8 @@
-//! Looks on while a run goes on: what the clients have done, what the devices did, and how long
-//! the shards' queues are; and shows it on a terminal.
+//! Samples of a run while it goes on: answers of the clients, reads of the devices, and queues of
+//! the shards. They are shown on a terminal too.
 //!
-//! Everything is read from outside, ten times a second, as counts since the beginning. A run that
-//! lasts keeps every second of its samples, and so on, so that there are never many.
+//! Counters are read from outside, step by step, as sums since the beginning. When there are more
+//! samples than [`SAMPLES_MAX`], every other one is dropped and the step doubles.
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +21,13 @@ use crate::drive::subject::Observed;
 use crate::numbers::{latency, rounded};
 use crate::record::series::{DeviceSample, QueueSample, RateSample, Series};
 
-/// How far apart samples are, until there are many.
+/// The time between two samples, until there are too many.
 const STEP: Duration = Duration::from_millis(100);
-/// How many there are at most, of each kind.
+/// The most samples of each kind.
 const SAMPLES_MAX: usize = 1200;
-/// How often the shards' own samples are fetched, which they keep for ten seconds of work.
+/// How often the shards' own samples are fetched, before newer ones replace them.
 const QUEUES_EVERY: Duration = Duration::from_secs(2);
-/// How often the terminal is told.
+/// How often the terminal line is renewed.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 
 /// Everything at one instant.
@@ -85,7 +85,7 @@ impl<'a> Sampler<'a> {
         looker.unpark();
     }
 
-    /// Whoever holds this is running; the run has ended when it is dropped, however that comes.
+    /// A guard: the run ends when it is dropped, also by a panic.
     pub(crate) fn until_dropped(&self, looker: &Thread) -> Running<'_, 'a> {
         Running {
             sampler: self,
@@ -179,7 +179,7 @@ impl Ticks {
         }
     }
 
-    /// The last step may be a short one, of which no rate can be told: it joins the one before.
+    /// Joins the last step to the one before if it is too short for a rate.
     fn finish(&mut self) {
         if let [_, .., before, last] = &self.kept[..]
             && last.at - before.at < self.step / 2
@@ -224,7 +224,7 @@ fn seconds_between(earlier: &Tick, later: &Tick) -> Option<f64> {
 }
 
 impl DeviceSample {
-    /// What `devices` devices did together in so many seconds, as iostat counts it.
+    /// The reads of `devices` devices together in `seconds`, as iostat counts them.
     pub(crate) fn of(did: DeviceReads, seconds: f64, devices: usize) -> DeviceSample {
         let per_read = |sum: f64| (did.completed > 0).then(|| sum / did.completed as f64);
         DeviceSample {
@@ -244,7 +244,7 @@ struct Queues {
     /// When the run began, by each shard's clock.
     began: Vec<u64>,
     fetched: Duration,
-    /// Of so many samples of each shard one is kept.
+    /// One sample in this many is kept, by shard.
     every: Vec<usize>,
     /// Samples of each shard so far, and the time of the last.
     seen: Vec<(usize, f64)>,
@@ -298,7 +298,7 @@ impl Queues {
     }
 }
 
-/// What a shard has sampled since the run began.
+/// The samples of a shard since the run began.
 fn of_shard(shard: &ShardMetrics, began: u64) -> impl Iterator<Item = QueueSample> {
     let since = shard
         .queues
@@ -373,8 +373,8 @@ fn bar(bound: Bound) -> ProgressBar {
     bar
 }
 
-/// What stands on the line: the rate and the latency since the last time, and the reads that each
-/// shard has in flight.
+/// The terminal line: the rate and the latency since the last time, and the reads in flight of each
+/// shard.
 fn words(tick: &Tick, before: Option<(Duration, Done)>, metrics: Option<&StoreMetrics>) -> String {
     let (since, earlier) = match &before {
         Some((at, done)) => (tick.at - *at, done.rows),

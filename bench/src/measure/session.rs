@@ -13,6 +13,7 @@ use crate::count::system_calls::SystemCalls;
 use crate::drive::clients::{Clients, Work};
 use crate::drive::live::Live;
 use crate::drive::load::{Pace, Rate};
+use crate::drive::run::Run;
 use crate::drive::subject::{Alarm, Answer as _, Query as _, Subject, whole};
 use crate::drive::threads::Threads;
 use crate::error::Error;
@@ -22,17 +23,18 @@ use crate::measure::sampler::Sampler;
 use crate::progress::progress_bar;
 use crate::record::activity::Activity;
 use crate::record::measurement::Measurement;
+use crate::record::series::Series;
 use crate::workload::Workload;
 use crate::workload::distribution::{CacheSize, MIXED_HIT_SHARE};
 use crate::workload::row_checksum::RowsChecksum;
 
-/// The checksum covers the rows of so many queries, or of one pass if that is less.
+/// Queries whose rows the checksum covers, or those of one pass if that is fewer.
 pub(crate) const CHECKSUM_QUERIES: u64 = 64;
 
 /// Rows of one take while the caches are filled.
 const FILL_ROWS: u64 = 4096;
 
-/// Rounds over the dataset in which the caches must come to hold it.
+/// The most rounds over the dataset to fill the caches.
 const FILL_ROUNDS_MAX: usize = 3;
 
 /// Rows of one take while the caches of a mixed run are filled.
@@ -137,9 +139,19 @@ impl<S: Subject> Session<'_, S> {
                 looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             )
         });
-        let mut run = run?;
         let before =
             before.unwrap_or_else(|| unreachable!("the driver calls `at_start` in every run"));
+        Ok(self.measurement(run?, before, after, series))
+    }
+
+    /// The run and the counts around it, still without a checksum.
+    fn measurement(
+        &self,
+        mut run: Run,
+        before: Counts,
+        after: Counts,
+        series: Series,
+    ) -> Measurement {
         let store = after.store.zip(before.store).map(|(after, b)| after - b);
         let unique = self.workload.unique_rows(run.queries);
         let searches = self.options.query_pool.is_some();
@@ -149,7 +161,7 @@ impl<S: Subject> Session<'_, S> {
             let looked_at = self.subject.rows_read(run.queries).or(counted);
             run.rows = looked_at.unwrap_or(run.rows);
         }
-        Ok(Measurement {
+        Measurement {
             cache: self.options.cache,
             attempt: 1,
             unique_rows: (!searches).then_some(unique),
@@ -171,7 +183,7 @@ impl<S: Subject> Session<'_, S> {
                 .system_calls
                 .and_then(|after| Ok(after - before.system_calls?)),
             run,
-        })
+        }
     }
 
     fn work<'b>(&'b self, pace: Pace, live: &'b Live) -> Work<'b> {

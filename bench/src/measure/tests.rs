@@ -1,4 +1,4 @@
-//! Measurements of subjects that do not behave.
+//! Measurements of subjects that fail or are slowed down.
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
@@ -75,11 +75,11 @@ fn shard_slowed_on_purpose_is_found_with_what_slows_it() {
     bench.fill(&options).unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let slow = bench.subject.store().clone();
-    let told = done.clone();
+    let stop = done.clone();
     let mut record = std::thread::scope(|scope| {
         scope.spawn(|| {
             let slowing = slow.run_on(ShardId(1), |_| async move {
-                while !told.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     let begun = Instant::now();
                     while begun.elapsed() < Duration::from_millis(5) {
                         std::hint::spin_loop();

@@ -1,7 +1,7 @@
-//! `bench compare`: whether two sets of measurements differ, in words and as an exit status.
+//! Two sets of records, compared figure by figure.
 //!
-//! `compare/difference.rs` tells a difference from noise; `compare/condition.rs` is what
-//! `--fail-if` understands.
+//! `comparison/difference.rs` separates a difference from noise; `comparison/condition.rs` parses
+//! `--fail-if`.
 
 mod condition;
 mod difference;
@@ -23,7 +23,7 @@ enum Better {
     Less,
 }
 
-/// What is compared, as records name it.
+/// The fields of a record that are compared, and which way each is better.
 const FIGURES: [(&str, Better); 13] = [
     ("rows_per_s", Better::More),
     ("queries_per_s", Better::More),
@@ -47,7 +47,7 @@ pub(crate) struct Compared {
     pub(crate) before: f64,
     pub(crate) after: f64,
     pub(crate) difference: Difference,
-    /// Better, worse, no difference, or that it cannot be told.
+    /// The result in words: better, worse, no difference, or unknown.
     pub(crate) words: String,
 }
 
@@ -127,7 +127,7 @@ fn comparison(
 fn words(difference: &Difference, better: Better) -> String {
     match difference {
         Difference::Same => "no difference",
-        Difference::FromZero | Difference::Unmeasured { .. } => "cannot be told",
+        Difference::FromZero | Difference::Unmeasured { .. } => "unknown",
         Difference::Measured { low, high, .. } if *low <= 1.0 && *high >= 1.0 => "no difference",
         Difference::Measured { low, .. } => match ((*low > 1.0), better) {
             (true, Better::More) | (false, Better::Less) => "better",
@@ -195,7 +195,7 @@ pub(crate) fn text(comparisons: &[Comparison]) -> String {
         text += &format!("{table}\n");
         let few = comparison.measurements.iter().any(|count| *count < 3);
         if few {
-            text += "note: fewer than three measurements on a side tell no difference from noise; \
+            text += "note: fewer than three measurements on a side cannot separate a difference from noise; \
                      put several into one file, as a JSON list\n";
         }
         for note in &comparison.notes {
@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(verdict(&quiet, &quiet), "no difference");
         let noisy = [60.0, 150.0, 100.0, 80.0, 130.0];
         assert_eq!(verdict(&quiet, &noisy), "no difference");
-        assert_eq!(verdict(&[100.0], &[200.0]), "cannot be told");
+        assert_eq!(verdict(&[100.0], &[200.0]), "unknown");
     }
 
     #[test]
@@ -269,9 +269,12 @@ mod tests {
             met(conditions, &rates(&[100.0, 100.0, 100.0]), &rates(after)).unwrap()
         };
         assert!(met(&[96.0, 96.0, 10.0]).is_empty());
-        let told = met(&[94.0, 94.0, 200.0]);
-        assert_eq!(told.len(), 1);
-        assert!(told[0].contains("rows_per_s < 0.95x"), "{told:?}");
+        let conditions = met(&[94.0, 94.0, 200.0]);
+        assert_eq!(conditions.len(), 1);
+        assert!(
+            conditions[0].contains("rows_per_s < 0.95x"),
+            "{conditions:?}"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Records as people read them: a table whose lines explain themselves, and what
-//! there is to say about the numbers.
+//! Records on the terminal: a table whose lines explain themselves, and warnings
+//! and notes about the numbers.
 
 use std::fmt::Write as _;
 
@@ -7,6 +7,7 @@ use crate::drive::load::ClientPlace;
 use crate::numbers::{NOT_AVAILABLE, bytes, latency, rounded, rounded_or_not, whole};
 use crate::record::Record;
 use crate::record::configuration::Configuration;
+use crate::record::open_loop::OpenLoop;
 use crate::record::proof::Cache;
 use crate::tell::grid::grid;
 
@@ -106,7 +107,7 @@ const LINES: [Line; 15] = [
     ),
 ];
 
-/// What a search has beside the lines of a take.
+/// The lines of a search, before those of a take.
 const SEARCH_LINES: [Line; 5] = [
     (
         "recall",
@@ -167,20 +168,7 @@ pub fn report(records: &[Record]) -> String {
     let table = grid(&head, rows, 1..=records.len());
     let _ = writeln!(text, "{table}");
     for record in records {
-        let _ = writeln!(
-            text,
-            "{}: {} in {:.1} s, {} of them different; checksum {} over the first {} rows, seed {}",
-            name(record),
-            match record.unique_queries {
-                None => format!("{} rows", whole(record.rows)),
-                Some(_) => format!("{} queries", whole(record.queries)),
-            },
-            record.duration_s,
-            whole(record.unique_queries.or(record.unique_rows).unwrap_or(0)),
-            record.rows_checksum,
-            whole(record.rows_checksum_rows),
-            record.seed,
-        );
+        let _ = writeln!(text, "{}: {}", name(record), extent(record));
     }
     for record in records
         .iter()
@@ -194,30 +182,7 @@ pub fn report(records: &[Record]) -> String {
         }
     }
     for open_loop in records.iter().filter_map(|record| record.open_loop) {
-        let _ = writeln!(
-            text,
-            "open loop: {} queries per second asked for, {} answered; {} of {} started late, 99 of 100 within {}, the latest {} after its time",
-            rounded(open_loop.rate_asked_per_s),
-            rounded(open_loop.rate_achieved_per_s),
-            whole(open_loop.late_starts),
-            whole(open_loop.planned),
-            latency(open_loop.start_late_us.p99),
-            latency(open_loop.start_late_us.max),
-        );
-        if let (Some(deadline_ms), Some(in_time)) = (open_loop.deadline_ms, open_loop.in_time_per_s)
-        {
-            let of_capacity = open_loop.goodput.map_or_else(String::new, |goodput| {
-                format!(", {goodput:.3} of the capacity")
-            });
-            let _ = writeln!(
-                text,
-                "within {deadline_ms} ms: {} queries per second{of_capacity}; {} refused and {} expired of {}, which no latency above counts",
-                rounded(in_time),
-                whole(open_loop.refused),
-                whole(open_loop.expired),
-                whole(open_loop.planned),
-            );
-        }
+        text.push_str(&arrivals(&open_loop));
     }
     for (prefix, words) in words(records) {
         let _ = writeln!(text, "{prefix}: {words}");
@@ -225,7 +190,50 @@ pub fn report(records: &[Record]) -> String {
     text
 }
 
-/// Who asks the queries, and how many at a time.
+/// How much a run did, how long it took, and its checksum.
+fn extent(record: &Record) -> String {
+    format!(
+        "{} in {:.1} s, {} of them different; checksum {} over the first {} rows, seed {}",
+        match record.unique_queries {
+            None => format!("{} rows", whole(record.rows)),
+            Some(_) => format!("{} queries", whole(record.queries)),
+        },
+        record.duration_s,
+        whole(record.unique_queries.or(record.unique_rows).unwrap_or(0)),
+        record.rows_checksum,
+        whole(record.rows_checksum_rows),
+        record.seed,
+    )
+}
+
+/// The arrivals of an open loop, and the goodput where queries had a deadline.
+fn arrivals(open_loop: &OpenLoop) -> String {
+    let mut text = format!(
+        "open loop: {} queries per second asked for, {} answered; {} of {} started late, 99 of 100 within {}, the latest {} after its time\n",
+        rounded(open_loop.rate_asked_per_s),
+        rounded(open_loop.rate_achieved_per_s),
+        whole(open_loop.late_starts),
+        whole(open_loop.planned),
+        latency(open_loop.start_late_us.p99),
+        latency(open_loop.start_late_us.max),
+    );
+    if let (Some(deadline_ms), Some(in_time)) = (open_loop.deadline_ms, open_loop.in_time_per_s) {
+        let of_capacity = open_loop.goodput.map_or_else(String::new, |goodput| {
+            format!(", {goodput:.3} of the capacity")
+        });
+        let _ = writeln!(
+            text,
+            "within {deadline_ms} ms: {} queries per second{of_capacity}; {} refused and {} expired of {}, which no latency above counts",
+            rounded(in_time),
+            whole(open_loop.refused),
+            whole(open_loop.expired),
+            whole(open_loop.planned),
+        );
+    }
+    text
+}
+
+/// The clients, and the queries in flight.
 fn asked_by(config: &Configuration) -> String {
     match (config.clients, config.threads) {
         (ClientPlace::InShard, _) => "from a client in each shard".to_owned(),
@@ -237,7 +245,7 @@ fn asked_by(config: &Configuration) -> String {
     }
 }
 
-/// What is measured, on what.
+/// The workload and the machine.
 pub(crate) fn heading(record: &Record) -> String {
     let config = &record.config;
     let environment = &record.environment;
@@ -283,7 +291,7 @@ fn column_title(record: &Record) -> String {
     }
 }
 
-/// What tells a record from those beside it.
+/// A name that distinguishes a record from those beside it.
 fn name(record: &Record) -> String {
     let mut name = record.cache.to_string();
     if let Some(search) = &record.search {
@@ -307,7 +315,7 @@ fn stages(record: &Record) -> String {
     shown.join(", ")
 }
 
-/// What must be said about the records, the same words once.
+/// Warnings and notes about the records, each once.
 pub(crate) fn words(records: &[Record]) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     let mut say = |prefix: String, words: &str| {

@@ -1,5 +1,5 @@
-//! Where the rows of a workload are in a dataset's files: the reads that the store would make
-//! for them, and the bytes of each row, planned before a yardstick's clock starts.
+//! The reads of a workload, planned before a yardstick's clock starts: those that the store would
+//! make, or the bytes of each row.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::workload::Workload;
 use crate::workload::dataset::DatasetFiles;
 use crate::workload::row_checksum::RowBytes;
 
-/// At most so many reads are planned; a longer run goes over them again.
+/// The most reads that are planned; a longer run repeats them.
 const READS_MAX: u64 = 1 << 22;
 
 /// The largest column group of the wanted columns.
@@ -30,7 +30,7 @@ pub(crate) struct LargestGroup {
     pub(crate) columns: Vec<String>,
 }
 
-/// Which bytes of the files a query reads.
+/// How the rows of a query become reads.
 pub(crate) enum Cut {
     /// Aligned reads of one or more neighbouring rows, ascending, as the store makes them.
     Reads { align_bytes: u32 },

@@ -220,7 +220,7 @@ pub(crate) const EXCEPTIONS: [Exception; 3] = [
 pub(crate) const AREAS: [&str; 5] = ["storage", "runtime", "bench", "tools", "root"];
 
 /// Violations that were there before the rules, by part and rule: to be mended, never to grow.
-pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 10] = [
+pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 7] = [
     ("runtime", "function", 5),
     ("runtime", "file", 3),
     ("runtime", "sentence", 1),
@@ -228,7 +228,4 @@ pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 10] = [
     ("runtime", "word", 116),
     ("runtime", "number", 2),
     ("runtime", "circle", 14),
-    ("bench", "function", 4),
-    ("bench", "summary", 35),
-    ("bench", "word", 27),
 ];

@@ -30,7 +30,7 @@ const ROW_BITS: u32 = 32;
 
 type BenchResult<T> = std::result::Result<T, ringtake_bench::Error>;
 
-/// What the index that `search` asks for is called.
+/// The name of the index that `search` asks for.
 fn index_name(search: &Search) -> String {
     format!("ivf{}-pq{}", search.partitions(), search.sub_vectors())
 }

@@ -197,7 +197,7 @@ impl Canvas<'_, '_> {
     }
 }
 
-/// What was measured, on what.
+/// The workload and the machine.
 fn subtitle(record: &Record) -> String {
     let config = &record.config;
     let devices: Vec<&str> = record
@@ -251,7 +251,7 @@ fn label<'a>(rung: &'a Variant, name: &str) -> &'a str {
     label.map_or("", |(_, value)| value)
 }
 
-/// Whether a rung is what a store does unless it is configured otherwise.
+/// Whether a rung is the default configuration of a store.
 fn is_default(rung: &Variant) -> bool {
     label(rung, "read_path") == "ring-per-shard" && label(rung, "scheduler") == "batched"
 }

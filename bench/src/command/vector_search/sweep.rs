@@ -22,7 +22,7 @@ pub(crate) const REFINE: [Refine; 5] = [
     Refine::Times(20),
 ];
 
-/// Those of `asked` that differ from each other where there are `partitions`.
+/// The numbers of `asked` that differ from each other once capped at `partitions`.
 pub(crate) fn distinct(asked: &[usize], partitions: usize) -> Vec<usize> {
     let mut capped: Vec<usize> = asked.iter().map(|n| (*n).min(partitions)).collect();
     capped.sort_unstable();

@@ -237,7 +237,7 @@ fn queries_start_although_those_before_have_not_come_back() {
         let batch = echo(rows);
         async move {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            // Nobody comes back before the last has started.
+            // No query comes back before the last has started.
             while now.load(Ordering::SeqCst) < all {
                 futures_lite::future::yield_now().await;
             }
