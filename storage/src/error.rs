@@ -217,8 +217,8 @@ impl Error {
     }
 }
 
-/// What helps against a failure of the operating system on files or memory. Where a limit of the
-/// process was reached, names it and the command that raises it.
+/// Remedy for a failure of the operating system on files or memory. If a limit of the process was
+/// reached, the remedy names the limit and the command that raises it.
 pub fn remedy(source: &std::io::Error) -> Option<String> {
     let limits = Limits::of_this_process();
     let of_errno = source

@@ -1,4 +1,4 @@
-//! What a run of tests shows of those that were skipped.
+//! Output of a run of tests about those that were skipped.
 
 use std::process::Command;
 
