@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::ConfigError;
+use crate::error::ConfigError;
 
 /// The rows that shards keep in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,6 +1,6 @@
 //! Choices between two or more named values, and how their names are parsed and printed.
 
-use super::ConfigError;
+use crate::error::ConfigError;
 
 /// Gives an enum of plain variants its names: `NAMES`, `FromStr`, `Display` and `Serialize`.
 macro_rules! names {
@@ -103,6 +103,28 @@ pub enum Checksums {
 }
 
 names!(Checksums, "checksums", Verify = "verify", Skip = "skip");
+
+/// The CPUs that shards are pinned to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum CpuChoice {
+    /// The CPUs of the affinity mask, no more than the cgroup's quota pays for.
+    #[default]
+    Allowed,
+    /// These, one per shard in turn.
+    These(Vec<usize>),
+    /// None: the kernel chooses where shards run.
+    Unpinned,
+}
+
+/// The alignment of the offset and length of reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Alignment {
+    /// The smallest that the drive accepts.
+    #[default]
+    Device,
+    /// This many bytes: a power of two, and at least the drive's.
+    Bytes(u32),
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,20 +1,10 @@
 //! How many shards there are, and the CPU of each.
 
+use super::choices::CpuChoice;
+use super::options::Config;
 use super::validate::{SHARDS_MAX, refuse};
-use super::{Config, ConfigError};
+use crate::error::ConfigError;
 use crate::host::cpus::AllowedCpus;
-
-/// The CPUs that shards are pinned to.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum CpuChoice {
-    /// The CPUs of the affinity mask, no more than the cgroup's quota pays for.
-    #[default]
-    Allowed,
-    /// These, one per shard in turn.
-    These(Vec<usize>),
-    /// None: the kernel chooses where shards run.
-    Unpinned,
-}
 
 impl Config {
     /// The number of shards, and the CPU of each if they are pinned.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::ConfigError;
+use crate::error::ConfigError;
 
 /// The read path: how rows are read from the drive.
 ///

@@ -8,8 +8,11 @@ use ringtake_storage::layout::PAGE_BYTES;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use super::read_path::THREAD_POOL_THREADS;
-use super::{Alignment, CacheChoice, Config, ConfigError, ReadPathChoice};
+use super::cache::CacheChoice;
+use super::choices::Alignment;
+use super::options::Config;
+use super::read_path::{ReadPathChoice, THREAD_POOL_THREADS};
+use crate::error::ConfigError;
 use crate::host::cpus::AllowedCpus;
 
 /// The facts about a machine and a dataset's drives that a configuration depends on.
@@ -129,7 +132,7 @@ impl fmt::Display for Printed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Lab;
+    use crate::config::options::Lab;
 
     fn machine(align_bytes: u32, has_ring: bool) -> Machine {
         Machine {

@@ -4,7 +4,10 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Alignment, Config, ConfigError, ReadPathChoice, Scheduler};
+use super::choices::{Alignment, Scheduler};
+use super::options::Config;
+use super::read_path::ReadPathChoice;
+use crate::error::ConfigError;
 
 pub(crate) const QUEUE_DEPTH_MAX: u32 = 4096;
 pub(super) const SHARDS_MAX: usize = 1024;
@@ -125,7 +128,7 @@ pub(super) fn refuse<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Lab, Limits};
+    use crate::config::options::{Lab, Limits};
 
     /// The field that `change` makes impossible.
     fn refused(change: impl FnOnce(&mut Config)) -> &'static str {
