@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds a seeded sample of small faults into the files that decide which bytes become which rows, and
-# runs the tests against each: cargo-mutants, installed with `cargo install cargo-mutants --locked`.
+# Runs the tests against a seeded sample of small faults in the files that map rows to bytes. Needs
+# cargo-mutants (`cargo install cargo-mutants --locked`).
 #
 # usage: tools/scripts/cargo-mutants.sh storage|runtime [SEED [COUNT]]
 #
@@ -34,7 +34,7 @@ runtime)
     exit 2
     ;;
 esac
-# What the tests fail the file system with is no code to test.
+# The fault injector of the tests is not under test.
 files=(--exclude storage/src/write/faulty.rs)
 for place in "${places[@]}"; do
     path=$crate/src/$place

@@ -292,7 +292,7 @@ fn result_memory(bytes: u64, warnings: &mut Vec<String>) -> Option<Arc<ResultMem
         Ok(memory) => Some(memory),
         Err(error) => {
             warnings.push(format!(
-                "there are no {bytes} bytes of memory for results ({}), so they come from the heap, which is slower; or choose a smaller `result_memory_bytes`",
+                "there are no {bytes} bytes of memory for results, so they come from the heap, which is slower: {}; or choose a smaller `result_memory_bytes`",
  shortage(&error, Asked::Memory)
             ));
             None

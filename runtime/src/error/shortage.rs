@@ -1,4 +1,5 @@
-//! Which limit of the operating system was reached, and the command that raises it.
+//! Remedies for errors of the operating system: the limit that was reached and the command that
+//! raises it.
 //!
 //! `ringtake_storage::error::remedy` explains files and memory. This module adds threads, rings and
 //! locked memory, and reads the errors of glommio and the messages of panics, which carry the
@@ -14,7 +15,7 @@ const THREADS_WANTED: u64 = 4096;
 /// The least limit of locked memory to recommend: the kernel's default since Linux 5.16.
 const LOCKED_KIB_WANTED: u64 = 8192;
 
-/// What the operating system was asked for.
+/// A request that the operating system refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// A descriptor, or a mapping of memory.
@@ -30,7 +31,7 @@ pub(crate) fn shortage(error: &io::Error, asked: Asked) -> String {
     with_remedy(error.to_string(), remedy(error, asked))
 }
 
-/// What helps against `error`.
+/// The remedy for `error`, if one is known.
 pub(crate) fn remedy(error: &io::Error, asked: Asked) -> Option<String> {
     // A library may have wrapped the error of the operating system.
     let wrapped = error

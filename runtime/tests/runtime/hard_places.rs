@@ -14,7 +14,8 @@ use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{assert_child_ended_well, in_child, told_by_parent, without_hanging};
 use crate::places::{
-    DONE, NOBODY, NotHere, Place, ROWS, assert_serves, become_user, in_a_place, not_here, permitted,
+    DONE, NotHere, Place, ROWS, STRANGER, assert_serves, become_user, in_a_place, not_here,
+    permitted,
 };
 
 /// A mount namespace of this process's own.
@@ -192,7 +193,7 @@ fn a_directory_of_somebody_elses_is_refused_by_name() {
         "hard_places::a_directory_of_somebody_elses_is_refused_by_name",
         |path| {
             use std::os::unix::fs::PermissionsExt as _;
-            become_user(path, NOBODY)?;
+            become_user(path, STRANGER)?;
             // Given to all, but not to be written.
             let store = Store::open(path, Config::default()).unwrap();
             assert_serves(&store);

@@ -11,7 +11,7 @@ use ringtake_runtime::{
 };
 
 use crate::places::{
-    NOBODY, NotHere, Place, assert_serves, become_user, in_a_place, in_a_place_with, limit,
+    NotHere, Place, STRANGER, assert_serves, become_user, in_a_place, in_a_place_with, limit,
 };
 
 /// Beyond it every part of a store of two shards has started.
@@ -26,8 +26,8 @@ fn shards(shards: usize, read_path: ReadPathChoice) -> Config {
     }
 }
 
-/// Lowers a limit that can be raised again. Where the process is above it, that changes nothing for
-/// what it has.
+/// Lowers a limit until the value returned is dropped. A process above the limit keeps its files and
+/// threads.
 fn lower(resource: libc::__rlimit_resource_t, to: u64) -> Lowered {
     let mut before = libc::rlimit {
         rlim_cur: 0,
@@ -62,8 +62,8 @@ impl Drop for Lowered {
     }
 }
 
-/// Opens a store under each limit from `from` on, as low as that nothing starts and as high as that
-/// everything does. Each serves, and says so if it serves otherwise than asked, or names the limit.
+/// Opens a store under each limit from `from` on, until one serves as configured. Each store below
+/// that serves with a warning, or fails with an error, and either names `command`.
 fn assert_named_at_each_step(
     path: &Path,
     resource: libc::__rlimit_resource_t,
@@ -162,7 +162,7 @@ fn thirty_two_open_files_are_enough_or_the_limit_is_named() {
             limit(libc::RLIMIT_NOFILE, 32)?;
             let mut served = 0;
             for count in [1, 2, 16] {
-                let told = match Store::open(path, shards(count, ReadPathChoice::Auto)) {
+                let message = match Store::open(path, shards(count, ReadPathChoice::Auto)) {
                     Ok(store) => {
                         assert_serves(&store);
                         served += 1;
@@ -172,7 +172,10 @@ fn thirty_two_open_files_are_enough_or_the_limit_is_named() {
                 };
                 // Each shard has a doorbell and rings of its own.
                 if count == 16 {
-                    assert!(told.contains("is 32, with `ulimit -n 1024`"), "{told}");
+                    assert!(
+                        message.contains("is 32, with `ulimit -n 1024`"),
+                        "{message}"
+                    );
                 }
             }
             assert!(served > 0);
@@ -273,7 +276,7 @@ fn sixty_four_kilobytes_of_locked_memory_are_enough_and_named() {
         "limits::sixty_four_kilobytes_of_locked_memory_are_enough_and_named",
         |path| {
             limit(libc::RLIMIT_MEMLOCK, 64 << 10)?;
-            become_user(path, NOBODY)?;
+            become_user(path, STRANGER)?;
             let store = Store::open(path, Config::default()).unwrap();
             assert_serves(&store);
             let info = store.info();

@@ -12,8 +12,8 @@ use crate::opened::{assert_child_ended_well, draw, in_child_with, seeded, told_b
 pub(crate) const ROWS: u64 = 1_500;
 /// The last word of a process that went well.
 pub(crate) const DONE: &str = "it went well";
-/// The user whom the kernel maps strangers to.
-pub(crate) const NOBODY: u32 = 65_534;
+/// A user without privileges: the one that the kernel shows in place of unknown ones.
+pub(crate) const STRANGER: u32 = 65_534;
 
 /// A place that this machine does not let a test go to.
 pub(crate) struct NotHere(pub(crate) String);
