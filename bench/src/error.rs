@@ -299,7 +299,7 @@ impl Error {
     /// Why the store did not answer, if it had too much to do.
     pub(crate) fn shed(&self) -> Option<Shed> {
         match self {
-            Error::Store(ringtake_runtime::Error::Overloaded { .. }) => Some(Shed::Refused),
+            Error::Store(ringtake_runtime::Error::Overloaded) => Some(Shed::Refused),
             Error::Store(ringtake_runtime::Error::DeadlineExceeded { .. }) => Some(Shed::Expired),
             _ => None,
         }

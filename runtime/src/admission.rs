@@ -17,7 +17,7 @@ pub(crate) mod estimate;
 mod ledger;
 mod timer;
 
-use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -146,10 +146,28 @@ impl std::ops::Add for PermitsHeld {
     }
 }
 
-/// Why a wait ended without a permit.
+/// How work stands beside others: its class, its deadline, and whether it waits for its permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Terms {
+    pub(crate) class: LatencyClass,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) when_full: WhenFull,
+}
+
+impl Terms {
+    /// Whether the deadline has passed.
+    pub(crate) fn is_late(&self) -> bool {
+        self.deadline
+            .is_some_and(|deadline| clock::now() >= deadline)
+    }
+}
+
+/// Why work got no permit.
 #[derive(Debug)]
 pub(crate) enum NotAdmitted {
     Expired,
+    /// There was none at once, and the work does not wait.
+    Full,
     /// Whoever has the permits is in another process.
     Forked,
     /// Nobody could wake the waiter at its deadline.
@@ -184,6 +202,7 @@ impl NotAdmitted {
                 rows_unread: rows as u64,
                 rows: rows as u64,
             },
+            NotAdmitted::Full => Error::Overloaded,
             NotAdmitted::Forked => Error::Forked,
             NotAdmitted::NoTimer(error) => Error::NoTimer {
                 reason: shortage(&error, Asked::Thread),
@@ -238,41 +257,18 @@ impl Admission {
         }
     }
 
-    /// A permit, if there is one now and nobody is passed; otherwise the refusal is counted.
-    pub(crate) fn try_acquire(
-        self: &Arc<Self>,
-        class: LatencyClass,
-        need: Need,
-        deadline: Option<Instant>,
-    ) -> Option<Permit> {
-        let mut ledger = self.lock();
-        let given = ledger.try_admit(class, need);
-        if given.is_none() {
-            ledger.stats[class.index()].refused += 1;
-        }
-        drop(ledger);
-        given.map(|given| Permit::new(self, class, given, deadline))
-    }
-
-    /// Waits for a permit. Dropping the future gives the place up.
-    pub(crate) async fn acquire(
-        self: &Arc<Self>,
-        class: LatencyClass,
-        need: Need,
-        deadline: Option<Instant>,
-    ) -> Result<Permit, NotAdmitted> {
-        let mut place = Place {
+    /// Asks for a permit. The place returned is a future; dropping it gives the place up.
+    pub(crate) fn ask(self: &Arc<Self>, terms: Terms, need: Need) -> Place<'_> {
+        Place {
             admission: self,
-            class,
+            terms,
             need,
             ticket: None,
-            deadline,
-        };
-        poll_fn(|context| place.poll(context)).await
+        }
     }
 
     /// Counts a window that expired before it asked.
-    pub(crate) fn expired(&self, class: LatencyClass) {
+    fn expired(&self, class: LatencyClass) {
         self.lock().stats[class.index()].expired += 1;
     }
 
@@ -290,42 +286,49 @@ impl Admission {
     }
 }
 
-/// A place in the queue, once it has been polled.
-struct Place<'a> {
+/// A request for a permit. It has a place in the queue once it has been polled and not admitted.
+pub(crate) struct Place<'a> {
     admission: &'a Arc<Admission>,
-    class: LatencyClass,
+    terms: Terms,
     need: Need,
-    /// There from the first wait until a permit or the deadline.
+    /// `Some` from the first wait until a permit or the deadline.
     ticket: Option<Ticket>,
-    deadline: Option<Instant>,
 }
 
 impl Place<'_> {
     fn given(&self) -> Need {
-        self.need.at_most(self.admission.limits(self.class))
+        self.need.at_most(self.admission.limits(self.terms.class))
     }
 
-    fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Permit, NotAdmitted>> {
+    pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Permit, NotAdmitted>> {
         let admission = self.admission;
         // Before the lock, which a thread that stayed behind may hold.
         if admission.origin.is_elsewhere() {
             return Poll::Ready(Err(NotAdmitted::Forked));
+        }
+        if self.ticket.is_none() && self.terms.is_late() {
+            admission.expired(self.terms.class);
+            return Poll::Ready(Err(NotAdmitted::Expired));
         }
         // Dropped after the lock is.
         let mut before = None;
         let mut ledger = admission.lock();
         let ticket = match self.ticket {
             None => {
-                if ledger.try_admit(self.class, self.need).is_some() {
+                if ledger.try_admit(self.terms.class, self.need).is_some() {
                     drop(ledger);
                     return Poll::Ready(Ok(self.permit()));
                 }
-                let ticket = ledger.wait(self.class, self.need, context.waker().clone());
+                if self.terms.when_full == WhenFull::Refuse {
+                    ledger.stats[self.terms.class.index()].refused += 1;
+                    return Poll::Ready(Err(NotAdmitted::Full));
+                }
+                let ticket = ledger.wait(self.terms.class, self.need, context.waker().clone());
                 self.ticket = Some(ticket);
                 ticket
             }
             Some(ticket) => {
-                let Some(waker) = ledger.waiter(self.class, ticket) else {
+                let Some(waker) = ledger.waiter(self.terms.class, ticket) else {
                     drop(ledger);
                     self.unset(ticket);
                     self.ticket = None;
@@ -337,7 +340,7 @@ impl Place<'_> {
         };
         drop(ledger);
         drop(before);
-        let Some(deadline) = self.deadline else {
+        let Some(deadline) = self.terms.deadline else {
             return Poll::Pending;
         };
         if clock::now() >= deadline {
@@ -354,7 +357,7 @@ impl Place<'_> {
 
     /// The deadline has passed; a permit that came in the last moment is used all the same.
     fn expire(&mut self, ticket: Ticket) -> Poll<Result<Permit, NotAdmitted>> {
-        let class = self.class;
+        let class = self.terms.class;
         // A waker is dropped without the lock: it may be the last to hold a task that waits here too.
         let mut left = None;
         self.admission.settle(|ledger| {
@@ -373,7 +376,12 @@ impl Place<'_> {
     }
 
     fn permit(&self) -> Permit {
-        Permit::new(self.admission, self.class, self.given(), self.deadline)
+        Permit::new(
+            self.admission,
+            self.terms.class,
+            self.given(),
+            self.terms.deadline,
+        )
     }
 
     /// The permit that came after a wait, unless it came too late to be of use.
@@ -387,9 +395,17 @@ impl Place<'_> {
     }
 
     fn unset(&self, ticket: Ticket) {
-        if let Some(deadline) = self.deadline {
+        if let Some(deadline) = self.terms.deadline {
             self.admission.timer.unset((deadline, ticket));
         }
+    }
+}
+
+impl Future for Place<'_> {
+    type Output = Result<Permit, NotAdmitted>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Place::poll(&mut self, context)
     }
 }
 
@@ -401,7 +417,7 @@ impl Drop for Place<'_> {
         else {
             return;
         };
-        let (class, given) = (self.class, self.given());
+        let (class, given) = (self.terms.class, self.given());
         let mut left = None;
         self.admission.settle(|ledger| {
             left = ledger.leave(class, ticket);
@@ -521,12 +537,28 @@ mod tests {
     const SERVICE: Duration = Duration::from_millis(10);
     const URGENT: LatencyClass = LatencyClass::Urgent;
 
+    fn urgent(deadline: Option<Instant>) -> Terms {
+        Terms {
+            class: URGENT,
+            deadline,
+            when_full: WhenFull::Wait,
+        }
+    }
+
+    fn at_once(admission: &Arc<Admission>, deadline: Option<Instant>) -> Permit {
+        let terms = Terms {
+            when_full: WhenFull::Refuse,
+            ..urgent(deadline)
+        };
+        block_on(admission.ask(terms, ONE)).unwrap()
+    }
+
     /// Room for one, and what it takes to serve one is known.
     fn admission(time: &Stopped, work: Work) -> Arc<Admission> {
         let admission = Arc::new(Admission::new(ONE));
         for _ in 0..100 {
             let deadline = clock::now() + SERVICE;
-            let permit = admission.try_acquire(URGENT, ONE, Some(deadline)).unwrap();
+            let permit = at_once(&admission, Some(deadline));
             time.advance(SERVICE);
             permit.release(work);
         }
@@ -536,9 +568,9 @@ mod tests {
     /// Whether a window that is let in after a wait, with so much time left, is served.
     fn serves(admission: &Arc<Admission>, time: &Stopped, left: Duration) -> bool {
         let waits = Duration::from_millis(100);
-        let before = admission.try_acquire(URGENT, ONE, None).unwrap();
+        let before = at_once(admission, None);
         let deadline = Some(clock::now() + waits + left);
-        let mut asked = Box::pin(admission.acquire(URGENT, ONE, deadline));
+        let mut asked = admission.ask(urgent(deadline), ONE);
         assert!(block_on(poll_once(&mut asked)).is_none());
         time.advance(waits);
         before.release(Work::Done);
@@ -570,8 +602,8 @@ mod tests {
     fn windows_without_a_deadline_wait_as_long_as_it_takes() {
         let time = Stopped::new();
         let admission = admission(&time, Work::Done);
-        let before = admission.try_acquire(URGENT, ONE, None).unwrap();
-        let mut asked = Box::pin(admission.acquire(URGENT, ONE, None));
+        let before = at_once(&admission, None);
+        let mut asked = admission.ask(urgent(None), ONE);
         assert!(block_on(poll_once(&mut asked)).is_none());
         time.advance(Duration::from_secs(100));
         before.release(Work::Done);

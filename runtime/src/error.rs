@@ -86,12 +86,7 @@ pub enum Error {
     #[error(
         "the store is at its limits; ask again later, or let the take wait with `WhenFull::Wait`"
     )]
-    Overloaded {
-        /// The ids as they were given, where the store had made them its own
-        /// ([`Store::take_async`](crate::Store::take_async)); empty where the caller still has
-        /// them.
-        ids: Vec<u64>,
-    },
+    Overloaded,
     /// A deadline that passed before all rows had come, or probably would have, at the rate at which
     /// those before it were served. No row is read after this; of reads that the drive has already,
     /// nobody waits for the end.

@@ -8,11 +8,12 @@
 //!
 //! ```no_run
 //! # use std::ops::ControlFlow;
-//! use ringtake_runtime::{Config, IndexOptions, Metric, RowFilter, SearchParams, Store};
+//! use ringtake_runtime::{Config, IndexOptions, Metric, RowFilter, Store};
 //!
 //! # fn main() -> ringtake_runtime::Result<()> {
 //! let store = Store::open("embeddings.ringtake", Config::default())?;
-//! let rows = store.take(&[7, 3, 7], &store.projection(&["vector", "title"])?)?;
+//! let columns = store.projection(&["vector", "title"])?;
+//! let rows = store.take(&[7, 3, 7], &columns).wait()?; // or `.await?`
 //! assert_eq!(rows.num_rows(), 3);
 //!
 //! let options = IndexOptions {
@@ -22,15 +23,14 @@
 //! store.build_index("vector", &options, &mut |_| ControlFlow::Continue(()))?;
 //! // A store has the indexes that lay there when it was opened.
 //! let store = Store::open("embeddings.ringtake", Config::default())?;
-//! let params = SearchParams {
-//!     k: 50,
-//!     refine_factor: Some(10),
-//!     projection: Some(store.projection(&["title"])?),
-//!     filter: Some(RowFilter::forbid([7, 3])),
-//!     ..SearchParams::default()
-//! };
 //! // Columns: _rowid, _distance, title.
-//! let nearest = store.search(&[0.25; 768], params)?;
+//! let nearest = store
+//!     .search(&[0.25; 768])
+//!     .k(50)
+//!     .refine_factor(10)
+//!     .projection(&store.projection(&["title"])?)
+//!     .filter(&RowFilter::forbid([7, 3]))
+//!     .wait()?;
 //! assert!(nearest.num_rows() <= 50);
 //! # Ok(())
 //! # }
@@ -59,9 +59,11 @@ pub use admission::{AdmissionStats, ClassStats, LatencyClass, PermitsHeld, WhenF
 pub use client::index_build::{Axes, BuildProgress, IndexOptions};
 pub use client::info::StoreInfo;
 pub use client::local::LocalShard;
-pub use client::search::{DISTANCE_COLUMN, ROW_ID_COLUMN, SearchParams};
+pub use client::search::{
+    DISTANCE_COLUMN, K_DEFAULT, NPROBES_DEFAULT, ROW_ID_COLUMN, SearchRequest,
+};
 pub use client::store::Store;
-pub use client::take::TakeOptions;
+pub use client::take::{LocalTakeFuture, TakeFuture, TakeRequest};
 pub use config::{
     Alignment, CacheChoice, Checksums, Config, CpuChoice, DepthControl, IoMode, Lab, Limits,
     Observe, ReadPathChoice, ResolvedConfig, Scheduler,

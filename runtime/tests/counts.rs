@@ -80,8 +80,8 @@ fn a_take_of_millions_needs_a_window_beside_its_result(path: &Path) {
     let store = open(path, ReadPathChoice::Auto, 0);
     let projection = store.projection(&["short"]).unwrap();
     let ids = ids(2_000_000);
-    store.take(&ids[..100_000], &projection).unwrap();
-    let (taken, _, peak) = counted(|| store.take(&ids, &projection).unwrap());
+    store.take(&ids[..100_000], &projection).wait().unwrap();
+    let (taken, _, peak) = counted(|| store.take(&ids, &projection).wait().unwrap());
     let values = taken.column(0).as_primitive::<UInt16Type>().values();
     assert!(
         values
@@ -112,7 +112,10 @@ fn allocations_and_reads(store: &Store, rows: usize) -> (u64, u64) {
             },
             ColumnBuffer::Fixed(&mut wide),
         ];
-        store.take_into(&ids, &projection, &mut buffers).unwrap();
+        store
+            .take(&ids, &projection)
+            .wait_into(&mut buffers)
+            .unwrap();
     };
     take();
     let reads_of_all = || store.stats().iter().map(|stats| stats.reads).sum::<u64>();
@@ -159,10 +162,10 @@ impl Counts {
 fn of_a_take(store: &Store, rows: usize) -> Counts {
     let projection = store.projection(&["wide"]).unwrap();
     let ids = ids(rows);
-    store.take(&ids, &projection).unwrap();
+    store.take(&ids, &projection).wait().unwrap();
     let counted = (0..4).map(|_| {
         let before = Counts::of(store);
-        store.take(&ids, &projection).unwrap();
+        store.take(&ids, &projection).wait().unwrap();
         Counts::of(store).since(before)
     });
     counted.min_by_key(|counts| counts.system_calls).unwrap()
@@ -213,7 +216,7 @@ fn a_store_that_is_closed_leaves_nothing(path: &Path) {
                 ..Config::default()
             };
             let store = Store::open(path, config).unwrap();
-            store.take(&ids(100), &store.all_columns()).unwrap();
+            store.take(&ids(100), &store.all_columns()).wait().unwrap();
         };
         // What is kept for the whole process is there after the first.
         turn();

@@ -9,7 +9,6 @@ mod counting;
 
 use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
 use std::task::{Context, Waker};
@@ -20,13 +19,11 @@ use arrow::array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch, StringArra
 use futures_lite::future::block_on;
 use ringtake_runtime::{
     AdmissionStats, ColumnBuffer, Config, CpuChoice, Error, LatencyClass, Limits, ShardId, Store,
-    TakeOptions, WhenFull,
+    WhenFull,
 };
 use ringtake_storage::write::{WriteOptions, Writer};
 
 use counting::Since;
-
-type Taken = Result<RecordBatch, Error>;
 
 const ROWS: u64 = 20_000;
 const WIDE_BYTES: usize = 1024;
@@ -116,7 +113,7 @@ fn takes_that_wait_hold_no_results(path: &Path, shards: usize) {
     const TAKE_ROWS: usize = 800;
     let store = open(path, shards, LIMIT_BYTES);
     let projection = store.projection(&["wide"]).unwrap();
-    store.take(&ids(0, TAKE_ROWS), &projection).unwrap();
+    store.take(&ids(0, TAKE_ROWS), &projection).wait().unwrap();
     let offers_each = 2;
     let result_bytes = (TAKE_ROWS * WIDE_BYTES) as i64;
     let offers = (CLIENTS * offers_each) as i64;
@@ -130,23 +127,25 @@ fn takes_that_wait_hold_no_results(path: &Path, shards: usize) {
             scope.spawn(move || {
                 let takes = (0..offers_each).map(|offer| {
                     let ids = ids((client * offers_each + offer) as u64, TAKE_ROWS);
-                    let take = store.take_async(&ids, projection, TakeOptions::default());
-                    (ids, Box::pin(take) as Pin<Box<dyn Future<Output = Taken>>>)
+                    Box::pin(async move {
+                        let taken = store.take(&ids, projection).await;
+                        (ids, taken)
+                    })
                 });
                 let mut takes: Vec<_> = takes.collect();
-                for (_, take) in &mut takes {
+                for take in &mut takes {
                     let polled = take.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                     assert!(polled.is_pending());
                 }
                 offered.wait();
-                for (ids, take) in takes {
-                    assert!(is_right(&block_on(take).unwrap(), &ids));
+                for take in takes {
+                    let (ids, taken) = block_on(take);
+                    assert!(is_right(&taken.unwrap(), &ids));
                 }
             });
         }
         offered.wait();
-        // Each take has its ids twice: the caller's and its own.
-        let ids_bytes = offers * 2 * (TAKE_ROWS * size_of::<u64>()) as i64;
+        let ids_bytes = offers * (TAKE_ROWS * size_of::<u64>()) as i64;
         let beyond_ids = since.peak_bytes() - ids_bytes;
         println!("{shards} shards: {beyond_ids} bytes with {offers} takes offered");
         assert!(beyond_ids > result_bytes, "{beyond_ids} bytes");
@@ -184,20 +183,19 @@ fn a_storm_of_takes_stays_within_the_limit(path: &Path, shards: usize) {
                         values: &mut values,
                         offsets: &mut offsets,
                     }];
-                    let options = TakeOptions {
-                        when_full: [WhenFull::Wait, WhenFull::Refuse][round % 2],
-                        deadline: (round % 3 == 0)
-                            .then(|| Instant::now() + Duration::from_micros(300)),
-                        class: [LatencyClass::Urgent, LatencyClass::Bulk][client % 2],
-                        ..TakeOptions::default()
-                    };
-                    let taken = store.take_into_with(&ids, projection, &mut buffers, options);
+                    let soon = Instant::now() + Duration::from_micros(300);
+                    let taken = store
+                        .take(&ids, projection)
+                        .when_full([WhenFull::Wait, WhenFull::Refuse][round % 2])
+                        .deadline((round % 3 == 0).then_some(soon))
+                        .class([LatencyClass::Urgent, LatencyClass::Bulk][client % 2])
+                        .wait_into(&mut buffers);
                     let outcome = match taken {
                         Ok(()) => {
                             assert_eq!(offsets, vec![0; TAKE_ROWS + 1]);
                             0
                         }
-                        Err(Error::Overloaded { .. }) => 1,
+                        Err(Error::Overloaded) => 1,
                         Err(Error::DeadlineExceeded { .. }) => 2,
                         Err(error) => panic!("{error}"),
                     };

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch};
-use ringtake_runtime::{Config, Store, TakeOptions};
+use ringtake_runtime::{Config, Store};
 use ringtake_storage::write::{WriteOptions, Writer};
 
 fn rows(ids: &[u64]) -> RecordBatch {
@@ -27,8 +27,8 @@ async fn takes_are_awaited_on_tokio_tasks() {
             let store = store.clone();
             tokio::spawn(async move {
                 let ids: Vec<u64> = (0..500).map(|at| (at * 7919 + task) % 10_000).collect();
-                let take = store.take_async(&ids, &store.all_columns(), TakeOptions::default());
-                assert_eq!(take.await.unwrap(), rows(&ids));
+                let taken = store.take(&ids, &store.all_columns()).await;
+                assert_eq!(taken.unwrap(), rows(&ids));
             })
         })
         .collect();

@@ -12,13 +12,13 @@ mod sweep;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ringtake_runtime::{IndexInfo, SearchParams};
+use ringtake_runtime::{IndexInfo, NPROBES_DEFAULT};
 
 use crate::command::vector_search::flags::{Refine, Yardstick};
 use crate::command::vector_search::prepared::{Prepared, store_config_of, uncached_config};
 use crate::command::vector_search::search_dataset::SearchDataset;
 use crate::drive::map_loop::{MapLoop, Measured};
-use crate::drive::search_subject::SearchSubject;
+use crate::drive::search_subject::{SearchOptions, SearchSubject};
 use crate::drive::store_subject::OpenStore;
 use crate::drive::subject::{Alarm, Subject as _};
 use crate::error::Error;
@@ -106,8 +106,8 @@ fn measure_store(
                 runs.len()
             );
         }
-        let params = &mut bench.subject.params;
-        (params.nprobes, params.refine_factor) = (nprobes, refine.factor());
+        let asked = &mut bench.subject.options;
+        (asked.nprobes, asked.refine_factor) = (nprobes, refine.factor());
         let reads = refine != Refine::None || reads_besides(args, &prepared);
         let options = Options {
             // What reads nothing can only be warm.
@@ -187,12 +187,13 @@ fn open(
     let searched = index.map_or(0, |index| index.rows_indexed + (prepared.rows - index.rows));
     Ok(SearchSubject {
         queries: prepared.queries.clone(),
-        params: SearchParams {
-            column: Some(prepared.name.clone()),
+        options: SearchOptions {
+            column: prepared.name.clone(),
             k: args.k,
+            nprobes: NPROBES_DEFAULT,
+            refine_factor: None,
             metric: args.metric,
             projection,
-            ..SearchParams::default()
         },
         vectors: store.projection(columns)?,
         patience: args.arrivals.patience(),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use crossbeam_utils::CachePadded;
-use ringtake_runtime::{LocalShard, Projection, ShardId, Store, TakeOptions};
+use ringtake_runtime::{LatencyClass, LocalShard, Projection, ShardId, Store};
 
 use crate::count::process::Spent;
 use crate::drive::arrivals::Poisson;
@@ -27,6 +27,7 @@ use crate::drive::live::Tally;
 use crate::drive::load::{Bound, ClientPlace, Pace};
 use crate::drive::open_loop::{Queries, generate};
 use crate::drive::run::{Client, Run, sum};
+use crate::drive::store_subject::Patience;
 use crate::drive::subject::Alarm;
 use crate::error::Error;
 use crate::workload::Workload;
@@ -38,9 +39,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct InShard {
     store: Store,
     columns: Vec<String>,
-    options: TakeOptions,
-    /// From the planned arrival.
-    deadline: Option<Duration>,
+    class: LatencyClass,
+    patience: Patience,
     /// The share of the rows that each shard owns.
     shares: Vec<f64>,
 }
@@ -51,8 +51,8 @@ impl InShard {
         store: &Store,
         rows: u64,
         columns: &[String],
-        options: TakeOptions,
-        deadline: Option<Duration>,
+        class: LatencyClass,
+        patience: Patience,
     ) -> InShard {
         let names = store.schema().fields().iter().map(|field| field.name());
         InShard {
@@ -62,8 +62,8 @@ impl InShard {
             },
             shares: shares(store.config().shards, rows, |row| store.shard_of(row).0),
             store: store.clone(),
-            options,
-            deadline,
+            class,
+            patience,
         }
     }
 
@@ -129,8 +129,8 @@ impl Clients for InShard {
                         workload: work.workload.clone(),
                         stop: Arc::clone(&stop),
                         columns: self.columns.clone(),
-                        options: self.options,
-                        deadline: self.deadline,
+                        class: self.class,
+                        patience: self.patience,
                     };
                     scope.spawn(move || self.client_thread(shard, plan, ready, work.interrupted))
                 })
@@ -161,8 +161,8 @@ struct ShardClient {
     workload: Workload,
     stop: Arc<AtomicBool>,
     columns: Vec<String>,
-    options: TakeOptions,
-    deadline: Option<Duration>,
+    class: LatencyClass,
+    patience: Patience,
 }
 
 impl ShardClient {
@@ -183,8 +183,8 @@ impl ShardClient {
             next: Cell::new(0),
             bound: self.bound,
             stop: self.stop,
-            options: self.options,
-            deadline: self.deadline,
+            class: self.class,
+            patience: self.patience,
         };
         client.borrow_mut().started = Some(Instant::now());
         // The shard's loop comes by again at once, and between two polls looks after its reads.
@@ -211,8 +211,8 @@ struct OwnQueries {
     next: Cell<u64>,
     bound: Bound,
     stop: Arc<AtomicBool>,
-    options: TakeOptions,
-    deadline: Option<Duration>,
+    class: LatencyClass,
+    patience: Patience,
 }
 
 impl Queries for OwnQueries {
@@ -247,13 +247,12 @@ impl Queries for OwnQueries {
     }
 
     async fn take_due(&self, rows: &[u64], planned: Instant) -> Result<RecordBatch, Error> {
-        let options = TakeOptions {
-            deadline: self.deadline.and_then(|limit| planned.checked_add(limit)),
-            ..self.options
-        };
         let answer = self
             .shard
-            .take_with(rows, &self.projection, options)
+            .take(rows, &self.projection)
+            .class(self.class)
+            .when_full(self.patience.when_full)
+            .deadline(self.patience.deadline_of(planned))
             .await?;
         match answer.num_rows() {
             returned if returned == rows.len() => Ok(answer),
@@ -321,7 +320,13 @@ mod tests {
 
     fn run(store: &Store, bound: Bound, pace: Pace, stop: &AtomicBool) -> Result<Run, Error> {
         let workload = Workload::new(ROWS, 1, 1).unwrap();
-        let inside = InShard::new(store, ROWS, &[], TakeOptions::default(), None);
+        let inside = InShard::new(
+            store,
+            ROWS,
+            &[],
+            LatencyClass::default(),
+            Patience::default(),
+        );
         let work = Work {
             load: Load {
                 threads: NonZeroUsize::MIN,

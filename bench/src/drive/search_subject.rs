@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt64Type;
-use ringtake_runtime::{Projection, SearchParams, TakeOptions};
+use ringtake_runtime::{Metric, Projection, SearchRequest};
 
 use crate::drive::store_subject::{OpenStore, Patience};
 use crate::drive::subject::{Answer, Observed, Subject};
@@ -13,12 +13,24 @@ use crate::error::Error;
 use crate::workload::row_checksum::{RowsChecksum, touch};
 use crate::workload::search::queries::Queries;
 
+/// The options of every search of a run.
+#[derive(Debug)]
+pub(crate) struct SearchOptions {
+    pub(crate) column: String,
+    pub(crate) k: usize,
+    pub(crate) nprobes: usize,
+    pub(crate) refine_factor: Option<u32>,
+    pub(crate) metric: Option<Metric>,
+    /// Columns of the rows found that each answer has beside.
+    pub(crate) projection: Option<Projection>,
+}
+
 /// A store that is asked for the rows nearest to the queries of a pool.
 pub(crate) struct SearchSubject {
     pub(crate) open: OpenStore,
     pub(crate) queries: Arc<Queries>,
     /// May be changed between two measurements.
-    pub(crate) params: SearchParams,
+    pub(crate) options: SearchOptions,
     /// The columns that a warm run keeps in memory.
     pub(crate) vectors: Projection,
     pub(crate) patience: Patience,
@@ -27,9 +39,18 @@ pub(crate) struct SearchSubject {
 }
 
 impl SearchSubject {
-    /// The vector of the query of that number.
-    fn query(&self, number: u64) -> &[f32] {
-        self.queries.get(number as usize)
+    /// A search for the query of that number.
+    fn search(&self, number: u64) -> SearchRequest<'_> {
+        let options = &self.options;
+        self.open
+            .store
+            .search(self.queries.get(number as usize))
+            .column(&*options.column)
+            .k(options.k)
+            .nprobes(options.nprobes)
+            .refine_factor(options.refine_factor)
+            .metric(options.metric)
+            .projection(&options.projection)
     }
 }
 
@@ -69,23 +90,14 @@ impl Subject for SearchSubject {
     type Answer = Found;
 
     async fn take(&self, number: &u64) -> Result<Found, Error> {
-        let search = self
-            .open
-            .store
-            .search_borrowed(self.query(*number), &self.params);
-        Ok(Found(search.await?))
+        Ok(Found(self.search(*number).await?))
     }
 
     async fn take_due(&self, number: &u64, due: Instant) -> Result<Found, Error> {
-        let params = SearchParams {
-            when_full: self.patience.when_full,
-            deadline: self.patience.deadline_of(due),
-            ..self.params.clone()
-        };
         let search = self
-            .open
-            .store
-            .search_borrowed(self.query(*number), &params);
+            .search(*number)
+            .when_full(self.patience.when_full)
+            .deadline(self.patience.deadline_of(due));
         Ok(Found(search.await?))
     }
 
@@ -95,12 +107,7 @@ impl Subject for SearchSubject {
 
     /// A search takes the rows it chooses, so they are taken by id here.
     async fn fill(&self, row_ids: &[u64]) -> Result<(), Error> {
-        let options = TakeOptions::default();
-        let take = self
-            .open
-            .store
-            .take_borrowed(row_ids, &self.vectors, options);
-        take.await?;
+        self.open.store.take(row_ids, &self.vectors).await?;
         Ok(())
     }
 

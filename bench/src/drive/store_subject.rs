@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use ringtake_runtime::{
     Config, LatencyClass, Projection, ReadPathChoice, Scheduler, ShardStats, Store, StoreMetrics,
-    TakeOptions, WhenFull,
+    TakeRequest, WhenFull,
 };
 use thread_local::ThreadLocal;
 
@@ -120,24 +120,18 @@ impl StoreSubject {
 
     /// Clients inside the shards that take the same columns of the first `rows` rows.
     pub(crate) fn inside(&self, rows: u64) -> InShard {
-        let options = TakeOptions {
-            class: self.class,
-            when_full: self.patience.when_full,
-            ..TakeOptions::default()
-        };
         InShard::new(
             &self.open.store,
             rows,
             &self.open.columns,
-            options,
-            self.patience.deadline,
+            self.class,
+            self.patience,
         )
     }
 
-    async fn take_with(&self, row_ids: &[u64], options: TakeOptions) -> Result<RecordBatch, Error> {
+    fn request<'a>(&'a self, row_ids: &'a [u64]) -> Result<TakeRequest<'a>, Error> {
         let projection = self.projections.get_or_try(|| self.open.projection())?;
-        let take = self.open.store.take_borrowed(row_ids, projection, options);
-        Ok(take.await?)
+        Ok(self.open.store.take(row_ids, projection).class(self.class))
     }
 }
 
@@ -145,26 +139,16 @@ impl Subject for StoreSubject {
     type Query = [u64];
     type Answer = RecordBatch;
 
-    fn take(&self, row_ids: &[u64]) -> impl Future<Output = Result<RecordBatch, Error>> {
-        let options = TakeOptions {
-            class: self.class,
-            ..TakeOptions::default()
-        };
-        self.take_with(row_ids, options)
+    async fn take(&self, row_ids: &[u64]) -> Result<RecordBatch, Error> {
+        Ok(self.request(row_ids)?.await?)
     }
 
-    fn take_due(
-        &self,
-        row_ids: &[u64],
-        due: Instant,
-    ) -> impl Future<Output = Result<RecordBatch, Error>> {
-        let options = TakeOptions {
-            class: self.class,
-            when_full: self.patience.when_full,
-            deadline: self.patience.deadline_of(due),
-            ..TakeOptions::default()
-        };
-        self.take_with(row_ids, options)
+    async fn take_due(&self, row_ids: &[u64], due: Instant) -> Result<RecordBatch, Error> {
+        let take = self
+            .request(row_ids)?
+            .when_full(self.patience.when_full)
+            .deadline(self.patience.deadline_of(due));
+        Ok(take.await?)
     }
 
     fn observed(&self) -> &dyn Observed {

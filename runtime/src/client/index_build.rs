@@ -24,7 +24,6 @@ use ringtake_storage::write::file_system::RealFileSystem;
 
 use crate::admission::LatencyClass;
 use crate::client::store::Store;
-use crate::client::take::TakeOptions;
 use crate::error::Result;
 use crate::index::opened::{self, IndexInfo};
 use crate::memory::outputs::ColumnBuffer;
@@ -50,16 +49,9 @@ impl Store {
     ) -> Result<IndexInfo> {
         let projection = self.projection(&[column])?;
         let read_rows = |ids: &[u64], vectors: &mut [u8]| {
-            let options = TakeOptions {
-                class: LatencyClass::Bulk,
-                ..TakeOptions::default()
-            };
-            self.take_into_with(
-                ids,
-                &projection,
-                &mut [ColumnBuffer::Fixed(vectors)],
-                options,
-            )
+            self.take(ids, &projection)
+                .class(LatencyClass::Bulk)
+                .wait_into(&mut [ColumnBuffer::Fixed(vectors)])
         };
         build(self.dataset(), &read_rows, column, options, watch)
     }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use ringtake_storage::dataset::Dataset;
-use ringtake_storage::projection::Projection;
+use ringtake_storage::projection::{Missing, Projection};
 
-use crate::admission::Admission;
-use crate::client::take::{self, Request, Route, TakeOptions};
-use crate::error::{Error, Result};
-use crate::metrics::Watch;
+use crate::admission::{Admission, Terms};
+use crate::client::take::route::{Request, Route};
+use crate::error::Result;
 use crate::ownership::ShardId;
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::context::ShardContext;
@@ -25,20 +24,20 @@ pub struct LocalShard {
     queue: Rc<LocalQueue>,
 }
 
-impl Route for &LocalShard {
-    fn shards(&self) -> Range<usize> {
+impl<'a> Route<'a> for &'a LocalShard {
+    fn shards(self) -> Range<usize> {
         self.context.shard.0..self.context.shard.0 + 1
     }
 
-    fn admission(&self) -> &Arc<Admission> {
+    fn admission(self) -> &'a Arc<Admission> {
         &self.context.local_admission
     }
 
-    fn pinned(&self, _: usize) -> Option<&PinnedPages> {
+    fn pinned(self, _: usize) -> Option<&'a PinnedPages> {
         self.context.pinned.get()
     }
 
-    fn send(&self, _: usize, part: Part) {
+    fn send(self, _: usize, part: Part) {
         self.queue.push(part);
     }
 }
@@ -79,38 +78,22 @@ impl LocalShard {
         Ok(Projection::named(self.dataset(), names)?)
     }
 
-    /// Takes rows that this shard owns. No message is sent and no other thread takes part. Code
-    /// on a shard has its share of the store's limits; beyond them a take waits for others of
-    /// this shard's.
-    ///
-    /// # Errors
-    /// [`Error::NotOwned`] for a row of another shard; otherwise as [`Store::take`](crate::Store::take).
-    pub async fn take(&self, ids: &[u64], projection: &Projection) -> Result<RecordBatch> {
-        self.take_with(ids, projection, TakeOptions::default())
-            .await
+    pub(crate) fn row_count(&self) -> u64 {
+        self.dataset().rows()
     }
 
-    /// [`LocalShard::take`] with a policy for ids past the end, for a shard at its share of the
-    /// limits and for rows that come too late.
-    ///
-    /// # Errors
-    /// As [`LocalShard::take`]; [`Error::Overloaded`] and
-    /// [`Error::DeadlineExceeded`] where the options ask for it.
-    pub async fn take_with(
-        &self,
-        ids: &[u64],
-        projection: &Projection,
-        options: TakeOptions,
-    ) -> Result<RecordBatch> {
-        let rows = self.dataset().rows();
-        if let Some(&id) = ids.iter().find(|&&id| id < rows && !self.owns(id)) {
-            return Err(Error::NotOwned {
-                id,
-                owner: self.context.ownership.owner(id),
-                shard: self.context.shard.0,
-            });
-        }
-        let request = Request {
+    pub(crate) fn owner(&self, row: u64) -> ShardId {
+        ShardId(self.context.ownership.owner(row))
+    }
+
+    pub(crate) fn request<'a>(
+        &'a self,
+        ids: &'a [u64],
+        projection: &'a Projection,
+        missing: Missing,
+        terms: Terms,
+    ) -> Request<'a> {
+        Request {
             dataset: self.dataset(),
             ownership: self.context.ownership,
             align_bytes: self.context.config.align_bytes,
@@ -118,19 +101,19 @@ impl LocalShard {
             checksums: self.context.config.lab.checksums,
             ids,
             projection,
-            options,
-            watch: &Watch::NONE,
-        };
-        let outcome = take::batch(&request, self).await;
-        // A take of pinned rows ends without waiting for anything.
-        if self.context.pinned.get().is_some() {
+            missing,
+            terms,
+        }
+    }
+
+    /// Whether a take of `rows` rows that ended with `outcome` should let others run: one of
+    /// pinned rows ends without waiting for anything.
+    pub(crate) fn turn_is_over(&self, rows: usize, outcome: &Result<RecordBatch>) -> bool {
+        self.context.pinned.get().is_some() && {
             let bytes = outcome
                 .as_ref()
                 .map_or(0, RecordBatch::get_array_memory_size);
-            if self.queue.turn_is_over(ids.len() as u64, bytes as u64) {
-                futures_lite::future::yield_now().await;
-            }
+            self.queue.turn_is_over(rows as u64, bytes as u64)
         }
-        outcome
     }
 }

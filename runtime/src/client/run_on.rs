@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::admission::{LatencyClass, Need};
+use crate::admission::{Need, Terms};
 use crate::client::local::LocalShard;
 use crate::client::store::Store;
 use crate::error::{Error, Result};
@@ -39,10 +39,9 @@ impl Store {
                 windows: 1,
                 ..Need::default()
             };
-            let class = LatencyClass::Urgent;
             let permit = core
                 .admission
-                .acquire(class, need, None)
+                .ask(Terms::default(), need)
                 .await
                 .map_err(|refused| refused.into_error(0))?;
             let (answer, answered) = async_channel::bounded(1);
@@ -58,7 +57,7 @@ impl Store {
             };
             let ended = Error::ShardEnded { shard: shard.0 };
             if inbox.send(Message::Run(Box::new(run))).is_err() {
-                return core.told(Err(ended));
+                return core.as_closed(Err(ended));
             }
             match answered.recv().await {
                 Ok(Ok(value)) => Ok(value),
@@ -66,7 +65,7 @@ impl Store {
                     shard: shard.0,
                     message,
                 }),
-                Err(_) => core.told(Err(ended)),
+                Err(_) => core.as_closed(Err(ended)),
             }
         }
     }

@@ -113,7 +113,7 @@ impl Memory {
 }
 
 // SAFETY: the pointers lead to memory that `owned` holds or that a blocked caller lends (see
-// `take_into`), and by the module's invariant no two shards write the same place.
+// `TakeRequest::wait_into`), and by the module's invariant no two shards write the same place.
 unsafe impl Send for Outputs {}
 // SAFETY: as above; `write` takes `&self` because writers of disjoint places share it.
 unsafe impl Sync for Outputs {}
@@ -410,7 +410,8 @@ fn zero_missing(column: &OutputColumn, rows_there: u64, ids: &[u64]) {
     }
 }
 
-/// A caller's own memory for one column of [`Store::take_into`](crate::Store::take_into).
+/// A caller's own memory for one column of
+/// [`TakeRequest::wait_into`](crate::TakeRequest::wait_into).
 /// Nulls are zeros or empty; ask [`Store::nulls`](crate::Store::nulls) which rows they are.
 #[derive(Debug)]
 pub enum ColumnBuffer<'a> {

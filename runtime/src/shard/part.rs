@@ -9,7 +9,6 @@ mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 }
 
-use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -99,28 +98,22 @@ impl Progress {
         self.finish.overdue();
     }
 
-    /// Waits until `windows` windows are done or overdue.
-    pub(crate) async fn finished(&self, windows: usize) {
-        self.wait(|context| self.finish.poll_finished(windows, context))
-            .await;
+    /// Whether `windows` windows are done, or the wait is over because of a deadline.
+    pub(crate) fn poll_finished(&self, windows: usize, context: &Context<'_>) -> Poll<()> {
+        self.poll(|| self.finish.poll_finished(windows, context))
     }
 
-    /// Waits until no shard holds anything of `windows` windows.
-    pub(crate) async fn let_go(&self, windows: usize) {
-        self.wait(|context| self.finish.poll_let_go(windows, context))
-            .await;
+    /// Whether no shard holds anything of `windows` windows.
+    pub(crate) fn poll_let_go(&self, windows: usize, context: &Context<'_>) -> Poll<()> {
+        self.poll(|| self.finish.poll_let_go(windows, context))
     }
 
-    /// Waits until `poll` is ready. In a forked child it is at once, since no shard runs there.
-    async fn wait(&self, poll: impl Fn(&Context<'_>) -> Poll<()>) {
-        poll_fn(|context| {
-            if self.origin.is_elsewhere() {
-                Poll::Ready(())
-            } else {
-                poll(context)
-            }
-        })
-        .await;
+    /// The outcome of `poll`; in a forked child ready at once, since no shard runs there.
+    fn poll(&self, poll: impl FnOnce() -> Poll<()>) -> Poll<()> {
+        if self.origin.is_elsewhere() {
+            return Poll::Ready(());
+        }
+        poll()
     }
 
     pub(crate) fn cancel(&self) {

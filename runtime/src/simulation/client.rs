@@ -20,11 +20,10 @@ use ringtake_storage::write::{WriteOptions, Writer};
 
 use super::device::Kind;
 use super::{Plan, world};
-use crate::admission::{LatencyClass, WhenFull};
+use crate::admission::{LatencyClass, Terms, WhenFull};
 use crate::client::index_build::IndexOptions;
-use crate::client::search::SearchParams;
 use crate::client::store::Store;
-use crate::client::take::TakeOptions;
+use crate::client::take::TakeRequest;
 use crate::config::{Config, CpuChoice};
 use crate::error::{Error, FaultKind, RowFault};
 use crate::host::clock;
@@ -141,7 +140,7 @@ const COLUMNS: [&str; 3] = ["id", "vector", "blob"];
 
 /// Makes the dataset that all worlds read, with its index.
 pub(super) fn write(path: &Path) {
-    let options = WriteOptions {
+    let terms = WriteOptions {
         block_rows: Some(256),
         grouping: GroupOptions {
             policy: LayoutPolicy::Packed,
@@ -149,7 +148,7 @@ pub(super) fn write(path: &Path) {
         },
         ..WriteOptions::default()
     };
-    let mut writer = Writer::create(path, &rows(&[0]).schema(), options).expect("a new dataset");
+    let mut writer = Writer::create(path, &rows(&[0]).schema(), terms).expect("a new dataset");
     let all: Vec<u64> = (0..ROWS).collect();
     for ids in all.chunks(250) {
         writer.write(&rows(ids)).expect("rows are written");
@@ -161,7 +160,7 @@ pub(super) fn write(path: &Path) {
         ..Config::default()
     };
     let store = Store::open(path, config).expect("the store opens");
-    let options = IndexOptions {
+    let terms = IndexOptions {
         partitions: Some(8),
         iterations: 3,
         threads: Some(1),
@@ -169,7 +168,7 @@ pub(super) fn write(path: &Path) {
     };
     let go_on = &mut |_| std::ops::ControlFlow::Continue(());
     store
-        .build_index("vector", &options, go_on)
+        .build_index("vector", &terms, go_on)
         .expect("an index");
 }
 
@@ -184,19 +183,19 @@ pub(super) async fn life(
 ) {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     for _ in 0..plan.queries {
-        let options = options(plan, &mut random);
+        let terms = some_terms(plan, &mut random);
         // To run code on a shard has no deadline, so it waits for permits that reads hold which
         // never come.
         let kinds = if plan.deadlines { 8 } else { 10 };
         let kind = random.random_range(0..kinds);
         let what = match kind {
-            0..=4 => take(&store, options, &mut random).await,
-            5 | 6 => search(&store, options, &mut random).await,
-            7 => dropped(&store, options, &mut random).await,
-            8 => local(&store, options, &mut random).await,
+            0..=4 => take(&store, terms, &mut random).await,
+            5 | 6 => search(&store, terms, &mut random).await,
+            7 => dropped(&store, terms, &mut random).await,
+            8 => local(&store, terms, &mut random).await,
             _ => panics(&store, &mut random).await,
         };
-        if let Some(deadline) = options.deadline
+        if let Some(deadline) = terms.deadline
             && kind < 8
         {
             // No client can look while the clock leaps.
@@ -214,10 +213,10 @@ pub(super) async fn life(
     }
 }
 
-fn options(plan: Plan, random: &mut ChaCha8Rng) -> TakeOptions {
+fn some_terms(plan: Plan, random: &mut ChaCha8Rng) -> Terms {
     let has_deadline = plan.deadlines || random.random_bool(0.2);
     let until = |random: &mut ChaCha8Rng| Duration::from_micros(random.random_range(0..20_000));
-    TakeOptions {
+    Terms {
         deadline: has_deadline.then(|| clock::now() + until(random)),
         when_full: match random.random_bool(0.3) {
             true => WhenFull::Refuse,
@@ -227,8 +226,15 @@ fn options(plan: Plan, random: &mut ChaCha8Rng) -> TakeOptions {
             true => LatencyClass::Bulk,
             false => LatencyClass::Urgent,
         },
-        ..TakeOptions::default()
     }
+}
+
+/// The request on these terms.
+fn on<On>(terms: Terms, request: TakeRequest<'_, On>) -> TakeRequest<'_, On> {
+    request
+        .class(terms.class)
+        .deadline(terms.deadline)
+        .when_full(terms.when_full)
 }
 
 fn some_ids(random: &mut ChaCha8Rng) -> Vec<u64> {
@@ -256,34 +262,34 @@ fn expected(ids: &[u64], columns: &[&str]) -> RecordBatch {
     all.project(&places).expect("columns there are")
 }
 
-async fn take(store: &Store, options: TakeOptions, random: &mut ChaCha8Rng) -> What {
+async fn take(store: &Store, terms: Terms, random: &mut ChaCha8Rng) -> What {
     let (ids, columns) = (some_ids(random), some_columns(random));
     let projection = store.projection(&columns).expect("columns there are");
-    match store.take_async(&ids, &projection, options).await {
+    match on(terms, store.take(&ids, &projection)).await {
         Ok(taken) => {
             assert!(taken == expected(&ids, &columns), "wrong rows for {ids:?}");
             What::Rows(ids.len())
         }
-        Err(error) => refused(store, &error, options, &ids),
+        Err(error) => refused(store, &error, terms, &ids),
     }
 }
 
 /// A take by code on the shard that owns the rows.
-async fn local(store: &Store, options: TakeOptions, random: &mut ChaCha8Rng) -> What {
+async fn local(store: &Store, terms: Terms, random: &mut ChaCha8Rng) -> What {
     let (mut ids, columns) = (some_ids(random), some_columns(random));
     let shard = store.shard_of(ids[0]);
     ids.retain(|&id| store.shard_of(id) == shard);
     let (asked, names) = (ids.clone(), columns.clone());
     let taken = store.run_on(shard, move |local| async move {
         let projection = local.projection(&names)?;
-        local.take_with(&asked, &projection, options).await
+        on(terms, local.take(&asked, &projection)).await
     });
     match taken.await.and_then(|taken| taken) {
         Ok(taken) => {
             assert!(taken == expected(&ids, &columns), "wrong rows for {ids:?}");
             What::Rows(ids.len())
         }
-        Err(error) => refused(store, &error, options, &ids),
+        Err(error) => refused(store, &error, terms, &ids),
     }
 }
 
@@ -299,16 +305,16 @@ async fn panics(store: &Store, random: &mut ChaCha8Rng) -> What {
             assert_eq!(named, shard.0);
             What::Panicked
         }
-        Err(error) => refused(store, &error, TakeOptions::default(), &[]),
+        Err(error) => refused(store, &error, Terms::default(), &[]),
     }
 }
 
 /// A take that is dropped at some point of its life.
-async fn dropped(store: &Store, options: TakeOptions, random: &mut ChaCha8Rng) -> What {
+async fn dropped(store: &Store, terms: Terms, random: &mut ChaCha8Rng) -> What {
     let (ids, columns) = (some_ids(random), some_columns(random));
     let projection = store.projection(&columns).expect("columns there are");
     let mut polls = random.random_range(0..3);
-    let mut taken = pin!(store.take_async(&ids, &projection, options));
+    let mut taken = pin!(on(terms, store.take(&ids, &projection)).into_future());
     let outcome = poll_fn(|context| {
         if polls == 0 {
             return Poll::Ready(None);
@@ -322,26 +328,25 @@ async fn dropped(store: &Store, options: TakeOptions, random: &mut ChaCha8Rng) -
             assert!(taken == expected(&ids, &columns), "wrong rows for {ids:?}");
             What::Rows(ids.len())
         }
-        Some(Err(error)) => refused(store, &error, options, &ids),
+        Some(Err(error)) => refused(store, &error, terms, &ids),
     }
 }
 
 /// A search that looks at all rows, whose answer must be exact.
-async fn search(store: &Store, options: TakeOptions, random: &mut ChaCha8Rng) -> What {
+async fn search(store: &Store, terms: Terms, random: &mut ChaCha8Rng) -> What {
     const K: usize = 3;
     let query: Vec<f32> = (0..DIMS)
         .map(|_| random.random_range(-100..100) as f32)
         .collect();
-    let params = SearchParams {
-        k: K,
-        nprobes: usize::MAX,
-        refine_factor: Some((ROWS as usize / K) as u32),
-        deadline: options.deadline,
-        class: options.class,
-        when_full: options.when_full,
-        ..SearchParams::default()
-    };
-    match store.search_async(&query, params).await {
+    let search = store
+        .search(&query)
+        .k(K)
+        .nprobes(usize::MAX)
+        .refine_factor((ROWS as usize / K) as u32)
+        .deadline(terms.deadline)
+        .class(terms.class)
+        .when_full(terms.when_full);
+    match search.await {
         Ok(found) => {
             let squared = |row: u64| -> f32 {
                 let differences = vector(row).zip(&query).map(|(a, b)| (a - b) * (a - b));
@@ -356,19 +361,19 @@ async fn search(store: &Store, options: TakeOptions, random: &mut ChaCha8Rng) ->
             assert_eq!(exact, nearest[..K], "wrong rows {ids:?}");
             What::Found(K)
         }
-        Err(error) => refused(store, &error, options, &[]),
+        Err(error) => refused(store, &error, terms, &[]),
     }
 }
 
 /// Whether an error is one that this world may have caused.
-fn refused(store: &Store, error: &Error, options: TakeOptions, ids: &[u64]) -> What {
+fn refused(store: &Store, error: &Error, terms: Terms, ids: &[u64]) -> What {
     match error {
-        Error::Overloaded { .. } => {
-            assert_eq!(options.when_full, WhenFull::Refuse);
+        Error::Overloaded => {
+            assert_eq!(terms.when_full, WhenFull::Refuse);
             What::Overloaded
         }
         Error::DeadlineExceeded { .. } => {
-            assert!(options.deadline.is_some());
+            assert!(terms.deadline.is_some());
             What::Late
         }
         Error::ShardEnded { shard } => {

@@ -172,7 +172,7 @@ mod tests {
     use crate::config::{Config, CpuChoice, Lab, Scheduler};
     use crate::device::contract::{ROWS, rows, written};
     use crate::device::read_path::DRAIN_TIME_MAX;
-    use crate::{Error, FaultKind, Store, TakeOptions};
+    use crate::{Error, FaultKind, Store};
 
     fn open(path: &Path, seed: u64, faults: Faults, scheduler: Scheduler) -> Store {
         println!("seed {seed}");
@@ -207,7 +207,7 @@ mod tests {
                 let store = open(&path, seed, Faults::None, scheduler);
                 for round in 0..2 {
                     let ids = ids(seed + round);
-                    let taken = store.take(&ids, &store.all_columns()).unwrap();
+                    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
                     assert!(taken == rows(&ids), "seed {seed} {scheduler} {round}");
                 }
             }
@@ -223,7 +223,7 @@ mod tests {
             let store = open(&path, seed, Faults::Io, Scheduler::Batched);
             let (mut failed, mut came) = (0, 0);
             for id in ids(seed) {
-                match store.take(&[id], &store.all_columns()) {
+                match store.take(&[id], &store.all_columns()).wait() {
                     Ok(taken) => {
                         came += 1;
                         assert!(taken == rows(&[id]), "seed {seed} row {id}");
@@ -263,7 +263,8 @@ mod tests {
             };
             // Neighbours, so that many rows share a read, and some of them twice.
             let ids: Vec<u64> = (0..ROWS).chain(200..260).collect();
-            let Err(Error::Rows { faults, .. }) = store.take(&ids, &store.all_columns()) else {
+            let Err(Error::Rows { faults, .. }) = store.take(&ids, &store.all_columns()).wait()
+            else {
                 panic!("seed {seed}: page {page} is not bad");
             };
             let mut failed: Vec<u64> = faults.iter().map(|fault| fault.row).collect();
@@ -271,7 +272,7 @@ mod tests {
             let expected: Vec<u64> = (0..ROWS).filter(needs_it).collect();
             assert_eq!(failed, expected, "seed {seed}");
             let others: Vec<u64> = (0..ROWS).filter(|row| !needs_it(row)).collect();
-            let taken = store.take(&others, &store.all_columns()).unwrap();
+            let taken = store.take(&others, &store.all_columns()).wait().unwrap();
             assert!(taken == rows(&others), "seed {seed}");
         }
     }
@@ -305,7 +306,7 @@ mod tests {
         // when the first shard breaks.
         let lost: Vec<u64> = (0..u64::from(READS)).map(|nth| nth * 3).collect();
         assert_eq!(store.shard_of(lost[0]).0, 0);
-        let ended = store.take(&lost, &columns);
+        let ended = store.take(&lost, &columns).wait();
         assert!(
             matches!(ended, Err(Error::ShardEnded { shard: 0 })),
             "{ended:?}"
@@ -313,13 +314,13 @@ mod tests {
         assert_eq!(store.stats()[0].reads_placed, u64::from(READS));
         // While the shard waits for its drive, no caller waits for the shard.
         let asked = Instant::now();
-        let ended = store.take(&lost, &columns);
+        let ended = store.take(&lost, &columns).wait();
         assert!(matches!(ended, Err(Error::ShardEnded { shard: 0 })));
         assert!(asked.elapsed() < DRAIN_TIME_MAX / 2);
         // The other shard has fewer, even with those it tries again, so it works. Its result must
         // have other memory.
         let kept: Vec<u64> = (0..10).map(|nth| 300 + nth * 3).collect();
-        let taken = store.take(&kept, &columns).unwrap();
+        let taken = store.take(&kept, &columns).wait().unwrap();
         assert_eq!(store.stats()[1].reads_placed, kept.len() as u64);
         HELD.store(false, Ordering::Release);
         store.close();
@@ -336,13 +337,10 @@ mod tests {
         written(&path);
         let store = open(&path, 2, Faults::Silent, Scheduler::Batched);
         let columns = store.all_columns();
-        let options = TakeOptions {
-            deadline: Some(Instant::now() + Duration::from_millis(20)),
-            ..TakeOptions::default()
-        };
-        let taken = store.take_with(&[1], &columns, options);
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let taken = store.take(&[1], &columns).deadline(deadline).wait();
         assert!(matches!(taken, Err(Error::DeadlineExceeded { .. })));
-        let dropped = store.take_async(&[2], &columns, TakeOptions::default());
+        let dropped = store.take(&[2], &columns).into_future();
         assert!(block_on(poll_once(Box::pin(dropped))).is_none());
         store.close();
     }
@@ -354,13 +352,13 @@ mod tests {
         written(&path);
         for scheduler in [Scheduler::Batched, Scheduler::PerRead] {
             let store = open(&path, 3, Faults::BreaksAfter(5), scheduler);
-            let taken = store.take(&ids(3), &store.all_columns());
+            let taken = store.take(&ids(3), &store.all_columns()).wait();
             assert!(
                 matches!(taken, Err(Error::ShardEnded { .. })),
                 "{scheduler} {taken:?}"
             );
             store.close();
-            let taken = store.take(&ids(3), &store.all_columns());
+            let taken = store.take(&ids(3), &store.all_columns()).wait();
             assert!(matches!(taken, Err(Error::Closed)), "{taken:?}");
         }
     }

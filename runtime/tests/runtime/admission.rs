@@ -14,7 +14,7 @@ use futures_lite::future;
 use rand::Rng;
 use ringtake_runtime::{
     AdmissionStats, CacheChoice, ClassStats, Config, Error, LatencyClass, Limits, ReadPathChoice,
-    ShardId, ShardStats, Store, TakeOptions, WhenFull,
+    ShardId, ShardStats, Store, TakeRequest, WhenFull,
 };
 
 use crate::dataset::{self, COLUMNS, Shape};
@@ -31,12 +31,30 @@ fn written() -> (tempfile::TempDir, PathBuf) {
 
 type Taken = Result<RecordBatch, Error>;
 
+/// Options of a take.
+#[derive(Debug, Clone, Copy, Default)]
+struct Options {
+    when_full: WhenFull,
+    deadline: Option<Instant>,
+    class: LatencyClass,
+}
+
+impl Options {
+    fn of<On>(self, request: TakeRequest<'_, On>) -> TakeRequest<'_, On> {
+        request
+            .when_full(self.when_full)
+            .deadline(self.deadline)
+            .class(self.class)
+    }
+}
+
 fn take(
     store: &Store,
     ids: &[u64],
-    options: TakeOptions,
+    options: Options,
 ) -> impl Future<Output = Taken> + Send + 'static + use<> {
-    store.take_async(ids, &store.all_columns(), options)
+    let (store, ids, columns) = (store.clone(), ids.to_vec(), store.all_columns());
+    async move { options.of(store.take(&ids, &columns)).await }
 }
 
 /// Shard 0 stands still until the sender that this returns is dropped, so that what is let in
@@ -63,17 +81,16 @@ fn poll_once<T>(future: std::pin::Pin<&mut impl Future<Output = T>>) -> Option<T
     }
 }
 
-const REFUSE: TakeOptions = TakeOptions {
-    missing: ringtake_runtime::Missing::Error,
+const REFUSE: Options = Options {
     when_full: WhenFull::Refuse,
     deadline: None,
     class: LatencyClass::Urgent,
 };
 
-fn within(deadline: Duration) -> TakeOptions {
-    TakeOptions {
+fn within(deadline: Duration) -> Options {
+    Options {
         deadline: Some(Instant::now() + deadline),
-        ..TakeOptions::default()
+        ..Options::default()
     }
 }
 
@@ -94,23 +111,26 @@ fn assert_whole(stats: ClassStats) {
 }
 
 #[test]
-fn a_full_store_refuses_at_once_and_gives_the_ids_back() {
+fn a_full_store_refuses_at_once() {
     let (_dir, path) = written();
     let store = one_at_a_time(&path);
     let go_on = stopped(&store);
     let ids = vec![7, 7, 2_999, 0];
-    let mut at_work = pin!(take(&store, &[1, 2], TakeOptions::default()));
+    let mut at_work = pin!(take(&store, &[1, 2], Options::default()));
     assert!(poll_once(at_work.as_mut()).is_none());
     let refused = future::block_on(take(&store, &ids, REFUSE));
-    assert!(matches!(refused, Err(Error::Overloaded { ids: back }) if back == ids));
-    let refused = store.take_with(&ids, &store.all_columns(), REFUSE);
-    assert!(matches!(refused, Err(Error::Overloaded { .. })));
+    assert!(matches!(refused, Err(Error::Overloaded)));
+    let refused = REFUSE.of(store.take(&ids, &store.all_columns())).wait();
+    assert!(matches!(refused, Err(Error::Overloaded)));
     assert_eq!(store.admission().urgent.refused, 2);
     drop(go_on);
     assert!(future::block_on(at_work).is_ok());
     // One after another none is refused.
     for _ in 0..100 {
-        store.take_with(&ids, &store.all_columns(), REFUSE).unwrap();
+        REFUSE
+            .of(store.take(&ids, &store.all_columns()))
+            .wait()
+            .unwrap();
     }
 }
 
@@ -119,12 +139,14 @@ fn a_deadline_in_the_past_is_refused_before_anything_is_read() {
     let (_dir, path) = written();
     for when_full in [WhenFull::Wait, WhenFull::Refuse] {
         let store = open(&path, 2, ReadPathChoice::Auto);
-        let options = TakeOptions {
+        let options = Options {
             when_full,
             deadline: Some(Instant::now()),
-            ..TakeOptions::default()
+            ..Options::default()
         };
-        let late = store.take_with(&[1, 2, 3], &store.all_columns(), options);
+        let late = options
+            .of(store.take(&[1, 2, 3], &store.all_columns()))
+            .wait();
         let Err(Error::DeadlineExceeded { rows_unread, rows }) = late else {
             panic!("{late:?}");
         };
@@ -151,7 +173,7 @@ fn if_woken(
 
 /// Tries with later and later deadlines until `outcome` has one: on a busy machine a deadline
 /// may pass before its take is polled at all.
-fn with_a_deadline<T>(mut outcome: impl FnMut(TakeOptions) -> Option<T>) -> T {
+fn with_a_deadline<T>(mut outcome: impl FnMut(Options) -> Option<T>) -> T {
     let mut soon = Duration::from_millis(20);
     loop {
         if let Some(outcome) = outcome(within(soon)) {
@@ -167,7 +189,7 @@ fn a_take_that_waits_for_a_permit_wakes_at_its_deadline() {
     without_hanging(move || {
         let store = one_at_a_time(&path);
         let go_on = stopped(&store);
-        let mut at_work = pin!(take(&store, &[1, 2], TakeOptions::default()));
+        let mut at_work = pin!(take(&store, &[1, 2], Options::default()));
         assert!(poll_once(at_work.as_mut()).is_none());
         // The shard stands still meanwhile: nothing but the timer ends these.
         for block_on in [future::block_on, pollster::block_on] {
@@ -179,7 +201,7 @@ fn a_take_that_waits_for_a_permit_wakes_at_its_deadline() {
             ));
         }
         let soon = within(Duration::from_millis(20));
-        let late = store.take_with(&[5, 6, 7], &store.all_columns(), soon);
+        let late = soon.of(store.take(&[5, 6, 7], &store.all_columns())).wait();
         assert!(matches!(late, Err(Error::DeadlineExceeded { .. })));
         drop(go_on);
         assert!(future::block_on(at_work).is_ok());
@@ -213,7 +235,7 @@ fn rows_that_expire_in_a_shard_are_not_read() {
     let go_on = stopped(&store);
     let ids: Vec<u64> = (0..ROWS).collect();
     let late = sent_and_late(&store, &ids);
-    let mut kept = pin!(take(&store, &[3, 4], TakeOptions::default()));
+    let mut kept = pin!(take(&store, &[3, 4], Options::default()));
     assert!(poll_once(kept.as_mut()).is_none());
     drop(go_on);
     let late = future::block_on(late);
@@ -253,15 +275,15 @@ fn a_take_that_could_not_end_before_its_deadline_is_not_begun() {
     let columns = store.projection(&["vector"]).unwrap();
     let ids: Vec<u64> = (0..ROWS).step_by(2).collect();
     let reads = || store.stats()[0].reads;
-    let take = |options| Box::pin(store.take_async(&ids, &columns, options));
+    let take = |options: Options| Box::pin(options.of(store.take(&ids, &columns)).into_future());
     // Alone, and so again and again until one is refused before its deadline, which nothing else
     // can do: if the machine is busy elsewhere it passes first, or the turn comes early.
     let refused_early = (0..50).any(|_| {
         let (started, before) = (Instant::now(), reads());
-        future::block_on(take(TakeOptions::default())).unwrap();
+        future::block_on(take(Options::default())).unwrap();
         let (time, reads_alone) = (started.elapsed(), reads() - before);
         let before = reads();
-        let mut first = take(TakeOptions::default());
+        let mut first = take(Options::default());
         assert!(poll_once(first.as_mut()).is_none());
         // It has its turn in time, and needs as long again as the one before it.
         let options = within(2 * time);
@@ -281,7 +303,7 @@ fn a_take_that_could_not_end_before_its_deadline_is_not_begun() {
     });
     assert!(refused_early);
     // One that has time enough is served.
-    let mut first = take(TakeOptions::default());
+    let mut first = take(Options::default());
     assert!(poll_once(first.as_mut()).is_none());
     let mut second = take(within(Duration::from_secs(3600)));
     assert!(poll_once(second.as_mut()).is_none());
@@ -302,15 +324,15 @@ fn a_take_from_memory_that_could_not_end_before_its_deadline_is_not_begun() {
     .unwrap();
     let columns = store.projection(&["short"]).unwrap();
     let ids: Vec<u64> = (0..ROWS).cycle().take(60_000).collect();
-    let take = |options| Box::pin(store.take_async(&ids, &columns, options));
-    future::block_on(take(TakeOptions::default())).unwrap();
+    let take = |options: Options| Box::pin(options.of(store.take(&ids, &columns)).into_future());
+    future::block_on(take(Options::default())).unwrap();
     let reads = store.stats()[0].reads;
     // As above: nothing else refuses it before its deadline.
     let refused_early = (0..200).any(|_| {
         let started = Instant::now();
-        future::block_on(take(TakeOptions::default())).unwrap();
+        future::block_on(take(Options::default())).unwrap();
         let time = started.elapsed();
-        let mut first = take(TakeOptions::default());
+        let mut first = take(Options::default());
         assert!(poll_once(first.as_mut()).is_none());
         let options = within(2 * time);
         let mut second = take(options);
@@ -347,11 +369,11 @@ fn takes_larger_than_every_limit_are_served_window_by_window() {
                 let mut ids = draw(&mut seeded(21), ROWS, 300);
                 // Row 5 is larger than a slot.
                 ids.push(5);
-                let options = TakeOptions {
+                let options = Options {
                     class,
-                    ..TakeOptions::default()
+                    ..Options::default()
                 };
-                let taken = store.take_with(&ids, &store.all_columns(), options);
+                let taken = options.of(store.take(&ids, &store.all_columns())).wait();
                 assert_eq!(taken.unwrap(), dataset::expected(&ids, &COLUMNS));
                 let stats = store.admission();
                 let dispatched = stats.urgent.dispatched + stats.bulk.dispatched;
@@ -371,13 +393,13 @@ fn futures_dropped_in_every_state_leave_the_permits_whole() {
         let go_on = stopped(&store);
         let ids: Vec<u64> = (0..200).collect();
         let in_shard = {
-            let mut in_shard = Box::pin(take(&store, &ids, TakeOptions::default()));
+            let mut in_shard = Box::pin(take(&store, &ids, Options::default()));
             assert!(poll_once(in_shard.as_mut()).is_none());
             in_shard
         };
         let mut waiting = Box::pin(take(&store, &ids, within(Duration::from_secs(1000))));
         assert!(poll_once(waiting.as_mut()).is_none());
-        let mut behind = Box::pin(take(&store, &ids, TakeOptions::default()));
+        let mut behind = Box::pin(take(&store, &ids, Options::default()));
         assert!(poll_once(behind.as_mut()).is_none());
         drop(waiting);
         assert_eq!(store.admission().urgent.cancelled, 1);
@@ -391,7 +413,7 @@ fn futures_dropped_in_every_state_leave_the_permits_whole() {
         drop(behind);
         assert_eq!(store.stats()[0].rows, 0);
         assert_eq!(store.stats()[0].rows_cancelled, 200);
-        assert!(store.take(&ids, &store.all_columns()).is_ok());
+        assert!(store.take(&ids, &store.all_columns()).wait().is_ok());
         assert_whole(store.admission().urgent);
     });
 }
@@ -407,14 +429,14 @@ fn urgent_reads_go_before_bulk_ones() {
         };
         let store = Store::open(&path, config).unwrap();
         let go_on = stopped(&store);
-        let bulk = TakeOptions {
+        let bulk = Options {
             class: LatencyClass::Bulk,
-            ..TakeOptions::default()
+            ..Options::default()
         };
         let ids: Vec<u64> = (0..ROWS).collect();
         let mut first = pin!(take(&store, &ids, bulk));
         assert!(poll_once(first.as_mut()).is_none());
-        let mut urgent = pin!(take(&store, &[ROWS - 1], TakeOptions::default()));
+        let mut urgent = pin!(take(&store, &[ROWS - 1], Options::default()));
         assert!(poll_once(urgent.as_mut()).is_none());
         // Looks at what has been read at the moment when the urgent row is there.
         let (watched, rows_before) = (store.clone(), Arc::new(AtomicU64::new(u64::MAX)));
@@ -487,9 +509,9 @@ fn bulk_reads_leave_slots_of_the_queue_to_urgent_ones() {
         let store = Store::open(&path, config).unwrap();
         let most = |class| {
             let go_on = stopped(&store);
-            let options = TakeOptions {
+            let options = Options {
                 class,
-                ..TakeOptions::default()
+                ..Options::default()
             };
             // One row each, and far enough apart for reads of their own.
             let takes = (0..300)
@@ -525,14 +547,15 @@ fn bulk_reads_have_their_turn_however_many_urgent_ones_wait() {
         let store = Store::open(&path, config).unwrap();
         let go_on = stopped(&store);
         let ids: Vec<u64> = (0..ROWS).collect();
-        let mut urgent = pin!(take(&store, &ids, TakeOptions::default()));
+        let mut urgent = pin!(take(&store, &ids, Options::default()));
         assert!(poll_once(urgent.as_mut()).is_none());
         let projection = store.projection(&["id"]).unwrap();
-        let bulk = TakeOptions {
+        let bulk = Options {
             class: LatencyClass::Bulk,
-            ..TakeOptions::default()
+            ..Options::default()
         };
-        let bulk = store.take_async(&[ROWS - 1], &projection, bulk);
+        let asked = store.clone();
+        let bulk = async move { bulk.of(asked.take(&[ROWS - 1], &projection)).await };
         let seen = stats_when_woken(&store, vec![Box::pin(bulk)], go_on);
         assert!(future::block_on(urgent).is_ok());
         let all = store.stats()[0].reads;
@@ -588,18 +611,18 @@ fn takes_inside_a_shard_wait_and_are_refused_expire_and_are_counted_like_others(
             let store = Store::open(&path, config).unwrap();
             let run = store.run_on(ShardId(0), async move |local| {
                 let all = local.projection(&COLUMNS).unwrap();
-                let bulk = TakeOptions {
+                let bulk = Options {
                     class: LatencyClass::Bulk,
-                    ..TakeOptions::default()
+                    ..Options::default()
                 };
-                let mut first = pin!(local.take_with(&[1, 2], &all, bulk));
+                let mut first = pin!(bulk.of(local.take(&[1, 2], &all)).into_future());
                 assert!(poll_once(first.as_mut()).is_none());
-                let mut behind = pin!(local.take(&[3], &all));
+                let mut behind = pin!(local.take(&[3], &all).into_future());
                 assert!(poll_once(behind.as_mut()).is_none());
-                let refused = local.take_with(&[4], &all, REFUSE).await;
-                assert!(matches!(refused, Err(Error::Overloaded { .. })));
+                let refused = REFUSE.of(local.take(&[4], &all)).await;
+                assert!(matches!(refused, Err(Error::Overloaded)));
                 let now = within(Duration::ZERO);
-                let late = local.take_with(&[5], &all, now).await;
+                let late = now.of(local.take(&[5], &all)).await;
                 assert!(matches!(late, Err(Error::DeadlineExceeded { .. })));
                 (first.await, behind.await)
             });
@@ -628,7 +651,7 @@ fn rows_of_a_take_inside_a_shard_that_expire_are_not_read() {
                 let mut soon = Duration::from_millis(20);
                 loop {
                     let options = within(soon);
-                    let mut late = pin!(local.take_with(&[1, 2], &all, options));
+                    let mut late = pin!(options.of(local.take(&[1, 2], &all)).into_future());
                     if poll_once(late.as_mut()).is_none() {
                         // The shard looks at the part when this code gives way.
                         while Instant::now() < options.deadline.unwrap() {}
@@ -679,22 +702,18 @@ fn every_take_of_an_overloaded_store_is_served_refused_or_expired() {
                     for round in 0..rounds {
                         let count = rng.random_range(1..400);
                         let ids = draw(&mut rng, ROWS, count);
-                        let options = TakeOptions {
+                        let options = Options {
                             when_full: [WhenFull::Wait, WhenFull::Refuse][round % 2],
                             deadline: (round % 3 == 0)
                                 .then(|| Instant::now() + Duration::from_micros(300)),
                             class: [LatencyClass::Urgent, LatencyClass::Bulk][client as usize % 2],
-                            ..TakeOptions::default()
                         };
                         let outcome = match future::block_on(take(store, &ids, options)) {
                             Ok(taken) => {
                                 assert_eq!(taken, dataset::expected(&ids, &COLUMNS));
                                 0
                             }
-                            Err(Error::Overloaded { ids: back }) => {
-                                assert_eq!(back, ids);
-                                1
-                            }
+                            Err(Error::Overloaded) => 1,
                             Err(Error::DeadlineExceeded { .. }) => 2,
                             Err(error) => panic!("{error}"),
                         };

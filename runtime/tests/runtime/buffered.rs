@@ -23,12 +23,18 @@ fn total(store: &Store) -> ShardStats {
 fn take_all_twice(store: &Store) -> ShardStats {
     let ids: Vec<u64> = (0..ROWS).rev().collect();
     let expected = dataset::expected(&ids, &COLUMNS);
-    assert_eq!(store.take(&ids, &store.all_columns()).unwrap(), expected);
+    assert_eq!(
+        store.take(&ids, &store.all_columns()).wait().unwrap(),
+        expected
+    );
     let first = total(store);
-    assert_eq!(store.take(&ids, &store.all_columns()).unwrap(), expected);
+    assert_eq!(
+        store.take(&ids, &store.all_columns()).wait().unwrap(),
+        expected
+    );
     let ids = draw(&mut seeded(33), ROWS, 500);
     assert_eq!(
-        store.take(&ids, &store.all_columns()).unwrap(),
+        store.take(&ids, &store.all_columns()).wait().unwrap(),
         dataset::expected(&ids, &COLUMNS)
     );
     total(store) - first

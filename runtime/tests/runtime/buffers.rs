@@ -89,7 +89,7 @@ fn every_type_lands_in_the_callers_buffers_as_in_a_batch() {
             let expected = columns(&every_type::rows(&ids));
             let mut memory: Vec<Memory> = expected.iter().map(Memory::room_for).collect();
             let mut buffers: Vec<ColumnBuffer<'_>> = memory.iter_mut().map(Memory::lend).collect();
-            store.take_into(&ids, &all, &mut buffers).unwrap();
+            store.take(&ids, &all).wait_into(&mut buffers).unwrap();
             for (column, (memory, array)) in memory.iter().zip(&expected).enumerate() {
                 assert_eq!(memory, &Memory::expected(array), "{}", array.data_type());
                 let nulls = store.nulls(&ids, &all, column);
@@ -115,7 +115,10 @@ fn buffers_used_again_keep_their_memory() {
             values: &mut values,
             offsets: &mut offsets,
         }];
-        store.take_into(ids, &projection, &mut buffers).unwrap();
+        store
+            .take(ids, &projection)
+            .wait_into(&mut buffers)
+            .unwrap();
         let expected = columns(&dataset::expected(ids, &["name"]));
         let expected = Memory::expected(&expected[0]);
         assert_eq!(values, expected.values);
@@ -136,7 +139,7 @@ fn buffers_used_again_keep_their_memory() {
 
 fn refused(store: &Store, column: &str, buffers: &mut [ColumnBuffer<'_>]) -> (usize, String) {
     let projection = store.projection(&[column]).unwrap();
-    match store.take_into(&[1, 2, 3], &projection, buffers) {
+    match store.take(&[1, 2, 3], &projection).wait_into(buffers) {
         Err(Error::Buffer { column, reason }) => (column, reason),
         other => panic!("{column}: {other:?}"),
     }
@@ -170,7 +173,8 @@ fn buffers_that_do_not_fit_are_refused() {
     let (_, reason) = refused(&store, "id", &mut []);
     assert!(reason.contains("0 buffers for 1 columns"), "{reason}");
     let error = store
-        .take_into(&[10], &store.all_columns(), &mut [])
+        .take(&[10], &store.all_columns())
+        .wait_into(&mut [])
         .unwrap_err();
     assert!(
         matches!(error, Error::NoSuchRow { id: 10, rows: 10 }),

@@ -39,10 +39,16 @@ fn a_second_pass_over_a_cached_dataset_reads_nothing() {
                 let store = Store::open(&path, config).unwrap();
                 let ids: Vec<u64> = (0..ROWS).rev().collect();
                 let expected = dataset::expected(&ids, &COLUMNS);
-                assert_eq!(store.take(&ids, &store.all_columns()).unwrap(), expected);
+                assert_eq!(
+                    store.take(&ids, &store.all_columns()).wait().unwrap(),
+                    expected
+                );
                 let first = total(&store);
                 assert!(first.reads > 0);
-                assert_eq!(store.take(&ids, &store.all_columns()).unwrap(), expected);
+                assert_eq!(
+                    store.take(&ids, &store.all_columns()).wait().unwrap(),
+                    expected
+                );
                 let second = total(&store) - first;
                 assert_eq!(
                     (second.reads, second.read_bytes),
@@ -77,7 +83,7 @@ fn a_cache_smaller_than_the_dataset_gives_right_rows_while_pages_come_and_go() {
             for _ in 0..12 {
                 // A small range, so that half the dataset's worth of pages has hits and evictions.
                 let ids = draw(&mut rng, ROWS / 2, 250);
-                let taken = store.take(&ids, &store.all_columns()).unwrap();
+                let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
                 assert_eq!(taken, dataset::expected(&ids, &COLUMNS), "{cache_bytes}");
             }
             let stats = total(&store);
@@ -101,9 +107,9 @@ fn the_cache_stays_within_its_bytes() {
     let store = Store::open(&path, config).unwrap();
     let vectors = store.projection(&["vector"]).unwrap();
     let ids: Vec<u64> = (0..ROWS).collect();
-    store.take(&ids, &vectors).unwrap();
+    store.take(&ids, &vectors).wait().unwrap();
     let first = total(&store);
-    store.take(&ids, &vectors).unwrap();
+    store.take(&ids, &vectors).wait().unwrap();
     let second = total(&store) - first;
     // A row is less than a page, and no page holds more than five of them.
     assert!(second.cache_hits <= 8 * 5, "{second:?}");
@@ -136,20 +142,20 @@ fn a_row_damaged_beside_a_right_one_is_no_better_from_the_cache() {
         let vectors = store.projection(&["vector"]).unwrap();
         // Brings the page into the cache.
         assert_eq!(
-            store.take(&[right], &vectors).unwrap(),
+            store.take(&[right], &vectors).wait().unwrap(),
             dataset::expected(&[right], &["vector"])
         );
         // The cache's word is not the last: each take asks the drive for the damaged row.
         for _ in 0..2 {
             let reads = total(&store).reads;
-            let error = store.take(&[right, damaged], &vectors).unwrap_err();
+            let error = store.take(&[right, damaged], &vectors).wait().unwrap_err();
             assert!(error.to_string().contains("row 11"), "{error}");
             assert_eq!(total(&store).reads, reads + 1);
         }
         // So a row that was mended is right at once, though its page was in the cache.
         file.write_all_at(&byte, at.offset).unwrap();
         assert_eq!(
-            store.take(&[right, damaged], &vectors).unwrap(),
+            store.take(&[right, damaged], &vectors).wait().unwrap(),
             dataset::expected(&[right, damaged], &["vector"])
         );
     }
@@ -177,7 +183,7 @@ fn a_row_is_checked_once_and_not_again_while_its_page_stays() {
             at.offset / 4096 == (at.offset + u64::from(at.bytes) - 1) / 4096
         };
         let ids: Vec<u64> = (0..ROWS).filter(within_page).collect();
-        store.take(&ids, &vectors).unwrap();
+        store.take(&ids, &vectors).wait().unwrap();
         let reads = total(&store).reads;
         // Whoever looked at a checksum again would find it wrong.
         let sums = store.dataset().file_path(1, 0).with_extension("sums");
@@ -185,7 +191,7 @@ fn a_row_is_checked_once_and_not_again_while_its_page_stays() {
         sums.write_all_at(&vec![0xa5; ROWS as usize * 4], 0)
             .unwrap();
         assert_eq!(
-            store.take(&ids, &vectors).unwrap(),
+            store.take(&ids, &vectors).wait().unwrap(),
             dataset::expected(&ids, &["vector"])
         );
         assert_eq!(total(&store).reads, reads);
@@ -207,15 +213,15 @@ fn popular_rows_stay_in_the_cache_through_one_take_of_everything() {
     let vectors = store.projection(&["vector"]).unwrap();
     let popular: Vec<u64> = (0..rows).step_by(100).collect();
     for _ in 0..4 {
-        store.take(&popular, &vectors).unwrap();
+        store.take(&popular, &vectors).wait().unwrap();
     }
     // Several windows in no order, so that the take comes back to its pages by itself.
     let mut all: Vec<u64> = (0..4).flat_map(|_| 0..rows).collect();
     all.shuffle(&mut seeded(31));
-    store.take(&all, &vectors).unwrap();
+    store.take(&all, &vectors).wait().unwrap();
     let before = total(&store);
     assert_eq!(
-        store.take(&popular, &vectors).unwrap(),
+        store.take(&popular, &vectors).wait().unwrap(),
         dataset::expected(&popular, &["vector"])
     );
     let after = total(&store) - before;

@@ -4,7 +4,7 @@ use std::thread;
 
 use rand::Rng;
 use rand::seq::SliceRandom;
-use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, Error, Limits, Store, TakeOptions};
+use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, Error, Limits, Store};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{READ_PATHS, config, draw, seeded, without_hanging};
@@ -24,16 +24,16 @@ fn use_store(store: &Store, seed: u64) {
         let projection = store.projection(&names).unwrap();
         let expected = dataset::expected(&ids, &names);
         match round % 4 {
-            0 => assert_eq!(store.take(&ids, &projection).unwrap(), expected),
+            0 => assert_eq!(store.take(&ids, &projection).wait().unwrap(), expected),
             1 => {
-                let take = store.take_async(&ids, &projection, TakeOptions::default());
+                let take = store.take(&ids, &projection).into_future();
                 assert_eq!(pollster::block_on(take).unwrap(), expected);
             }
             2 => {
                 let short = store.projection(&["short"]).unwrap();
                 let mut bytes = vec![0; ids.len() * 2];
                 let mut buffers = [ColumnBuffer::Fixed(&mut bytes)];
-                store.take_into(&ids, &short, &mut buffers).unwrap();
+                store.take(&ids, &short).wait_into(&mut buffers).unwrap();
                 let right: Vec<u8> = ids
                     .iter()
                     .flat_map(|&id| (id as u16).to_le_bytes())
@@ -41,7 +41,7 @@ fn use_store(store: &Store, seed: u64) {
                 assert_eq!(bytes, right);
             }
             _ => {
-                let error = store.take(&[ids[0], ROWS], &projection).unwrap_err();
+                let error = store.take(&[ids[0], ROWS], &projection).wait().unwrap_err();
                 assert!(matches!(error, Error::NoSuchRow { id: ROWS, .. }));
             }
         }

@@ -27,7 +27,7 @@ fn assert_works(path: &Path, config: Config) -> Store {
     let told = format!("{config:?}");
     let store = Store::open(path, config).unwrap();
     let ids = draw(&mut seeded(21), ROWS, 200);
-    let taken = store.take(&ids, &store.all_columns()).unwrap();
+    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
     assert_eq!(taken, dataset::expected(&ids, &COLUMNS), "{told}");
     store
 }
@@ -305,7 +305,7 @@ fn a_cache_makes_reads_whole_pages_and_the_configuration_says_so() {
     let store = Store::open(&path, config).unwrap();
     assert!(store.config().align_bytes >= 4096);
     let all = store.all_columns();
-    store.take(&[1, 300, 599], &all).unwrap();
+    store.take(&[1, 300, 599], &all).wait().unwrap();
     let stats = store.stats()[0];
     assert!(stats.reads > 0 && stats.read_bytes.is_multiple_of(4096));
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
-use ringtake_runtime::{Config, CpuChoice, Error, IndexOptions, SearchParams, Store};
+use ringtake_runtime::{Config, CpuChoice, Error, IndexOptions, Store};
 use ringtake_storage::checksum::xxh3;
 
 use crate::damage::{copy_all, files_below};
@@ -32,18 +32,11 @@ fn config() -> Config {
     }
 }
 
-fn params() -> SearchParams {
-    SearchParams {
-        k: 5,
-        nprobes: usize::MAX,
-        refine_factor: Some(200),
-        ..SearchParams::default()
-    }
-}
-
 fn search(store: &Store) -> Result<RecordBatch, Error> {
     let dims = store.indexes().first().map_or(1, |index| index.dims);
-    store.search(&vec![3.0; dims], params())
+    let query = vec![3.0; dims];
+    let search = store.search(&query).k(5).nprobes(usize::MAX);
+    search.refine_factor(200).wait()
 }
 
 impl Whole {
@@ -87,7 +80,7 @@ impl Whole {
         };
         let mut told = store.info().warnings.iter().any(|text| names_it(text));
         let ids: Vec<u64> = (0..store.row_count()).collect();
-        match store.take(&ids, &store.all_columns()) {
+        match store.take(&ids, &store.all_columns()).wait() {
             Ok(taken) => assert!(taken == self.rows, "{what}: wrong rows"),
             Err(error) => {
                 assert!(names_it(&error.to_string()), "{what}: {error}");

@@ -95,7 +95,7 @@ fn extent(store: &Store, group: usize, row: u64) -> Extent {
 }
 
 fn take(store: &Store, ids: &[u64], column: &str) -> Result<arrow::array::RecordBatch, Error> {
-    store.take(ids, &store.projection(&[column])?)
+    store.take(ids, &store.projection(&[column])?).wait()
 }
 
 /// Fails unless `ids` come back whole from `column`.
@@ -517,7 +517,7 @@ fn files_cut_short_under_an_open_store_cost_the_rows_that_are_gone_and_nothing_e
         let store = open(&path, 2, read_path);
         assert_eq!(store.indexes().len(), 1, "{:?}", store.info().warnings);
         let dims = store.indexes()[0].dims;
-        let search = || store.search(&vec![1.0; dims], Default::default()).unwrap();
+        let search = || store.search(&vec![1.0; dims]).wait().unwrap();
         let found = search();
         let mut rows_files = Vec::new();
         for file in files_below(&path) {

@@ -72,7 +72,7 @@ fn is_valid(row: u64, column: usize) -> bool {
     row < ROWS && !number(row, column, 0xFFFF).is_multiple_of(4)
 }
 
-/// Stored values are zeros under nulls, which `take_into` shows.
+/// Stored values are zeros under nulls, which `wait_into` shows.
 fn bytes(row: u64, column: usize, count: usize) -> Vec<u8> {
     if !is_valid(row, column) {
         return vec![0; count];

@@ -10,9 +10,7 @@ use arrow::array::RecordBatch;
 use futures_lite::future;
 use glommio::LocalExecutorBuilder;
 use rand::Rng;
-use ringtake_runtime::{
-    ColumnBuffer, Config, Error, Limits, ReadPathChoice, ShardId, Store, TakeOptions,
-};
+use ringtake_runtime::{ColumnBuffer, Config, Error, Limits, ReadPathChoice, ShardId, Store};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{READ_PATHS, config, draw, open, seeded, without_hanging};
@@ -31,7 +29,8 @@ fn take(
     store: &Store,
     ids: &[u64],
 ) -> impl Future<Output = Result<RecordBatch, Error>> + Send + 'static + use<> {
-    store.take_async(ids, &store.all_columns(), TakeOptions::default())
+    let (store, ids, columns) = (store.clone(), ids.to_vec(), store.all_columns());
+    async move { store.take(&ids, &columns).await }
 }
 
 fn assert_taken(taken: Result<RecordBatch, Error>, ids: &[u64]) {
@@ -108,7 +107,7 @@ fn futures_dropped_with_reads_in_flight_leave_right_rows_and_a_store_that_ends()
                     unfinished += u32::from(!done);
                 }
                 if round % 20 == 0 {
-                    assert_taken(store.take(&ids, &store.all_columns()), &ids);
+                    assert_taken(store.take(&ids, &store.all_columns()).wait(), &ids);
                 }
             }
             assert!(unfinished > 0);
@@ -152,10 +151,15 @@ fn a_closed_store_refuses_everything() {
         store.close();
         store.close();
         let short = store.projection(&["short"]).unwrap();
-        let into = store.take_into(&[1], &short, &mut [ColumnBuffer::Fixed(&mut [0; 2])]);
+        let into = store
+            .take(&[1], &short)
+            .wait_into(&mut [ColumnBuffer::Fixed(&mut [0; 2])]);
         assert!(matches!(into, Err(Error::Closed)));
-        assert!(matches!(store.take(&[1], &all), Err(Error::Closed)));
-        assert!(matches!(store.clone().take(&[], &all), Err(Error::Closed)));
+        assert!(matches!(store.take(&[1], &all).wait(), Err(Error::Closed)));
+        assert!(matches!(
+            store.clone().take(&[], &all).wait(),
+            Err(Error::Closed)
+        ));
         assert!(matches!(future::block_on(made_before), Err(Error::Closed)));
         let run = future::block_on(store.run_on(ShardId(0), async |_| ()));
         assert!(matches!(run, Err(Error::Closed)));
@@ -175,7 +179,7 @@ fn takes_that_race_with_close_bring_right_rows_or_say_that_it_is_closed() {
                 for _ in 0..3 {
                     scope.spawn(|| {
                         loop {
-                            match store.take(&ids, &store.all_columns()) {
+                            match store.take(&ids, &store.all_columns()).wait() {
                                 Err(Error::Closed) => break,
                                 taken => assert_taken(taken, &ids),
                             }

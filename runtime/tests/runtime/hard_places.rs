@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, poll_once};
 use ringtake_runtime::{
-    Config, CpuChoice, Error, IndexOptions, Limits, ReadPathChoice, ShardId, Store, TakeOptions,
+    Config, CpuChoice, Error, IndexOptions, Limits, ReadPathChoice, ShardId, Store,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
@@ -68,7 +68,7 @@ fn a_ring_denied_after_start_up_fails_takes_at_once_and_the_next_store_does_with
             seccompiler::apply_filter_all_threads(&program).unwrap();
             let all: Vec<u64> = (0..ROWS).collect();
             let (asked, columns) = (store.clone(), store.all_columns());
-            let failed = without_hanging(move || asked.take(&all, &columns));
+            let failed = without_hanging(move || asked.take(&all, &columns).wait());
             assert!(
                 matches!(failed, Err(Error::ShardEnded { .. })),
                 "{:?}",
@@ -309,24 +309,22 @@ fn a_fork_is_told_to_open_again_and_its_parent_goes_on() {
             });
             let holds = std::thread::spawn(move || block_on(holds));
             running.recv().unwrap();
-            let options = TakeOptions {
-                deadline: Some(Instant::now() + Duration::from_secs(3600)),
-                ..TakeOptions::default()
-            };
-            let mut waiting = Box::pin(store.take_async(&[1, 2], &columns, options));
+            let deadline = Instant::now() + Duration::from_secs(3600);
+            let take = store.take(&[1, 2], &columns).deadline(deadline);
+            let mut waiting = Box::pin(take.into_future());
             assert!(block_on(poll_once(&mut waiting)).is_none());
             // SAFETY: the child uses what a fork leaves whole, and ends without unwinding.
             match unsafe { libc::fork() } {
                 0 => {
-                    let refused = store.take(&[1], &columns);
+                    let refused = store.take(&[1], &columns).wait();
                     let refused = matches!(refused, Err(Error::Forked));
                     let told = matches!(block_on(waiting), Err(Error::Forked));
                     let closed = store.clone();
                     closed.close();
                     drop((closed, store));
                     let again = Store::open(path, Config::default());
-                    let again =
-                        again.is_ok_and(|store| store.take(&[1], &store.all_columns()).is_ok());
+                    let again = again
+                        .is_ok_and(|store| store.take(&[1], &store.all_columns()).wait().is_ok());
                     let code = i32::from(!(refused && told && again));
                     // SAFETY: ends the process.
                     unsafe { libc::_exit(code) }
@@ -372,11 +370,8 @@ fn stopped_and_continued_takes_are_right() {
             let mut takes = 0;
             while stopper.try_wait().unwrap().is_none() {
                 let ids = [takes % ROWS, (takes * 7) % ROWS];
-                let options = TakeOptions {
-                    deadline: Some(Instant::now() + Duration::from_millis(50)),
-                    ..TakeOptions::default()
-                };
-                match store.take_with(&ids, &columns, options) {
+                let deadline = Instant::now() + Duration::from_millis(50);
+                match store.take(&ids, &columns).deadline(deadline).wait() {
                     Ok(taken) => assert_eq!(taken, dataset::expected(&ids, &COLUMNS)),
                     Err(error) => {
                         assert!(matches!(error, Error::DeadlineExceeded { .. }), "{error}")
@@ -408,7 +403,7 @@ fn ten_thousand_threads_at_once_are_answered() {
                     let call = move || {
                         drop(gate.read());
                         let id = caller * 7 % ROWS;
-                        let taken = store.take(&[id], columns).unwrap();
+                        let taken = store.take(&[id], columns).wait().unwrap();
                         assert_eq!(taken, dataset::expected(&[id], &["id"]));
                     };
                     let thread = std::thread::Builder::new().stack_size(128 << 10);
@@ -447,9 +442,9 @@ fn answers_that_nobody_collects_are_in_nobodys_way() {
             for round in 0..64 {
                 // As many as there are permits, each asked for and then left alone.
                 for take in 0..8 {
+                    let (store, columns) = (&store, &columns);
                     let ids = [round * 8 + take];
-                    let mut take =
-                        Box::pin(store.take_async(&ids, &columns, TakeOptions::default()));
+                    let mut take = Box::pin(async move { store.take(&ids, columns).await });
                     let polled = futures_lite::future::poll_once(&mut take);
                     drop(futures_lite::future::block_on(polled));
                     never_collected.push(take);
@@ -482,7 +477,7 @@ fn two_processes_see_whole_versions_while_an_import_replaces_the_dataset() {
             let rows = store.row_count();
             assert!((ROWS..ROWS + 10).contains(&rows), "{rows}");
             let ids: Vec<u64> = (0..rows).collect();
-            let taken = store.take(&ids, &store.projection(&["id"]).unwrap());
+            let taken = store.take(&ids, &store.projection(&["id"]).unwrap()).wait();
             assert_eq!(taken.unwrap(), dataset::expected(&ids, &["id"]));
             opened += 1;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, poll_once};
 use ringtake_runtime::{
-    Config, CpuChoice, Error, IndexOptions, Limits, ReadPathChoice, ShardId, Store, TakeOptions,
+    Config, CpuChoice, Error, IndexOptions, Limits, ReadPathChoice, ShardId, Store,
 };
 
 use crate::places::{
@@ -85,7 +85,7 @@ fn assert_named_at_each_step(
             let opened = Store::open(path, shards(2, read_path));
             match opened {
                 Ok(store) => {
-                    let taken = store.take(&[1, 2], &store.all_columns());
+                    let taken = store.take(&[1, 2], &store.all_columns()).wait();
                     let taken = taken.map_err(|error| error.to_string());
                     let fell_back = read_path == ReadPathChoice::Auto
                         && store.info().read_path != ReadPathChoice::RingPerShard;
@@ -246,17 +246,15 @@ fn a_deadline_that_no_thread_can_watch_names_the_limit() {
             running.recv().unwrap();
             // The shard stands until it is let go, so this take keeps the only permit and the next
             // one has to wait.
-            let mut waits = Box::pin(store.take_async(&[1], &columns, TakeOptions::default()));
+            let mut waits = Box::pin(store.take(&[1], &columns).into_future());
             assert!(block_on(poll_once(&mut waits)).is_none());
             let lowered = lower(libc::RLIMIT_NPROC, entries("/proc/self/task")?);
             if std::thread::Builder::new().spawn(|| ()).is_ok() {
                 return Err(NotHere("threads are not limited".to_owned()));
             }
-            let options = TakeOptions {
-                deadline: Some(Instant::now() + Duration::from_secs(3600)),
-                ..TakeOptions::default()
-            };
-            let refused = store.take_with(&[1], &columns, options).unwrap_err();
+            let deadline = Instant::now() + Duration::from_secs(3600);
+            let refused = store.take(&[1], &columns).deadline(deadline);
+            let refused = refused.wait().unwrap_err();
             drop(lowered);
             let_go.send(()).unwrap();
             holds.join().unwrap().unwrap();

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
 
 use futures_lite::future::{block_on, yield_now};
-use ringtake_runtime::{CacheChoice, Config, Error, ReadPathChoice, ShardId, Store, TakeOptions};
+use ringtake_runtime::{CacheChoice, Config, Error, ReadPathChoice, ShardId, Store};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{READ_PATHS, config, open, without_hanging};
@@ -32,7 +32,7 @@ fn rows_of(store: &Store, shard: usize) -> Vec<u64> {
 fn assert_at_work(store: &Store) {
     let ids: Vec<u64> = (0..ROWS).step_by(97).collect();
     let projection = store.projection(&["vector", "name"]).unwrap();
-    let taken = store.take(&ids, &projection).unwrap();
+    let taken = store.take(&ids, &projection).wait().unwrap();
     assert_eq!(taken, dataset::expected(&ids, &["vector", "name"]));
     for shard in 0..SHARDS {
         let ran = block_on(store.run_on(ShardId(shard), async |local| local.id()));
@@ -144,8 +144,7 @@ fn many_run_at_once_and_wait_for_each_other() {
                     yield_now().await;
                     // Through the inboxes, the own one among them.
                     let ids = [id, 0, 300, id];
-                    let options = TakeOptions::default();
-                    let all = everything.take_async(&ids, &projection, options).await;
+                    let all = everything.take(&ids, &projection).await;
                     (own, all.unwrap())
                 });
                 (id, future)
@@ -211,9 +210,7 @@ fn code_that_takes_pinned_rows_without_end_lets_others_run() {
         let others = async {
             // Too many rows for the caller to copy them itself.
             let ids: Vec<u64> = (0..3_000).collect();
-            let taken = store
-                .take_borrowed(&ids, &store.all_columns(), TakeOptions::default())
-                .await;
+            let taken = store.take(&ids, &store.all_columns()).await;
             assert_eq!(taken.unwrap(), dataset::expected(&ids, &COLUMNS));
             stop.store(true, Ordering::Relaxed);
         };

@@ -37,7 +37,7 @@ fn open(config: Config) -> Opened {
 fn take_all(store: &Store) {
     let ids: Vec<u64> = (0..ROWS).collect();
     for ids in ids.chunks(500) {
-        store.take(ids, &store.all_columns()).unwrap();
+        store.take(ids, &store.all_columns()).wait().unwrap();
     }
 }
 

@@ -25,7 +25,7 @@ fn forbid_io_uring(errno: i32) {
 fn assert_works_on_threads(path: &std::path::Path, config: Config) -> Store {
     let store = Store::open(path, config).unwrap();
     let ids = draw(&mut seeded(22), ROWS, 300);
-    let taken = store.take(&ids, &store.all_columns()).unwrap();
+    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
     assert_eq!(taken, dataset::expected(&ids, &COLUMNS));
     assert!(matches!(
         store.info().read_path,
@@ -121,7 +121,10 @@ fn without_io_uring_threads_read_and_the_ring_is_refused_with_a_remedy() {
         ..two_shards()
     };
     let store = Store::open(&path, map).unwrap();
-    let taken = store.take(&[3, 1_400], &store.all_columns()).unwrap();
+    let taken = store
+        .take(&[3, 1_400], &store.all_columns())
+        .wait()
+        .unwrap();
     assert_eq!(taken, dataset::expected(&[3, 1_400], &COLUMNS));
     println!("rows came without a ring");
 }

@@ -4,22 +4,13 @@ use std::path::Path;
 
 use arrow::array::Array;
 use arrow::datatypes::{DataType, Field};
-use ringtake_runtime::{
-    Error, LatencyClass, Missing, ReadPathChoice, Store, TakeOptions, WhenFull,
-};
+use ringtake_runtime::{Error, Missing, ReadPathChoice, Store};
 use ringtake_storage::Error as StorageError;
 use ringtake_storage::write::Overwrite;
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::every_type;
 use crate::opened::{READ_PATHS, draw, open, seeded};
-
-const NULLS: TakeOptions = TakeOptions {
-    missing: Missing::Null,
-    when_full: WhenFull::Wait,
-    deadline: None,
-    class: LatencyClass::Urgent,
-};
 
 #[test]
 fn an_empty_take_has_the_schema_and_no_rows() {
@@ -29,13 +20,14 @@ fn an_empty_take_has_the_schema_and_no_rows() {
     let empty = every_type::rows(&[]);
     for read_path in READ_PATHS {
         let store = open(&path, 2, read_path);
-        for options in [TakeOptions::default(), NULLS] {
-            let taken = store.take_with(&[], &store.all_columns(), options);
+        for missing in [Missing::Error, Missing::Null] {
+            let all = store.all_columns();
+            let taken = store.take(&[], &all).missing(missing).wait();
             assert_eq!(taken.unwrap(), empty);
         }
         for (column, field) in empty.schema().fields().iter().enumerate() {
             let projection = store.projection(&[field.name()]).unwrap();
-            let taken = store.take(&[], &projection).unwrap();
+            let taken = store.take(&[], &projection).wait().unwrap();
             assert_eq!(taken, empty.project(&[column]).unwrap());
         }
         assert!(store.stats().iter().all(|stats| stats.parts == 0));
@@ -50,12 +42,16 @@ fn a_dataset_without_rows_opens_and_has_no_row_to_take() {
     for read_path in READ_PATHS {
         let store = open(&path, 2, read_path);
         let all = store.all_columns();
-        assert_eq!(store.take(&[], &all).unwrap().num_rows(), 0);
+        assert_eq!(store.take(&[], &all).wait().unwrap().num_rows(), 0);
         assert!(matches!(
-            store.take(&[0], &all),
+            store.take(&[0], &all).wait(),
             Err(Error::NoSuchRow { id: 0, rows: 0 })
         ));
-        let nulls = store.take_with(&[0, 7], &all, NULLS).unwrap();
+        let nulls = store
+            .take(&[0, 7], &all)
+            .missing(Missing::Null)
+            .wait()
+            .unwrap();
         assert!(
             nulls
                 .columns()
@@ -72,7 +68,10 @@ fn an_id_past_the_end_is_named_with_the_row_count() {
     dataset::write(&path, &Shape::of(700));
     let store = open(&path, 2, ReadPathChoice::Auto);
     for past in [700, 1 << 40, u64::MAX] {
-        let error = store.take(&[5, past, 6], &store.all_columns()).unwrap_err();
+        let error = store
+            .take(&[5, past, 6], &store.all_columns())
+            .wait()
+            .unwrap_err();
         assert!(matches!(error, Error::NoSuchRow { id, rows: 700 } if id == past));
         let message = error.to_string();
         for part in [past.to_string(), "700 rows".to_owned()] {
@@ -97,10 +96,21 @@ fn an_id_past_the_end_is_a_null_row_in_its_place_where_that_was_asked_for() {
         let last = vec![0, every_type::ROWS - 1, u64::MAX];
         for ids in [some, none, last] {
             let expected = every_type::rows(&ids);
-            assert_eq!(store.take_with(&ids, &all, NULLS).unwrap(), expected);
+            assert_eq!(
+                store
+                    .take(&ids, &all)
+                    .missing(Missing::Null)
+                    .wait()
+                    .unwrap(),
+                expected
+            );
             for (column, field) in expected.schema().fields().iter().enumerate() {
                 let projection = store.projection(&[field.name()]).unwrap();
-                let taken = store.take_with(&ids, &projection, NULLS).unwrap();
+                let taken = store
+                    .take(&ids, &projection)
+                    .missing(Missing::Null)
+                    .wait()
+                    .unwrap();
                 assert_eq!(taken, expected.project(&[column]).unwrap(), "{field}");
             }
         }
@@ -114,7 +124,11 @@ fn columns_without_nulls_become_nullable_where_missing_rows_are_nulls() {
     dataset::write(&path, &Shape::of(300));
     let store = open(&path, 2, ReadPathChoice::Auto);
     let projection = store.projection(&["short", "vector"]).unwrap();
-    let taken = store.take_with(&[1, 300, 2], &projection, NULLS).unwrap();
+    let taken = store
+        .take(&[1, 300, 2], &projection)
+        .missing(Missing::Null)
+        .wait()
+        .unwrap();
     assert!(
         taken
             .schema()
@@ -142,7 +156,7 @@ fn duplicates_come_back_each_in_its_place() {
         let store = open(&path, 2, read_path);
         let mut ids = vec![5; 500];
         ids.extend([6, 5, 699, 699, 6]);
-        let taken = store.take(&ids, &store.all_columns()).unwrap();
+        let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
         assert_eq!(taken, dataset::expected(&ids, &COLUMNS));
     }
 }
@@ -166,16 +180,16 @@ fn a_projection_of_another_dataset_or_version_is_refused() {
     let store = open(&path, 1, ReadPathChoice::Auto);
     let other = open(&other, 1, ReadPathChoice::Auto);
     for foreign in [before.all_columns(), other.all_columns()] {
-        let error = store.take(&[1], &foreign).unwrap_err();
+        let error = store.take(&[1], &foreign).wait().unwrap_err();
         assert!(matches!(error, Error::ForeignProjection), "{error}");
-        let error = store.take(&[], &foreign).unwrap_err();
+        let error = store.take(&[], &foreign).wait().unwrap_err();
         assert!(matches!(error, Error::ForeignProjection), "{error}");
-        let error = store.take_into(&[1], &foreign, &mut []).unwrap_err();
+        let error = store.take(&[1], &foreign).wait_into(&mut []).unwrap_err();
         assert!(matches!(error, Error::ForeignProjection), "{error}");
     }
     // Another store of the same version will do.
     let again = open(&path, 2, ReadPathChoice::Auto);
-    let taken = again.take(&[1], &store.all_columns()).unwrap();
+    let taken = again.take(&[1], &store.all_columns()).wait().unwrap();
     assert_eq!(taken, dataset::expected(&[1], &COLUMNS));
 }
 

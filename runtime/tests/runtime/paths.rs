@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 
 use futures_lite::Future as _;
-use ringtake_runtime::{Config, Error, Lab, ReadPathChoice, Scheduler, Store, TakeOptions};
+use ringtake_runtime::{Config, Error, Lab, ReadPathChoice, Scheduler, Store};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{config, draw, seeded, ways, without_hanging};
@@ -41,7 +41,7 @@ fn no_completion_is_lost_at_the_least_and_the_greatest_depth() {
             without_hanging(move || {
                 let store = Store::open(&path, config).unwrap();
                 let ids = draw(&mut seeded(31), ROWS, 2_000);
-                let taken = store.take(&ids, &store.all_columns()).unwrap();
+                let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
                 assert!(
                     taken == dataset::expected(&ids, &COLUMNS),
                     "{way:?} {queue_depth}"
@@ -65,14 +65,17 @@ fn a_store_ends_with_reads_in_flight_and_its_last_takes_done_or_refused() {
                 let ids = draw(&mut seeded(32 + round), ROWS, 400);
                 let all = store.all_columns();
                 let mut kept: Vec<_> = (0..4)
-                    .map(|_| Box::pin(store.take_async(&ids, &all, TakeOptions::default())))
+                    .map(|_| {
+                        let (store, ids, all) = (store.clone(), ids.clone(), all.clone());
+                        Box::pin(async move { store.take(&ids, &all).await })
+                    })
                     .collect();
                 let waker = Waker::noop();
                 for take in &mut kept {
                     let _ = take.as_mut().poll(&mut Context::from_waker(waker));
                 }
                 {
-                    let dropped = store.take_async(&ids, &all, TakeOptions::default());
+                    let dropped = store.take(&ids, &all).into_future();
                     let mut dropped = pin!(dropped);
                     let _ = dropped.as_mut().poll(&mut Context::from_waker(waker));
                 }
@@ -112,7 +115,7 @@ fn a_store_that_has_ended_leaves_no_file_open() {
     for way in ways() {
         let store = Store::open(&path, with(way, 2, 16)).unwrap();
         let ids = draw(&mut seeded(33), ROWS, 100);
-        store.take(&ids, &store.all_columns()).unwrap();
+        store.take(&ids, &store.all_columns()).wait().unwrap();
         assert!(open_below(&dir) > 0);
         drop(store);
         assert_eq!(open_below(&dir), 0, "{way:?}");
@@ -139,7 +142,7 @@ fn shards_read_through_the_rings_of_the_store_and_no_more() {
     let store = Store::open(&path, with(way, 2, 16)).unwrap();
     assert_eq!(threads("rt-ring-"), 3);
     let ids = draw(&mut seeded(34), ROWS, 300);
-    let taken = store.take(&ids, &store.all_columns()).unwrap();
+    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
     assert!(taken == dataset::expected(&ids, &COLUMNS));
     assert_eq!(store.info().read_path, way.0);
     drop(store);

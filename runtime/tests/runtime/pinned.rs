@@ -7,7 +7,7 @@ use std::time::Instant;
 use arrow::array::Array;
 use futures_lite::future::block_on;
 use ringtake_runtime::{
-    CacheChoice, ColumnBuffer, Config, Error, FaultKind, Missing, ShardStats, Store, TakeOptions,
+    CacheChoice, ColumnBuffer, Config, Error, FaultKind, Missing, ShardStats, Store,
 };
 use ringtake_storage::layout::LayoutPolicy;
 
@@ -66,7 +66,7 @@ fn no_take_reads_after_a_pinned_store_is_open() {
                         _ => draw(&mut seeded(32), rows, 1_000),
                     };
                     assert_eq!(
-                        store.take(&ids, &store.all_columns()).unwrap(),
+                        store.take(&ids, &store.all_columns()).wait().unwrap(),
                         dataset::expected(&ids, &COLUMNS),
                         "{rows} {policy} {dirs} {shards}"
                     );
@@ -104,7 +104,11 @@ fn rows_damaged_before_a_pinned_store_is_opened_are_told_and_fail_alone() {
     let opened = reads(&store);
     let vectors = store.projection(&["vector"]).unwrap();
     for _ in 0..2 {
-        match store.take(&[299, damaged, 301], &vectors).unwrap_err() {
+        match store
+            .take(&[299, damaged, 301], &vectors)
+            .wait()
+            .unwrap_err()
+        {
             Error::Rows { faults, rows: 1 } => {
                 assert_eq!(
                     (faults[0].row, &faults[0].kind),
@@ -116,7 +120,7 @@ fn rows_damaged_before_a_pinned_store_is_opened_are_told_and_fail_alone() {
     }
     let others: Vec<u64> = (0..1_000).filter(|&id| id != damaged).collect();
     assert_eq!(
-        store.take(&others, &store.all_columns()).unwrap(),
+        store.take(&others, &store.all_columns()).wait().unwrap(),
         dataset::expected(&others, &COLUMNS)
     );
     assert_eq!(reads(&store), opened);
@@ -144,11 +148,11 @@ fn a_file_cut_short_leaves_its_last_rows_out_of_a_pinned_cache() {
     let ids: Vec<u64> = (0..690).collect();
     let opened = reads(&store);
     assert_eq!(
-        store.take(&ids, &vectors).unwrap(),
+        store.take(&ids, &vectors).wait().unwrap(),
         dataset::expected(&ids, &["vector"])
     );
     assert_eq!(reads(&store), opened);
-    match store.take(&[900], &vectors).unwrap_err() {
+    match store.take(&[900], &vectors).wait().unwrap_err() {
         Error::Rows { faults, .. } => assert_eq!(faults[0].kind, FaultKind::CutShort),
         error => panic!("{error}"),
     }
@@ -174,7 +178,7 @@ fn few_pinned_rows_are_copied_by_the_caller_and_many_by_the_shards() {
     let few = draw(&mut seeded(41), 3_000, 1_024);
     for ids in [&few[..1], &few[..2], &few[..7], &few] {
         let before = rows_in_place(&store);
-        let taken = store.take(ids, &columns).unwrap();
+        let taken = store.take(ids, &columns).wait().unwrap();
         assert_eq!(taken, dataset::expected(ids, &COLUMNS));
         assert_eq!(rows_in_place(&store) - before, ids.len() as u64 * groups);
     }
@@ -182,7 +186,7 @@ fn few_pinned_rows_are_copied_by_the_caller_and_many_by_the_shards() {
     let before = rows_in_place(&store);
     let many = draw(&mut seeded(42), 3_000, 1_025);
     assert_eq!(
-        store.take(&many, &columns).unwrap(),
+        store.take(&many, &columns).wait().unwrap(),
         dataset::expected(&many, &COLUMNS)
     );
     assert_eq!((rows_in_place(&store), messages(&store)), (before, 3));
@@ -190,7 +194,7 @@ fn few_pinned_rows_are_copied_by_the_caller_and_many_by_the_shards() {
     let blobs = store.projection(&["blob"]).unwrap();
     let large = [5; 20];
     assert_eq!(
-        store.take(&large, &blobs).unwrap(),
+        store.take(&large, &blobs).wait().unwrap(),
         dataset::expected(&large, &["blob"])
     );
     assert_eq!((rows_in_place(&store), messages(&store)), (before, 4));
@@ -203,24 +207,21 @@ fn a_take_of_pinned_rows_keeps_to_its_options() {
     dataset::write(&path, &Shape::of(500));
     let store = Store::open(&path, pinned(2)).unwrap();
     let columns = store.projection(&["vector"]).unwrap();
-    let late = TakeOptions {
-        deadline: Some(Instant::now()),
-        ..TakeOptions::default()
-    };
-    match store.take_with(&[1, 2], &columns, late).unwrap_err() {
+    let late = store.take(&[1, 2], &columns).deadline(Instant::now());
+    match late.wait().unwrap_err() {
         Error::DeadlineExceeded { rows: 2, .. } => {}
         error => panic!("{error}"),
     }
-    match store.take(&[1, 500], &columns).unwrap_err() {
+    match store.take(&[1, 500], &columns).wait().unwrap_err() {
         Error::NoSuchRow { id: 500, rows: 500 } => {}
         error => panic!("{error}"),
     }
-    let nulls = TakeOptions {
-        missing: Missing::Null,
-        ..TakeOptions::default()
-    };
     let before = rows_in_place(&store);
-    let taken = store.take_with(&[900, 7, 500, 7], &columns, nulls).unwrap();
+    let taken = store
+        .take(&[900, 7, 500, 7], &columns)
+        .missing(Missing::Null)
+        .wait()
+        .unwrap();
     assert_eq!(rows_in_place(&store) - before, 2);
     assert_eq!(taken.column(0).null_count(), 2);
     let seven = dataset::expected(&[7], &["vector"]);
@@ -231,7 +232,10 @@ fn a_take_of_pinned_rows_keeps_to_its_options() {
         );
     }
     store.close();
-    assert!(matches!(store.take(&[1], &columns), Err(Error::Closed)));
+    assert!(matches!(
+        store.take(&[1], &columns).wait(),
+        Err(Error::Closed)
+    ));
 }
 
 #[test]
@@ -245,7 +249,8 @@ fn code_on_a_shard_and_callers_with_buffers_copy_pinned_rows_themselves() {
     let expected = expected.column(0).to_data().child_data()[0].buffers()[0].clone();
     let mut bytes = vec![0; expected.len()];
     store
-        .take_into(&[400, 9], &columns, &mut [ColumnBuffer::Fixed(&mut bytes)])
+        .take(&[400, 9], &columns)
+        .wait_into(&mut [ColumnBuffer::Fixed(&mut bytes)])
         .unwrap();
     assert_eq!(bytes, expected.as_slice());
     assert_eq!((rows_in_place(&store), messages(&store)), (2, 0));

@@ -68,7 +68,7 @@ pub(crate) fn in_a_place_with(
 
 pub(crate) fn assert_serves(store: &Store) {
     let ids = draw(&mut seeded(7), ROWS, 300);
-    let taken = store.take(&ids, &store.all_columns()).unwrap();
+    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
     assert_eq!(taken, dataset::expected(&ids, &COLUMNS));
 }
 

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Waker};
 
-use ringtake_runtime::{Config, CpuChoice, Error, ReadPathChoice, ShardId, Store, TakeOptions};
+use ringtake_runtime::{Config, CpuChoice, Error, ReadPathChoice, ShardId, Store};
 
 use crate::dataset::{self, Shape};
 use crate::opened::{assert_child_ended_well, in_child, told_by_parent, without_hanging};
@@ -37,7 +37,10 @@ fn futures_work_under_glommio_and_under_plain_threads() {
     let (_dir, store) = store();
     let (ids, columns) = (some_ids(), store.all_columns());
     let expected = dataset::rows(ids.iter().copied());
-    let take = || sent(store.take_async(&ids, &columns, TakeOptions::default()));
+    let take = || {
+        let (store, ids, columns) = (store.clone(), ids.clone(), columns.clone());
+        sent(async move { store.take(&ids, &columns).await })
+    };
     assert_eq!(pollster::block_on(take()).unwrap(), expected);
     assert_eq!(futures_lite::future::block_on(take()).unwrap(), expected);
     let future = take();
@@ -52,16 +55,19 @@ fn dropped_futures_leave_a_store_that_serves_and_ends() {
         let (_dir, store) = store();
         let (ids, columns) = (some_ids(), store.all_columns());
         for _ in 0..300 {
-            let future = store.take_async(&ids, &columns, TakeOptions::default());
+            let future = store.take(&ids, &columns).into_future();
             let mut future = pin!(future);
             let _ = future
                 .as_mut()
                 .poll(&mut Context::from_waker(Waker::noop()));
         }
-        let taken = store.take(&ids, &columns).unwrap();
+        let taken = store.take(&ids, &columns).wait().unwrap();
         assert_eq!(taken, dataset::rows(ids.iter().copied()));
         store.close();
-        assert!(matches!(store.take(&ids, &columns), Err(Error::Closed)));
+        assert!(matches!(
+            store.take(&ids, &columns).wait(),
+            Err(Error::Closed)
+        ));
     });
 }
 
@@ -100,7 +106,11 @@ fn code_in_a_shard_takes_its_rows_there_and_may_panic() {
             .contains("of its own accord")
     );
     assert_eq!(
-        store.take(&own, &store.all_columns()).unwrap().num_rows(),
+        store
+            .take(&own, &store.all_columns())
+            .wait()
+            .unwrap()
+            .num_rows(),
         own.len()
     );
     let nobody = pollster::block_on(store.run_on(ShardId(9), |_| async {}));
@@ -112,7 +122,7 @@ fn many_rows_in_one_take_come_in_windows() {
     let (_dir, store) = store();
     let ids: Vec<u64> = (0..300_000).map(|at| at * 31 % ROWS).collect();
     let columns = store.projection(&["short"]).unwrap();
-    let taken = store.take(&ids, &columns).unwrap();
+    let taken = store.take(&ids, &columns).wait().unwrap();
     let short: Vec<u16> = ids.iter().map(|&id| id as u16).collect();
     assert_eq!(
         taken.column(0).to_data().buffers()[0].typed_data::<u16>(),
@@ -157,7 +167,7 @@ fn where_io_uring_is_forbidden_rows_come_from_a_pool_and_it_is_said() {
         info.warnings
     );
     let ids = some_ids();
-    let taken = store.take(&ids, &store.all_columns()).unwrap();
+    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
     assert_eq!(taken, dataset::rows(ids.iter().copied()));
     println!("served by the pool");
 }

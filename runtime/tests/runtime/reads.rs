@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use arrow::array::{Array as _, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch};
 use futures_lite::future::block_on;
 use ringtake_runtime::{
-    CacheChoice, Config, Error, Missing, ReadPathChoice, ShardId, ShardStats, Store, TakeOptions,
+    CacheChoice, Config, Error, Missing, ReadPathChoice, ShardId, ShardStats, Store,
 };
 use ringtake_storage::layout::LayoutPolicy;
 
@@ -69,8 +69,6 @@ fn stats(store: &Store) -> ShardStats {
     store.stats()[0]
 }
 
-type Take = Pin<Box<dyn Future<Output = Result<RecordBatch, Error>>>>;
-
 /// Takes that all reach the shard before it looks at any of them.
 fn at_once(store: &Store, takes: &[Vec<u64>]) -> Vec<Result<RecordBatch, Error>> {
     let (started, has_started) = mpsc::channel();
@@ -83,12 +81,10 @@ fn at_once(store: &Store, takes: &[Vec<u64>]) -> Vec<Result<RecordBatch, Error>>
     assert!(busy.as_mut().poll(&mut context).is_pending());
     has_started.recv().unwrap();
     let columns = store.all_columns();
-    let mut takes: Vec<Take> = takes
-        .iter()
-        .map(|ids| Box::pin(store.take_async(ids, &columns, TakeOptions::default())) as Take)
-        .collect();
+    let ask = |ids| store.take(ids, &columns).into_future();
+    let mut takes: Vec<_> = takes.iter().map(|ids: &Vec<u64>| ask(ids)).collect();
     for take in &mut takes {
-        assert!(take.as_mut().poll(&mut context).is_pending());
+        assert!(Pin::new(take).poll(&mut context).is_pending());
     }
     release.send(()).unwrap();
     block_on(busy).unwrap();
@@ -164,10 +160,10 @@ fn a_take_given_up_does_not_take_its_shared_reads_from_others() {
     let columns = store.all_columns();
     let ids: Vec<u64> = (0..20).map(|at| at * 37 + 1).collect();
     for _ in 0..200 {
-        let mut dropped = Box::pin(store.take_async(&ids, &columns, TakeOptions::default()));
+        let mut dropped = Box::pin(store.take(&ids, &columns).into_future());
         let mut context = Context::from_waker(Waker::noop());
         let _ = dropped.as_mut().poll(&mut context);
-        let mut kept = Box::pin(store.take_async(&ids, &columns, TakeOptions::default()));
+        let mut kept = Box::pin(store.take(&ids, &columns).into_future());
         // It may have come before the first look is over.
         let at_once = kept.as_mut().poll(&mut context);
         drop(dropped);
@@ -195,7 +191,7 @@ fn rows_that_fill_their_place_are_written_there_by_the_drive() {
                     ..config(1, read_path)
                 },
             );
-            let taken = store.take(&ids, &store.all_columns()).unwrap();
+            let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
             assert_pages(&taken, &ids);
             stats(&store)
         };
@@ -242,6 +238,7 @@ fn a_column_that_shares_its_record_is_copied_to_its_place() {
         for (name, shift) in [("first", 0), ("second", 7)] {
             let taken = store
                 .take(&ids, &store.projection(&[name]).unwrap())
+                .wait()
                 .unwrap();
             let rows: Vec<u64> = ids.iter().map(|id| id + shift).collect();
             assert_pages(&taken, &rows);
@@ -267,7 +264,7 @@ fn missing_rows_are_zeros_in_memory_that_held_other_rows() {
     );
     let columns = store.all_columns();
     let before: Vec<u64> = (1..17).collect();
-    let dirty = store.take(&before, &columns).unwrap();
+    let dirty = store.take(&before, &columns).wait().unwrap();
     let values = |batch: &RecordBatch| batch.column(0).as_fixed_size_binary().value_data().to_vec();
     let memory = dirty.column(0).as_fixed_size_binary().value_data().as_ptr();
     assert!(
@@ -276,14 +273,14 @@ fn missing_rows_are_zeros_in_memory_that_held_other_rows() {
             .all(|row| row.iter().any(|&byte| byte != 0))
     );
     drop(dirty);
-    let options = TakeOptions {
-        missing: Missing::Null,
-        ..TakeOptions::default()
-    };
     let some_missing: Vec<u64> = (0..16)
         .map(|at| if at % 2 == 0 { ROWS + at } else { at })
         .collect();
-    let taken = store.take_with(&some_missing, &columns, options).unwrap();
+    let taken = store
+        .take(&some_missing, &columns)
+        .missing(Missing::Null)
+        .wait()
+        .unwrap();
     let again = taken.column(0).as_fixed_size_binary().value_data().as_ptr();
     assert_eq!(again, memory, "the memory is used again");
     let expected: Vec<u8> = (0..16)
@@ -314,7 +311,7 @@ fn a_result_keeps_its_memory_and_gives_it_back_when_it_is_dropped() {
     let columns = store.all_columns();
     let take = |from: u64| {
         let ids: Vec<u64> = (from..from + 16).collect();
-        (store.take(&ids, &columns).unwrap(), ids)
+        (store.take(&ids, &columns).wait().unwrap(), ids)
     };
     let memory_of = |batch: &RecordBatch| batch.column(0).as_fixed_size_binary().values().as_ptr();
     let held: Vec<_> = (0..4).map(|nth| take(nth * 16)).collect();
@@ -349,7 +346,7 @@ fn rows_a_gap_apart_are_read_together_if_the_gap_is_small_enough() {
                 ..one_shard()
             },
         );
-        let taken = store.take(&ids, &store.all_columns()).unwrap();
+        let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
         assert_pages(&taken, &ids);
         assert_eq!(stats(&store).reads, reads, "gap {merge_gap_bytes}");
     }

@@ -43,7 +43,7 @@ fn import(path: &Path, version: i64) {
 /// The version of the rows that `store` brings, all of them one.
 fn version_of(store: &Store) -> i64 {
     let ids: Vec<u64> = (0..store.row_count()).collect();
-    let taken = store.take(&ids, &store.all_columns()).unwrap();
+    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
     let version = taken.column(0).as_primitive::<Int64Type>().value(0);
     assert_eq!(taken.num_rows() as u64, row_count_of(version));
     assert_eq!(taken, rows_of_version(version, &ids));

@@ -15,7 +15,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use ringtake_runtime::{
     Axes, CacheChoice, Config, Error, IndexOptions, LatencyClass, RowFilter, SearchError,
-    SearchParams, ShardId, Store, inspect_indexes,
+    SearchRequest, ShardId, Store, inspect_indexes,
 };
 use ringtake_storage::manifest::Manifest;
 use ringtake_storage::vector::{Element, Metric};
@@ -163,14 +163,14 @@ fn found(batch: &RecordBatch) -> Vec<(u64, f32)> {
         .collect()
 }
 
+/// The rows that a search finds.
+fn answer(search: SearchRequest<'_>) -> Vec<(u64, f32)> {
+    found(&search.wait().unwrap())
+}
+
 /// Every partition, and as many rows read as there are.
-fn exhaustive(k: usize) -> SearchParams {
-    SearchParams {
-        k,
-        nprobes: usize::MAX,
-        refine_factor: Some(u32::MAX),
-        ..SearchParams::default()
-    }
+fn exhaustive(search: SearchRequest<'_>, k: usize) -> SearchRequest<'_> {
+    search.k(k).nprobes(usize::MAX).refine_factor(u32::MAX)
 }
 
 fn assert_exact(found: &[(u64, f32)], naive: &[(u64, f64)], what: &str) {
@@ -194,7 +194,7 @@ fn a_search_of_everything_is_exact_for_each_element_and_metric() {
             assert_eq!(store.indexes()[0].metric, metric);
             for seed in 0..5 {
                 let query = query(seed, rows);
-                let answer = store.search(&query, exhaustive(20)).unwrap();
+                let answer = exhaustive(store.search(&query), 20).wait().unwrap();
                 let naive = naive(metric, rows, &query, 20, |_| true);
                 assert_exact(&found(&answer), &naive, &format!("{element:?} {metric}"));
             }
@@ -206,12 +206,6 @@ fn a_search_of_everything_is_exact_for_each_element_and_metric() {
 fn rows_found_and_rows_read_do_not_depend_on_the_number_of_shards() {
     let (rows, k) = (6_000, 10);
     let dir = indexed(rows, Element::F32, &options(Metric::L2));
-    let params = SearchParams {
-        k,
-        nprobes: 3,
-        refine_factor: Some(10),
-        ..SearchParams::default()
-    };
     let mut answers = Vec::new();
     for shards in [1, 2, 3, 8] {
         let store = Store::open(dir.path(), config(shards)).unwrap();
@@ -225,7 +219,13 @@ fn rows_found_and_rows_read_do_not_depend_on_the_number_of_shards() {
                     .sum::<u64>()
             };
             let before = read();
-            let answer = store.search(&query(seed, rows), params.clone()).unwrap();
+            let answer = store
+                .search(&query(seed, rows))
+                .k(k)
+                .nprobes(3)
+                .refine_factor(10)
+                .wait()
+                .unwrap();
             assert_eq!(read() - before, 100, "{shards} shards, query {seed}");
             of_shards.push(found(&answer));
         }
@@ -246,13 +246,13 @@ fn few_partitions_and_few_rows_read_find_most_of_the_nearest() {
             let mut hits = 0;
             for seed in 0..40 {
                 let query = query(seed, rows);
-                let params = SearchParams {
-                    k,
-                    nprobes: 6,
-                    refine_factor,
-                    ..SearchParams::default()
-                };
-                let answer = found(&store.search(&query, params).unwrap());
+                let answer = answer(
+                    store
+                        .search(&query)
+                        .k(k)
+                        .nprobes(6)
+                        .refine_factor(refine_factor),
+                );
                 let naive = naive(metric, rows, &query, k, |_| true);
                 hits += naive
                     .iter()
@@ -272,21 +272,18 @@ fn a_search_without_refine_reads_only_what_was_asked_for_beside() {
     let rows = 3_000;
     let dir = indexed(rows, Element::F32, &options(Metric::L2));
     let store = Store::open(dir.path(), config(2)).unwrap();
-    let params = SearchParams {
-        k: 15,
-        ..SearchParams::default()
-    };
     let read = || store.stats().iter().map(|shard| shard.rows).sum::<u64>();
-    let answer = store.search(&query(1, rows), params.clone()).unwrap();
+    let answer = store.search(&query(1, rows)).k(15).wait().unwrap();
     assert_eq!(
         (answer.num_rows(), answer.num_columns(), read()),
         (15, 2, 0)
     );
-    let params = SearchParams {
-        projection: Some(store.projection(&["id", "vector"]).unwrap()),
-        ..params
-    };
-    let answer = store.search(&query(1, rows), params).unwrap();
+    let answer = store
+        .search(&query(1, rows))
+        .k(15)
+        .projection(&store.projection(&["id", "vector"]).unwrap())
+        .wait()
+        .unwrap();
     assert_eq!(answer.num_rows(), 15);
     assert_eq!(read(), 15);
     let ids = answer
@@ -305,12 +302,7 @@ fn distances_of_codes_are_near_the_exact_ones() {
         let dir = indexed(rows, Element::F32, &options(metric));
         let store = Store::open(dir.path(), config(1)).unwrap();
         let query = query(3, rows);
-        let params = SearchParams {
-            k: 1_000,
-            nprobes: 24,
-            ..SearchParams::default()
-        };
-        let found = found(&store.search(&query, params).unwrap());
+        let found = answer(store.search(&query).k(1_000).nprobes(24));
         let exact = |row: u64| distance(metric, &query, &vector(row, rows));
         let exact: Vec<f64> = found.iter().map(|(row, _)| exact(*row)).collect();
         let mean = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / found.len() as f64;
@@ -350,21 +342,20 @@ fn a_filter_is_applied_before_candidates_are_chosen() {
                 Box::new(move |row| !near.contains(&row)),
             ),
         ] {
-            let params = SearchParams {
-                filter: Some(filter),
-                ..exhaustive(k)
-            };
-            let answer = store.search(&query, params.clone()).unwrap();
+            let all = exhaustive(store.search(&query), k)
+                .filter(&filter)
+                .wait()
+                .unwrap();
             let expected = naive(Metric::L2, rows, &query, k, &passes);
-            assert_exact(&found(&answer), &expected, "filtered");
-            let one_probe = SearchParams {
-                nprobes: 1,
-                refine_factor: Some(2),
-                ..params
-            };
-            let answer = found(&store.search(&query, one_probe).unwrap());
-            assert_eq!(answer.len(), k);
-            assert!(answer.iter().all(|&(row, _)| passes(row) && !is_null(row)));
+            assert_exact(&found(&all), &expected, "filtered");
+            let few = answer(
+                exhaustive(store.search(&query), k)
+                    .filter(&filter)
+                    .nprobes(1)
+                    .refine_factor(2),
+            );
+            assert_eq!(few.len(), k);
+            assert!(few.iter().all(|&(row, _)| passes(row) && !is_null(row)));
         }
     }
 }
@@ -383,13 +374,13 @@ fn rows_that_the_index_does_not_know_are_found() {
     let expected = naive(Metric::L2, rows, &query, k, |_| true);
     assert!(expected.iter().all(|(row, _)| *row >= 2_000));
     for refine_factor in [Some(10), None] {
-        let params = SearchParams {
-            k,
-            nprobes: 1,
-            refine_factor,
-            ..SearchParams::default()
-        };
-        let answer = found(&store.search(&query, params).unwrap());
+        let answer = answer(
+            store
+                .search(&query)
+                .k(k)
+                .nprobes(1)
+                .refine_factor(refine_factor),
+        );
         if refine_factor.is_some() {
             assert_exact(&answer, &expected, "rows without codes");
         }
@@ -446,8 +437,8 @@ fn vectors_without_direction_or_length_are_nobodys_neighbours_with_and_without_c
             with_codes - with_codes / 10,
             "{metric}, {odd}"
         );
-        let answer = store
-            .search(&vector(7, rows), exhaustive(rows as usize))
+        let answer = exhaustive(store.search(&vector(7, rows)), rows as usize)
+            .wait()
             .unwrap();
         let found = found(&answer);
         assert_eq!(found.len() as u64, rows - rows / 10, "{metric}, {odd}");
@@ -464,7 +455,7 @@ fn query_beyond_what_distances_can_tell_is_refused() {
     for metric in [Metric::L2, Metric::Dot, Metric::Cosine] {
         let dir = indexed(600, Element::F32, &options(metric));
         let store = Store::open(dir.path(), config(1)).unwrap();
-        let answer = store.search(&[3e38; DIMS], exhaustive(5));
+        let answer = exhaustive(store.search(&[3e38; DIMS]), 5).wait();
         match metric {
             // Only its direction counts.
             Metric::Cosine => assert_eq!(answer.unwrap().num_rows(), 5),
@@ -480,13 +471,13 @@ fn fewer_rows_than_asked_for_all_come_back() {
         let dir = indexed(rows, Element::F32, &options(Metric::L2));
         let store = Store::open(dir.path(), config(2)).unwrap();
         for refine_factor in [Some(3), None] {
-            let params = SearchParams {
-                k: 100,
-                nprobes: 1,
-                refine_factor,
-                ..SearchParams::default()
-            };
-            let answer = store.search(&[1.0; DIMS], params).unwrap();
+            let answer = store
+                .search(&[1.0; DIMS])
+                .k(100)
+                .nprobes(1)
+                .refine_factor(refine_factor)
+                .wait()
+                .unwrap();
             assert_eq!(answer.num_rows(), null_free(rows), "{rows} rows");
         }
     }
@@ -496,15 +487,17 @@ fn fewer_rows_than_asked_for_all_come_back() {
 fn rows_come_from_the_cache_and_from_pinned_memory_as_from_the_drive() {
     let rows = 4_000;
     let dir = indexed(rows, Element::F32, &options(Metric::L2));
-    let params = SearchParams {
-        k: 20,
-        nprobes: 4,
-        refine_factor: Some(8),
-        ..SearchParams::default()
-    };
     let answers = |cache| {
         let store = Store::open(dir.path(), Config { cache, ..config(2) }).unwrap();
-        let search = |seed| found(&store.search(&query(seed, rows), params.clone()).unwrap());
+        let search = |seed| {
+            answer(
+                store
+                    .search(&query(seed, rows))
+                    .k(20)
+                    .nprobes(4)
+                    .refine_factor(8),
+            )
+        };
         let first: Vec<_> = (0..10).map(search).collect();
         let reads = store.stats().iter().map(|shard| shard.reads).sum::<u64>();
         let again: Vec<_> = (0..10).map(search).collect();
@@ -525,19 +518,19 @@ fn many_searches_at_once_answer_as_one_after_another() {
     let rows = 4_000;
     let dir = indexed(rows, Element::F32, &options(Metric::L2));
     let store = Store::open(dir.path(), config(3)).unwrap();
-    let params = SearchParams {
-        k: 10,
-        nprobes: 4,
-        refine_factor: Some(5),
-        ..SearchParams::default()
-    };
     // More than a batch has in flight.
     let queries: Vec<Vec<f32>> = (0..150).map(|seed| query(seed % 20, rows)).collect();
     let alone: Vec<_> = queries
         .iter()
-        .map(|query| found(&store.search(query, params.clone()).unwrap()))
+        .map(|query| answer(store.search(query).k(10).nprobes(4).refine_factor(5)))
         .collect();
-    let together = store.search_batch(&queries.concat(), &params).unwrap();
+    let together = store
+        .search_batch(&queries.concat())
+        .k(10)
+        .nprobes(4)
+        .refine_factor(5)
+        .wait()
+        .unwrap();
     assert_eq!(alone, together.iter().map(found).collect::<Vec<_>>());
     let shared: u64 = store.stats().iter().map(|shard| shard.reads_shared).sum();
     assert!(
@@ -546,10 +539,16 @@ fn many_searches_at_once_answer_as_one_after_another() {
     );
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (store, queries, alone, params) = (&store, &queries, &alone, &params);
+            let (store, queries, alone) = (&store, &queries, &alone);
             scope.spawn(move || {
                 for place in (thread..queries.len()).step_by(4) {
-                    let answer = store.search(&queries[place], params.clone()).unwrap();
+                    let answer = store
+                        .search(&queries[place])
+                        .k(10)
+                        .nprobes(4)
+                        .refine_factor(5)
+                        .wait()
+                        .unwrap();
                     assert_eq!(found(&answer), alone[place]);
                 }
             });
@@ -563,88 +562,60 @@ fn searches_that_cannot_be_made_are_refused_in_a_sentence() {
     let dir = indexed(rows, Element::F32, &options(Metric::Cosine));
     let store = Store::open(dir.path(), config(2)).unwrap();
     let good = vec![1.0; DIMS];
-    let refused = |query: &[f32], params: SearchParams| match store.search(query, params) {
+    let refused = |search: SearchRequest<'_>| match search.wait() {
         Err(Error::Search(error)) => error,
         other => panic!("{other:?}"),
     };
-    let params = SearchParams::default;
     let mut not_finite = good.clone();
     not_finite[7] = f32::NAN;
-    let message = refused(&not_finite, params()).to_string();
+    let message = refused(store.search(&not_finite)).to_string();
     assert!(
         message.contains("element 7") && message.contains("NaN"),
         "{message}"
     );
     not_finite[7] = f32::INFINITY;
-    assert!(refused(&not_finite, params()).to_string().contains("inf"));
-    let message = refused(&good[1..], params()).to_string();
+    let message = refused(store.search(&not_finite)).to_string();
+    assert!(message.contains("inf"), "{message}");
+    let message = refused(store.search(&good[1..])).to_string();
     assert!(
         message.contains("39") && message.contains("40"),
         "{message}"
     );
-    assert_eq!(refused(&[0.0; DIMS], params()), SearchError::NoDirection);
-    let zeros = [
-        ("k", SearchParams { k: 0, ..params() }),
-        (
-            "nprobes",
-            SearchParams {
-                nprobes: 0,
-                ..params()
-            },
-        ),
-        (
-            "refine_factor",
-            SearchParams {
-                refine_factor: Some(0),
-                ..params()
-            },
-        ),
-    ];
-    for (what, params) in zeros {
-        assert_eq!(refused(&good, params), SearchError::Zero { what });
+    let zeros = [0.0; DIMS];
+    assert_eq!(refused(store.search(&zeros)), SearchError::NoDirection);
+    let search = store.search(&good);
+    for (what, search) in [
+        ("k", search.k(0)),
+        ("nprobes", search.nprobes(0)),
+        ("refine_factor", search.refine_factor(0)),
+    ] {
+        assert_eq!(refused(search), SearchError::Zero { what });
     }
-    let other = SearchParams {
-        metric: Some(Metric::L2),
-        ..params()
-    };
-    let message = refused(&good, other).to_string();
+    let message = refused(search.metric(Metric::L2)).to_string();
     assert!(
         message.contains("cosine") && message.contains("l2"),
         "{message}"
     );
-    let unknown = SearchParams {
-        column: Some("id".to_owned()),
-        ..params()
-    };
-    let message = refused(&good, unknown).to_string();
+    let message = refused(search.column("id")).to_string();
     assert!(
         message.contains("`id`") && message.contains("vector"),
         "{message}"
     );
-    let nowhere = SearchParams {
-        column: Some("nowhere".to_owned()),
-        ..params()
-    };
-    let message = refused(&good, nowhere).to_string();
+    let message = refused(search.column("nowhere")).to_string();
     assert!(message.contains("no column `nowhere`"), "{message}");
     not_finite[7] = f32::NAN;
     let three = [&good[..], &not_finite, &good].concat();
-    let message = store.search_batch(&three, &params()).unwrap_err();
-    let message = message.to_string();
+    let message = store.search_batch(&three).wait().unwrap_err().to_string();
     assert!(
         message.contains("query 1") && message.contains("element 7"),
         "{message}"
     );
-    match store.search_batch(&[1.0; DIMS + 1], &params()) {
+    match store.search_batch(&[1.0; DIMS + 1]).wait() {
         Err(Error::Search(SearchError::PartOfQuery { .. })) => {}
         other => panic!("{other:?}"),
     }
-    let same = SearchParams {
-        metric: Some(Metric::Cosine),
-        column: Some("vector".to_owned()),
-        ..params()
-    };
-    assert_eq!(store.search(&good, same).unwrap().num_rows(), 10);
+    let same = search.metric(Metric::Cosine).column("vector");
+    assert_eq!(same.wait().unwrap().num_rows(), 10);
 }
 
 #[test]
@@ -662,11 +633,10 @@ fn a_column_named_as_one_of_the_answers_is_refused() {
     build(dir.path(), &options(Metric::L2));
     let store = Store::open(dir.path(), config(1)).unwrap();
     let search = |columns: &[&str]| {
-        let params = SearchParams {
-            projection: Some(store.projection(columns).unwrap()),
-            ..SearchParams::default()
-        };
-        store.search(&[50.0; DIMS], params)
+        store
+            .search(&[50.0; DIMS])
+            .projection(&store.projection(columns).unwrap())
+            .wait()
     };
     let column = "_rowid".to_owned();
     match search(&["vector", "_rowid"]) {
@@ -686,10 +656,10 @@ fn a_pipe_in_the_place_of_an_index_is_refused_without_waiting() {
     let pipe = dir.path().join("c1.index");
     rustix::fs::mknodat(rustix::fs::CWD, pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let store = Store::open(dir.path(), config(1)).unwrap();
-    let refused = store.search(&[50.0; DIMS], SearchParams::default());
+    let refused = store.search(&[50.0; DIMS]).wait();
     let message = refused.unwrap_err().to_string();
     assert!(message.contains("not a regular file"), "{message}");
-    let ids = store.take(&[3], &store.projection(&["id"]).unwrap());
+    let ids = store.take(&[3], &store.projection(&["id"]).unwrap()).wait();
     assert_eq!(ids.unwrap().num_rows(), 1);
 }
 
@@ -726,7 +696,7 @@ fn columns_without_vectors_and_impossible_options_are_refused() {
     ] {
         assert!(build("vector", wrong).contains("cannot work"));
     }
-    match store.search(&[1.0; DIMS], SearchParams::default()) {
+    match store.search(&[1.0; DIMS]).wait() {
         Err(Error::Search(SearchError::NoIndex)) => {}
         other => panic!("{other:?}"),
     }
@@ -824,9 +794,7 @@ fn an_index_that_does_not_fit_is_refused_and_rows_are_still_taken() {
     let whole = std::fs::read(&path).unwrap();
     let refused = |what: &str| {
         let store = Store::open(dir.path(), config(1)).unwrap();
-        let error = store
-            .search(&[1.0; DIMS], SearchParams::default())
-            .unwrap_err();
+        let error = store.search(&[1.0; DIMS]).wait().unwrap_err();
         let message = error.to_string();
         assert!(
             message.contains(what) && message.contains("ringtake index"),
@@ -834,7 +802,11 @@ fn an_index_that_does_not_fit_is_refused_and_rows_are_still_taken() {
         );
         assert!(store.info().warnings.contains(&message));
         assert_eq!(
-            store.take(&[3], &store.all_columns()).unwrap().num_rows(),
+            store
+                .take(&[3], &store.all_columns())
+                .wait()
+                .unwrap()
+                .num_rows(),
             1
         );
     };
@@ -873,12 +845,12 @@ fn a_search_whose_deadline_has_passed_reads_nothing() {
     let rows = 1_000;
     let dir = indexed(rows, Element::F32, &options(Metric::L2));
     let store = Store::open(dir.path(), config(2)).unwrap();
-    let params = SearchParams {
-        deadline: Some(Instant::now()),
-        refine_factor: Some(10),
-        ..SearchParams::default()
-    };
-    match store.search(&query(1, rows), params) {
+    match store
+        .search(&query(1, rows))
+        .deadline(Instant::now())
+        .refine_factor(10)
+        .wait()
+    {
         Err(Error::DeadlineExceeded { .. }) => {}
         other => panic!("{other:?}"),
     }
@@ -893,14 +865,11 @@ fn a_search_in_line_behind_others_is_told_that_its_deadline_has_passed() {
     let store = Store::open(dir.path(), config(1)).unwrap();
     let order = std::sync::Mutex::new(Vec::new());
     let search = async |place: usize, deadline: Option<Instant>, class: LatencyClass| {
-        let params = SearchParams {
-            deadline,
-            class,
-            // Codes alone, so that scanning them is all that there is to wait for.
-            refine_factor: None,
-            ..exhaustive(1)
-        };
-        let found = store.search_async(&query(place as u64, rows), params).await;
+        let found = exhaustive(store.search(&query(place as u64, rows)), 1)
+            .deadline(deadline)
+            .class(class)
+            .refine_factor(None)
+            .await;
         order.lock().unwrap().push((place, found.is_ok()));
     };
     // The shard stands until all of them are in line.
@@ -944,11 +913,14 @@ fn searches_that_are_dropped_leave_the_shards_at_work() {
     let dir = indexed(rows, Element::F32, &options(Metric::L2));
     let store = Store::open(dir.path(), config(2)).unwrap();
     for seed in 0..50 {
-        let mut search = Box::pin(store.search_async(&query(seed, rows), exhaustive(10)));
+        let query = query(seed, rows);
+        let mut search = Box::pin(exhaustive(store.search(&query), 10).into_future());
         let polled = futures_lite::future::block_on(futures_lite::future::poll_once(&mut search));
         drop((polled, search));
     }
-    let answer = store.search(&query(1, rows), exhaustive(10)).unwrap();
+    let answer = exhaustive(store.search(&query(1, rows)), 10)
+        .wait()
+        .unwrap();
     assert_exact(
         &found(&answer),
         &naive(Metric::L2, rows, &query(1, rows), 10, |_| true),
@@ -961,7 +933,7 @@ fn searches_that_are_dropped_leave_the_shards_at_work() {
         }
     });
     store.close();
-    match store.search(&query(1, rows), exhaustive(10)) {
+    match exhaustive(store.search(&query(1, rows)), 10).wait() {
         Err(Error::Closed) => {}
         other => panic!("{other:?}"),
     }
@@ -980,7 +952,7 @@ fn a_damaged_row_among_the_candidates_fails_the_search_by_name() {
     bytes[extent.offset as usize + 3] ^= 64;
     std::fs::write(&file, bytes).unwrap();
     let store = Store::open(dir.path(), config(1)).unwrap();
-    match store.search(&vector(7, rows), exhaustive(5)) {
+    match exhaustive(store.search(&vector(7, rows)), 5).wait() {
         Err(Error::Rows { faults, rows: 1 }) => assert_eq!(faults[0].row, 7),
         other => panic!("{other:?}"),
     }
@@ -1014,7 +986,12 @@ fn whole(vectors: impl IntoIterator<Item = Vec<f32>>) -> Vec<Vec<Option<f32>>> {
 }
 
 /// Share of the nearest ten by l2 that are found for queries beside every hundredth row.
-fn recall(vectors: &[Vec<Option<f32>>], options: &IndexOptions, params: &SearchParams) -> f64 {
+fn recall(
+    vectors: &[Vec<Option<f32>>],
+    options: &IndexOptions,
+    nprobes: usize,
+    refine_factor: u32,
+) -> f64 {
     let dir = tempfile::tempdir().unwrap();
     write_vectors(dir.path(), vectors);
     build(dir.path(), options);
@@ -1031,7 +1008,12 @@ fn recall(vectors: &[Vec<Option<f32>>], options: &IndexOptions, params: &SearchP
         sorted.sort_by(f64::total_cmp);
         // Rows as far as the tenth are as good as it.
         let far = sorted[9] * (1.0 + 1e-5);
-        let found = found(&store.search(&query, params.clone()).unwrap());
+        let found = answer(
+            store
+                .search(&query)
+                .nprobes(nprobes)
+                .refine_factor(refine_factor),
+        );
         hits += found
             .iter()
             .filter(|(row, _)| distances[*row as usize] <= far)
@@ -1063,12 +1045,7 @@ fn vectors_far_from_zero_are_found_in_few_partitions() {
         partitions: Some(48),
         ..options(Metric::L2)
     };
-    let params = SearchParams {
-        nprobes: 4,
-        refine_factor: Some(10),
-        ..SearchParams::default()
-    };
-    let about_zero = recall(&clustered(4_000, 64, 0.0, 1.0), &options, &params);
+    let about_zero = recall(&clustered(4_000, 64, 0.0, 1.0), &options, 4, 10);
     let far = clustered(4_000, 64, 10_000.0, 1.0);
     // A hundredth of that is a long way, so queries are the rows themselves here.
     let dir = tempfile::tempdir().unwrap();
@@ -1078,8 +1055,8 @@ fn vectors_far_from_zero_are_found_in_few_partitions() {
     let (mut hits, mut wanted) = (0, 0);
     for near in (0..far.len()).step_by(50) {
         let query: Vec<f32> = far[near].iter().map(|x| x.unwrap()).collect();
-        let exact = found(&store.search(&query, exhaustive(10)).unwrap());
-        let few = found(&store.search(&query, params.clone()).unwrap());
+        let exact = answer(exhaustive(store.search(&query), 10));
+        let few = answer(store.search(&query).nprobes(4).refine_factor(10));
         hits += few.iter().filter(|row| exact.contains(row)).count();
         wanted += exact.len();
     }
@@ -1089,11 +1066,6 @@ fn vectors_far_from_zero_are_found_in_few_partitions() {
 
 #[test]
 fn codes_say_as_much_of_small_and_large_vectors_and_of_many_that_are_one() {
-    let params = SearchParams {
-        nprobes: 24,
-        refine_factor: Some(5),
-        ..SearchParams::default()
-    };
     let mut random = ChaCha8Rng::seed_from_u64(6);
     let mut row = |_| (0..32).map(|_| random.random_range(-1.0..1.0)).collect();
     let mut duplicates = whole((0..3_000).map(&mut row));
@@ -1111,7 +1083,7 @@ fn codes_say_as_much_of_small_and_large_vectors_and_of_many_that_are_one() {
             let scaled =
                 |row: &Vec<Option<f32>>| row.iter().map(|x| x.map(|x| x * scale)).collect();
             let vectors: Vec<_> = vectors.iter().map(scaled).collect();
-            let recall = recall(&vectors, &options(Metric::L2), &params);
+            let recall = recall(&vectors, &options(Metric::L2), 24, 5);
             assert!(recall > 0.9, "{recall} at {scale:e}");
         }
     }
@@ -1137,12 +1109,8 @@ fn vectors_too_large_for_axes_leave_the_index_before_or_a_usable_one() {
         let store = Store::open(dir.path(), config(1)).unwrap();
         assert_eq!(store.indexes().len(), 1, "{:?}", store.info().warnings);
         let query = vec![1e18; 8];
-        let exact = found(&store.search(&query, exhaustive(10)).unwrap());
-        let params = SearchParams {
-            refine_factor: Some(3),
-            ..SearchParams::default()
-        };
-        let coded = found(&store.search(&query, params).unwrap());
+        let exact = answer(exhaustive(store.search(&query), 10));
+        let coded = answer(store.search(&query).refine_factor(3));
         let hits = coded.iter().filter(|row| exact.contains(row)).count();
         assert!(hits >= 8, "{axes:?}: {hits}");
     }
@@ -1163,7 +1131,7 @@ fn rows_without_codes_whose_vectors_have_nulls_are_nobodys_neighbours() {
     // As near as can be to what is stored where the null is.
     let mut query = [499.0; 8];
     query[0] = 0.0;
-    let found = found(&store.search(&query, exhaustive(3)).unwrap());
+    let found = answer(exhaustive(store.search(&query), 3));
     let rows: Vec<u64> = found.iter().map(|(row, _)| *row).collect();
     assert_eq!(rows, [437, 436, 438]);
 }
@@ -1188,15 +1156,9 @@ fn rows_without_codes_do_not_stand_for_partitions_that_were_not_looked_at() {
     build(dir.path(), &options);
     let store = Store::open(dir.path(), config(2)).unwrap();
     // Of the near partition no row may be returned.
-    let params = SearchParams {
-        nprobes: 1,
-        refine_factor: Some(10),
-        filter: Some(RowFilter::allow(
-            (0..1_020).filter(|row| row % 2 == 1 || *row >= 1_000),
-        )),
-        ..SearchParams::default()
-    };
-    let found = found(&store.search(&[0.0; 8], params).unwrap());
+    let found = answer(store.search(&[0.0; 8]).nprobes(1).refine_factor(10).filter(
+        &RowFilter::allow((0..1_020).filter(|row| row % 2 == 1 || *row >= 1_000)),
+    ));
     assert_eq!(found.len(), 10);
     assert!(found.iter().all(|(row, _)| *row < 1_000), "{found:?}");
 }
@@ -1213,13 +1175,8 @@ fn rows_as_far_as_each_other_are_chosen_by_their_ids_whatever_the_number_of_shar
     );
     let nearest = |shards: usize| {
         let store = Store::open(dir.path(), config(shards)).unwrap();
-        let params = SearchParams {
-            nprobes: 4,
-            refine_factor: Some(1),
-            ..SearchParams::default()
-        };
         // As far from all.
-        found(&store.search(&[0.0; DIMS], params).unwrap())
+        answer(store.search(&[0.0; DIMS]).nprobes(4).refine_factor(1))
     };
     let one = nearest(1);
     let least: Vec<u64> = (0..6_000).filter(|&row| !is_null(row)).take(10).collect();

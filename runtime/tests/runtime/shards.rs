@@ -44,7 +44,7 @@ fn a_take_of_one_shards_rows_leaves_every_other_shard_untouched() {
             let ids = rows_of(&store, owner);
             assert!(ids.len() as u64 > ROWS / 4);
             let before = store.stats();
-            store.take(&ids, &store.all_columns()).unwrap();
+            store.take(&ids, &store.all_columns()).wait().unwrap();
             for (shard, (after, before)) in store.stats().into_iter().zip(before).enumerate() {
                 let done = after - before;
                 if shard != owner {
@@ -95,7 +95,7 @@ fn the_kernel_counts_each_read_on_the_thread_of_the_owner() {
             .map(|&id| device_bytes_of(id).unwrap())
             .collect();
         let own_before = store.stats()[owner];
-        store.take(&ids, &store.all_columns()).unwrap();
+        store.take(&ids, &store.all_columns()).wait().unwrap();
         let own = store.stats()[owner] - own_before;
         for (shard, &thread) in threads.iter().enumerate() {
             let read = device_bytes_of(thread).unwrap() - before[shard];

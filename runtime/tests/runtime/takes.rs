@@ -37,7 +37,7 @@ fn every_layout_read_path_and_cache_returns_the_rows_in_order() {
                 let store = Store::open(&path, config).unwrap();
                 for round in 0..3 {
                     let ids = draw(&mut rng, shape.rows, 400);
-                    let taken = store.take(&ids, &store.all_columns()).unwrap();
+                    let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
                     assert_eq!(
                         taken,
                         dataset::expected(&ids, &COLUMNS),
@@ -98,7 +98,7 @@ fn any_ids_and_any_projection_come_back_as_asked_for() {
                 TestRunner::new(with)
                     .run(&requests(), |(ids, columns)| {
                         let projection = store.projection(&columns).unwrap();
-                        let taken = store.take(&ids, &projection).unwrap();
+                        let taken = store.take(&ids, &projection).wait().unwrap();
                         prop_assert_eq!(taken, dataset::expected(&ids, &columns));
                         Ok(())
                     })
@@ -120,10 +120,13 @@ fn each_column_of_every_type_comes_back_alone_and_with_all_others() {
         let store = open(&path, 2, read_path);
         let ids = draw(&mut rng, every_type::ROWS, 200);
         let expected = every_type::rows(&ids);
-        assert_eq!(store.take(&ids, &store.all_columns()).unwrap(), expected);
+        assert_eq!(
+            store.take(&ids, &store.all_columns()).wait().unwrap(),
+            expected
+        );
         for (column, field) in expected.schema().fields().iter().enumerate() {
             let projection = store.projection(&[field.name()]).unwrap();
-            let taken = store.take(&ids, &projection).unwrap();
+            let taken = store.take(&ids, &projection).wait().unwrap();
             assert_eq!(taken, expected.project(&[column]).unwrap(), "{field}");
         }
     }

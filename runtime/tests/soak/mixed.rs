@@ -11,7 +11,7 @@ use futures_lite::future;
 use histogram::AtomicHistogram;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use ringtake_runtime::{Error, LatencyClass, SearchParams, ShardId, Store, TakeOptions, WhenFull};
+use ringtake_runtime::{Error, LatencyClass, ShardId, Store, WhenFull};
 
 use super::data::{self, ROWS, assert_right, is_damaged, vector};
 use super::{JUDGED, Memory, alone, descriptors, lasts, latencies, p99};
@@ -62,20 +62,19 @@ fn client(store: &Store, seed: u64, began: Instant, until: Instant, seen: &Seen)
         let count = [10, 10, 10, 200][random.random_range(0..4)];
         let ids: Vec<u64> = (0..count).map(|_| random.random_range(0..ROWS)).collect();
         let in_time = Duration::from_micros(random.random_range(200..20_000));
-        let options = TakeOptions {
-            deadline: (kind < 4).then(|| Instant::now() + in_time),
-            when_full: match kind % 3 {
+        let take = store
+            .take(&ids, &columns)
+            .deadline((kind < 4).then(|| Instant::now() + in_time))
+            .when_full(match kind % 3 {
                 0 => WhenFull::Refuse,
                 _ => WhenFull::Wait,
-            },
-            class: match kind {
+            })
+            .class(match kind {
                 5 => LatencyClass::Bulk,
                 _ => LatencyClass::Urgent,
-            },
-            ..TakeOptions::default()
-        };
+            });
         let asked = Instant::now();
-        let mut taken = Box::pin(store.take_async(&ids, &columns, options));
+        let mut taken = Box::pin(take.into_future());
         if kind == 9 {
             drop(future::block_on(future::poll_once(&mut taken)));
             seen.dropped.fetch_add(1, Ordering::Relaxed);
@@ -105,7 +104,7 @@ fn judge(ids: &[u64], taken: Result<RecordBatch, Error>, seen: &Seen) {
             &seen.faults
         }
         Err(Error::DeadlineExceeded { .. }) => &seen.late,
-        Err(Error::Overloaded { .. }) => &seen.overloaded,
+        Err(Error::Overloaded) => &seen.overloaded,
         Err(error) => panic!("{error}"),
     };
     counter.fetch_add(1, Ordering::Relaxed);
@@ -113,13 +112,9 @@ fn judge(ids: &[u64], taken: Result<RecordBatch, Error>, seen: &Seen) {
 
 fn search(store: &Store, random: &mut ChaCha8Rng, seen: &Seen) {
     let near = random.random_range(0..ROWS);
-    let params = SearchParams {
-        k: 5,
-        nprobes: 16,
-        refine_factor: Some(20),
-        ..SearchParams::default()
-    };
-    let found = store.search(&vector(near), params).unwrap();
+    let query = vector(near);
+    let search = store.search(&query).k(5).nprobes(16).refine_factor(20);
+    let found = search.wait().unwrap();
     assert_eq!(found.num_rows(), 5);
     // It is its own neighbour, at no distance.
     assert_eq!(found.column(0).as_primitive::<UInt64Type>().value(0), near);

@@ -11,7 +11,7 @@ use async_executor::LocalExecutor;
 use futures_lite::future;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use ringtake_runtime::{Error, Store, TakeOptions};
+use ringtake_runtime::{Error, Store};
 
 use super::data::{self, ROWS, assert_right, is_damaged};
 use super::{JUDGED, Memory, alone, lasts, latencies, p99};
@@ -46,17 +46,13 @@ fn ids(random: &mut ChaCha8Rng) -> Vec<u64> {
 /// One take of some rows, and what became of it.
 async fn take(store: &Store, ids: Vec<u64>, deadline: Option<Instant>, outcomes: &Outcomes) {
     let columns = store.projection(&["id", "blob"]).unwrap();
-    let options = TakeOptions {
-        deadline,
-        ..TakeOptions::default()
-    };
-    let outcome = match store.take_async(&ids, &columns, options).await {
+    let outcome = match store.take(&ids, &columns).deadline(deadline).await {
         Ok(taken) => {
             assert_right(&taken, &ids);
             &outcomes.right
         }
         Err(Error::DeadlineExceeded { .. }) => &outcomes.late,
-        Err(Error::Overloaded { .. }) => &outcomes.refused,
+        Err(Error::Overloaded) => &outcomes.refused,
         Err(error) => panic!("{error}"),
     };
     outcome.fetch_add(1, Ordering::Relaxed);

@@ -113,7 +113,7 @@ fn copy(
         if let Some(number) = interrupt::pending() {
             return Err(Failure::Interrupted(number));
         }
-        let batch = store.take(&ids, projection)?;
+        let batch = store.take(&ids, projection).wait()?;
         sink.write(&batch)?;
         progress.add(batch.num_rows(), batch.get_array_memory_size());
     }

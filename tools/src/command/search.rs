@@ -7,7 +7,9 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float32Type, Schema};
 use clap::Args;
-use ringtake_runtime::{RowFilter, SearchError, SearchParams, Store};
+use ringtake_runtime::{
+    IndexInfo, K_DEFAULT, NPROBES_DEFAULT, Projection, RowFilter, SearchError, SearchRequest, Store,
+};
 
 use super::take::{ChecksumPolicy, open, project};
 use crate::failure::Failure;
@@ -33,11 +35,11 @@ pub(crate) struct Search {
     row: Option<u64>,
 
     /// Number of rows to find
-    #[arg(short, long, value_name = "ROWS", default_value_t = SearchParams::default().k)]
+    #[arg(short, long, value_name = "ROWS", default_value_t = K_DEFAULT)]
     k: usize,
 
     /// Number of nearest partitions to search; more find more and take longer
-    #[arg(long, value_name = "PARTITIONS", default_value_t = SearchParams::default().nprobes)]
+    #[arg(long, value_name = "PARTITIONS", default_value_t = NPROBES_DEFAULT)]
     nprobes: usize,
 
     /// Rank this multiple of the rows exactly, by reading them; 0 to rank by the index alone
@@ -86,6 +88,7 @@ impl Search {
         let store = open(&self.dataset, ChecksumPolicy::Verify)?;
         let columns = self.columns.as_deref().map(split_columns);
         let projection = columns.map(|columns| project(&store, Some(&columns)));
+        let projection = projection.transpose()?;
         let rows = |ids: &str| RowIdOrigin::parse(ids).read(store.row_count(), PastTheEnd::Refused);
         let filter = match (&self.allow, &self.forbid) {
             (Some(ids), _) => {
@@ -100,23 +103,19 @@ impl Search {
             (None, Some(ids)) => Some(RowFilter::forbid(rows(ids)?.iter())),
             (None, None) => None,
         };
-        let params = SearchParams {
-            filter,
-            column: self.column,
-            k: self.k,
-            nprobes: self.nprobes,
-            refine_factor: (self.refine_factor > 0).then_some(self.refine_factor),
-            projection: projection.transpose()?,
-            ..SearchParams::default()
-        };
         // Checked before the queries are read: there is an index to search.
-        store.search_batch(&[], &params)?;
+        self.ask(store.search_batch(&[]), &projection, &filter)
+            .wait()?;
+        let column = self.column.as_deref();
         let queries = match (&self.query, self.row) {
             (Some(file), _) => read_queries(file)?,
-            (None, Some(row)) => vec![stored_vector(&store, &params, row)?],
+            (None, Some(row)) => vec![stored_vector(&store, column, row)?],
             (None, None) => Vec::new(),
         };
-        let answers = search(&store, &queries, &params)?;
+        check_lengths(&queries, dims(&store, column))?;
+        let vectors = queries.concat();
+        let search = self.ask(store.search_batch(&vectors), &projection, &filter);
+        let answers = numbered_if_several(search.wait()?)?;
         let Some(first) = answers.first() else {
             return Ok(());
         };
@@ -131,22 +130,35 @@ impl Search {
             printed => printed,
         }
     }
+
+    /// `search` as the flags say.
+    fn ask<'a, Answer>(
+        &'a self,
+        search: SearchRequest<'a, Answer>,
+        projection: &'a Option<Projection>,
+        filter: &'a Option<RowFilter>,
+    ) -> SearchRequest<'a, Answer> {
+        search
+            .column(self.column.as_deref())
+            .k(self.k)
+            .nprobes(self.nprobes)
+            .refine_factor((self.refine_factor > 0).then_some(self.refine_factor))
+            .projection(projection)
+            .filter(filter)
+    }
 }
 
-/// Searches all queries. The results are in the order of the queries, and numbered if there are
-/// several.
-fn search(
-    store: &Store,
-    queries: &[Vec<f32>],
-    params: &SearchParams,
-) -> Result<Vec<RecordBatch>, Failure> {
-    let dims = dims(store, params);
-    if let Some(other) = queries.iter().find(|query| query.len() != dims) {
-        let given = other.len();
-        let error = SearchError::Dimensions { given, dims };
-        return Err(ringtake_runtime::Error::from(error).into());
-    }
-    let answers = store.search_batch(&queries.concat(), params)?;
+fn check_lengths(queries: &[Vec<f32>], dims: usize) -> Result<(), Failure> {
+    let Some(other) = queries.iter().find(|query| query.len() != dims) else {
+        return Ok(());
+    };
+    let given = other.len();
+    let error = SearchError::Dimensions { given, dims };
+    Err(ringtake_runtime::Error::from(error).into())
+}
+
+/// The answers, numbered by their queries if there are several.
+fn numbered_if_several(answers: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, Failure> {
     match answers.len() {
         0 | 1 => Ok(answers),
         _ => answers.into_iter().enumerate().map(numbered).collect(),
@@ -154,21 +166,13 @@ fn search(
 }
 
 /// The indexed column to search.
-fn searched<'a>(
-    store: &'a Store,
-    params: &SearchParams,
-) -> Option<&'a ringtake_runtime::IndexInfo> {
+fn searched<'a>(store: &'a Store, column: Option<&str>) -> Option<&'a IndexInfo> {
     let mut indexes = store.indexes().iter();
-    indexes.find(|index| {
-        params
-            .column
-            .as_ref()
-            .is_none_or(|name| *name == index.column)
-    })
+    indexes.find(|index| column.is_none_or(|name| name == index.column))
 }
 
-fn dims(store: &Store, params: &SearchParams) -> usize {
-    searched(store, params).map_or(0, |index| index.dims)
+fn dims(store: &Store, column: Option<&str>) -> usize {
+    searched(store, column).map_or(0, |index| index.dims)
 }
 
 fn numbered((query, answer): (usize, RecordBatch)) -> Result<RecordBatch, Failure> {
@@ -184,11 +188,13 @@ fn numbered((query, answer): (usize, RecordBatch)) -> Result<RecordBatch, Failur
 }
 
 /// The vector of row `row` in the searched column.
-fn stored_vector(store: &Store, params: &SearchParams, row: u64) -> Result<Vec<f32>, Failure> {
-    let Some(index) = searched(store, params) else {
+fn stored_vector(store: &Store, column: Option<&str>, row: u64) -> Result<Vec<f32>, Failure> {
+    let Some(index) = searched(store, column) else {
         return Ok(Vec::new());
     };
-    let taken = store.take(&[row], &store.projection(&[&index.column])?)?;
+    let taken = store
+        .take(&[row], &store.projection(&[&index.column])?)
+        .wait()?;
     let vectors = vectors(taken.column(0))?;
     vectors.into_iter().flatten().next().ok_or_else(|| {
         let column = &index.column;

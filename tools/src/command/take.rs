@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use clap::{Args, ValueEnum};
-use ringtake_runtime::{Checksums, Config, Error, Lab, Missing, Projection, Store, TakeOptions};
+use ringtake_runtime::{Checksums, Config, Error, Lab, Missing, Projection, Store};
 
 use crate::failure::Failure;
 use crate::ingest::split_columns;
@@ -86,21 +86,16 @@ impl Take {
         let store = open(&self.dataset, self.checksums)?;
         let projection = project(&store, columns.as_deref())?;
         let ids = RowIdOrigin::parse(&self.rows).read(store.row_count(), past_the_end)?;
-        let options = TakeOptions {
-            missing: match self.missing {
-                MissingRow::Error => Missing::Error,
-                MissingRow::Null => Missing::Null,
-            },
-            ..TakeOptions::default()
+        let missing = match self.missing {
+            MissingRow::Error => Missing::Error,
+            MissingRow::Null => Missing::Null,
         };
         let (output, writer) = Output::standard();
         let taken = (|| {
-            let mut sink = self
-                .format
-                .stream(writer, &projection.schema(options.missing))?;
+            let mut sink = self.format.stream(writer, &projection.schema(missing))?;
             let mut faults = 0;
             for chunk in ids.chunks(chunk_rows(&store)) {
-                let intact = take_intact(&store, chunk, &projection, &options, &mut faults)?;
+                let intact = take_intact(&store, chunk, &projection, missing, &mut faults)?;
                 sink.write(&intact)?;
             }
             sink.finish()?;
@@ -161,11 +156,11 @@ fn take_intact(
     store: &Store,
     mut ids: Vec<u64>,
     projection: &Projection,
-    options: &TakeOptions,
+    missing: Missing,
     faults: &mut u64,
 ) -> Result<RecordBatch, Failure> {
     loop {
-        match store.take_with(&ids, projection, *options) {
+        match store.take(&ids, projection).missing(missing).wait() {
             Ok(batch) => return Ok(batch),
             Err(Error::Rows {
                 faults: found,

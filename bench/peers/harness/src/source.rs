@@ -46,7 +46,7 @@ impl Source {
         let rows = self.rows();
         (0..rows).step_by(BATCH_ROWS as usize).map(move |start| {
             let ids: Vec<u64> = (start..rows.min(start + BATCH_ROWS)).collect();
-            Ok((start, self.store.take(&ids, &self.projection)?))
+            Ok((start, self.store.take(&ids, &self.projection).wait()?))
         })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field};
 use ringtake_bench::{Bound, Distribution, Load, Observed, Options, Subject};
-use ringtake_runtime::{Config, Projection, Store, TakeOptions};
+use ringtake_runtime::{Config, Projection, Store};
 use ringtake_storage::write::{WriteOptions, Writer};
 
 const ROWS: u64 = 3_000;
@@ -45,9 +45,7 @@ impl Subject for Ringtake {
     type Answer = RecordBatch;
 
     async fn take(&self, row_ids: &[u64]) -> Result<RecordBatch, ringtake_bench::Error> {
-        let options = TakeOptions::default();
-        let take = self.store.take_async(row_ids, &self.projection, options);
-        Ok(take.await?)
+        Ok(self.store.take(row_ids, &self.projection).await?)
     }
 
     fn observed(&self) -> &dyn Observed {

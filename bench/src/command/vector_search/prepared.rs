@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ringtake_runtime::{CacheChoice, Config, IndexInfo, SearchParams, Store};
+use ringtake_runtime::{CacheChoice, Config, IndexInfo, Store};
 use ringtake_storage::vector::kernels::Kernels;
 use ringtake_storage::vector::{Metric, VectorColumn};
 
@@ -186,15 +186,11 @@ fn index_of(store: &Store, args: &VectorSearchArgs) -> Result<IndexInfo, Error> 
         Some(name) => indexes.iter().find(|index| index.column == *name),
         None => indexes.first().filter(|_| indexes.len() == 1),
     };
-    let params = SearchParams {
-        column: args.column.clone(),
-        metric: args.metric,
-        ..SearchParams::default()
-    };
     // The store says best why it cannot be searched; it is asked for the neighbours of a vector
     // that any metric takes.
     let vector = vec![1.0; found.map_or(1, |index| index.dims)];
-    store.search(&vector, params)?;
+    let search = store.search(&vector).column(args.column.as_deref());
+    search.metric(args.metric).wait()?;
     found
         .cloned()
         .ok_or_else(|| unreachable!("a store that can be searched says by what index"))

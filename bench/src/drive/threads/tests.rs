@@ -282,9 +282,7 @@ fn queries_that_are_shed_are_counted_and_end_nothing() {
         let nth = asked.fetch_add(1, Ordering::Relaxed);
         async move {
             match nth % 4 {
-                0 => Err(Error::Store(ringtake_runtime::Error::Overloaded {
-                    ids: Vec::new(),
-                })),
+                0 => Err(Error::Store(ringtake_runtime::Error::Overloaded)),
                 1 => Err(Error::Store(ringtake_runtime::Error::DeadlineExceeded {
                     rows_unread: 1,
                     rows: 10,

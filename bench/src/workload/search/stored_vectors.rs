@@ -40,7 +40,7 @@ impl<'a> StoredVectors<'a> {
 
     /// The vectors of any rows.
     pub(crate) fn rows_of(&self, ids: Vec<u64>) -> Result<Piece, Error> {
-        let batch = self.store.take(&ids, &self.projection)?;
+        let batch = self.store.take(&ids, &self.projection).wait()?;
         let vectors = batch.column(0).as_fixed_size_list();
         let first = vectors.value_offset_at(0);
         let vector_bytes = self.column.dims * self.column.element.bytes();

@@ -10,7 +10,7 @@ use crate::memory::outputs::Outputs;
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::cache::{Found, PREFETCH_ROWS};
 
-use super::{Request, Route};
+use super::route::{Request, Route};
 
 /// More rows, or more bytes, are spread over the shards, which copy them side by side.
 const ROWS_MAX: usize = 1024;
@@ -26,7 +26,7 @@ enum Source<'a> {
 }
 
 /// Whether it may be tried.
-pub(crate) fn may_fill(request: &Request<'_>, route: &impl Route) -> bool {
+pub(crate) fn may_fill<'a>(request: &Request<'_>, route: &impl Route<'a>) -> bool {
     let widths = request.projection.columns().iter().map(|&column| {
         let width = request.dataset.columns()[column].shape.width_bytes();
         width.unwrap_or_default() as usize
@@ -34,12 +34,16 @@ pub(crate) fn may_fill(request: &Request<'_>, route: &impl Route) -> bool {
     request.ids.len() <= ROWS_MAX
         && widths.sum::<usize>() * request.ids.len() <= BYTES_MAX
         && route.pinned(route.shards().start).is_some()
-        && !request.options.is_late()
+        && !request.terms.is_late()
 }
 
 /// Copies every row to its place in `outputs`. Returns whether it could; if not, some places may
 /// have been written.
-pub(crate) fn fill(request: &Request<'_>, route: &impl Route, outputs: &mut Outputs) -> bool {
+pub(crate) fn fill<'a>(
+    request: &Request<'_>,
+    route: &impl Route<'a>,
+    outputs: &mut Outputs,
+) -> bool {
     let outputs = &*outputs;
     if outputs.value_bytes() > BYTES_MAX {
         return false;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use ringtake_storage::dataset::Locator;
 use ringtake_storage::plan::Entry;
 
-use super::Request;
+use super::route::Request;
 use crate::admission::Need;
 
 /// Rows in one window of a take, at most.
@@ -13,7 +13,7 @@ const WINDOW_ROWS: usize = 1 << 16;
 
 /// The windows of a take, each with its need: as many rows as fit the limits, one at least.
 pub(super) struct Windows<'a> {
-    request: &'a Request<'a>,
+    request: Request<'a>,
     limits: Need,
     /// Of a row, whatever it stores: its entry and the values of known width, as read and as
     /// delivered.
@@ -24,13 +24,13 @@ pub(super) struct Windows<'a> {
 }
 
 impl<'a> Windows<'a> {
-    pub(super) fn new(request: &'a Request<'a>, limits: Need) -> Windows<'a> {
+    pub(super) fn new(request: Request<'a>, limits: Need) -> Windows<'a> {
         let Request {
             dataset,
             projection,
             align_bytes,
             ..
-        } = *request;
+        } = request;
         let mut row_bytes = size_of::<Entry>() as u64;
         let mut variable = false;
         for group in projection.groups() {
@@ -61,7 +61,7 @@ impl<'a> Windows<'a> {
             projection,
             align_bytes,
             ..
-        } = *self.request;
+        } = self.request;
         if row >= dataset.rows() {
             return 0;
         }
