@@ -138,7 +138,7 @@ fn bit(bitmap: &[u8], index: u64) -> bool {
 /// returns the bytes of all values. Missing ids take no bytes.
 ///
 /// # Errors
-/// [`BadOffsets`](crate::dataset::BadOffsets) of a damaged dataset.
+/// [`BadOffsets`] of a damaged dataset.
 pub fn value_ends(
     dataset: &Dataset,
     column: usize,

@@ -10,7 +10,8 @@ pub(super) const BLOCK_CODE_BYTES: usize = BLOCK_ROWS / 2;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) const SUBS_WITHOUT_OVERFLOW: usize = 256;
 
-/// Packs 4-bit codes into the blocks that [`Kernels::scan`] reads, appending them to `out`.
+/// Packs 4-bit codes into the blocks that [`Kernels::scan`](super::Kernels::scan) reads, appending
+/// them to `out`.
 ///
 /// Each row is `m.div_ceil(2)` bytes, with the code of sub-quantiser `2i` in the low nibble of byte
 /// `i` and that of `2i + 1` in the high one. The places of a last block that no row fills get code
