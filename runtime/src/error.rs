@@ -114,6 +114,11 @@ pub enum Error {
     /// Whoever watched the build of an index ended it. Nothing of it is left.
     #[error("the build of the index was stopped; an index from before is still in its place")]
     Stopped,
+    /// A call that blocks, made on the thread of one of the store's own shards (inside `run_on`).
+    #[error(
+        "a call that blocks on the thread of a shard would wait for itself; await the request there, or block on another thread"
+    )]
+    WouldDeadlock,
     /// The store was closed.
     #[error("the store is closed; open it again")]
     Closed,
@@ -147,6 +152,26 @@ pub enum Error {
         /// How many there are.
         shards: usize,
     },
+}
+
+impl Error {
+    /// Whether the same request may succeed if it is made again, with nothing changed but the
+    /// time.
+    ///
+    /// | error | a retry |
+    /// |---|---|
+    /// | [`Overloaded`](Error::Overloaded) | succeeds once the store has a permit: back off first |
+    /// | [`DeadlineExceeded`](Error::DeadlineExceeded) | needs a later deadline: it may succeed when the store is less busy |
+    /// | [`NoTimer`](Error::NoTimer) | succeeds once the process may start a thread |
+    /// | every other | fails again: the request, the dataset, the store or the machine has to change |
+    ///
+    /// A row that the drive could not read has been tried again by the store already.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Error::Overloaded | Error::DeadlineExceeded { .. } | Error::NoTimer { .. }
+        )
+    }
 }
 
 /// A configuration that cannot work, and why.
@@ -255,6 +280,19 @@ impl fmt::Display for DisplayFaults<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retry_makes_sense_where_only_time_has_to_pass() {
+        let late = Error::DeadlineExceeded {
+            rows_unread: 1,
+            rows: 2,
+        };
+        assert!(Error::Overloaded.is_retryable() && late.is_retryable());
+        let missing = Error::NoSuchRow { id: 7, rows: 7 };
+        for lasting in [Error::Closed, Error::WouldDeadlock, missing] {
+            assert!(!lasting.is_retryable(), "{lasting}");
+        }
+    }
 
     #[test]
     fn a_fault_names_row_file_page_and_group() {

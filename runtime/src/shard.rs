@@ -10,6 +10,7 @@ pub(crate) mod engine;
 mod executor;
 pub(crate) mod inbox;
 pub(crate) mod local;
+pub(crate) mod own_thread;
 pub(crate) mod part;
 mod shard_loop;
 pub(crate) mod start;

@@ -13,7 +13,7 @@ use crate::shard::local::{LocalContext, LocalFuture, catch_panic};
 impl Store {
     /// Runs `make`'s future on the thread of shard `shard`, beside its reads. There
     /// [`LocalShard::take`] brings rows without a hop. The code must not block: the shard reads
-    /// nothing meanwhile. A panic in it fails this call and leaves the shard at work.
+    /// nothing meanwhile, and calls of this store that block return [`Error::WouldDeadlock`]. A panic in it fails this call and leaves the shard at work.
     ///
     /// # Errors
     /// No such shard, a panic, a closed store.

@@ -30,6 +30,7 @@ use crate::metrics::{CallerMeter, ShardMeter};
 use crate::ownership::{Ownership, ShardId};
 use crate::shard::cache::pinned::PinnedPages;
 use crate::shard::inbox::{Inbox, Message};
+use crate::shard::own_thread;
 
 /// Spans of queries have this target, and the level of debugging.
 pub(super) const QUERY_SPANS: &str = "ringtake::query";
@@ -151,6 +152,14 @@ impl Core {
         } else {
             Ok(())
         }
+    }
+
+    /// Rejects a call that blocks on the thread of one of this store's shards.
+    pub(super) fn check_may_block(&self) -> Result<()> {
+        if own_thread::is_marked(&self.dataset) {
+            return Err(Error::WouldDeadlock);
+        }
+        Ok(())
     }
 
     /// The outcome as callers see it: shards that end because the store was closed have not failed.

@@ -25,6 +25,7 @@ use crate::shard::inbox::Messages;
 #[cfg(test)]
 use crate::shard::local::LocalFuture;
 use crate::shard::local::panic_message;
+use crate::shard::own_thread;
 use crate::shard::shard_loop::run;
 use crate::shard::start::StartReport;
 
@@ -63,11 +64,14 @@ pub(crate) fn spawn(
         }));
         return start_thread(shard, || ());
     }
-    if under_glommio {
-        start_thread(shard, move || on_glommio(context, messages, started))
-    } else {
-        start_thread(shard, move || on_plain(context, messages, started))
-    }
+    start_thread(shard, move || {
+        own_thread::mark(&context.dataset);
+        if under_glommio {
+            on_glommio(context, messages, started);
+        } else {
+            on_plain(context, messages, started);
+        }
+    })
 }
 
 fn start_thread(

@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
 
 use futures_lite::future::{block_on, yield_now};
-use ringtake_runtime::{CacheChoice, Config, Error, ReadPathChoice, ShardId, Store};
+use ringtake_runtime::{CacheChoice, ColumnBuffer, Config, Error, ReadPathChoice, ShardId, Store};
 
 use crate::dataset::{self, COLUMNS, Shape};
 use crate::opened::{READ_PATHS, config, open, without_hanging};
@@ -217,4 +217,35 @@ fn code_that_takes_pinned_rows_without_end_lets_others_run() {
         let (takes, ()) = block_on(futures_lite::future::zip(without_end, others));
         assert!(takes.unwrap() > 0);
     });
+}
+
+/// A shard that waited for its own answer would wait for ever.
+#[test]
+fn a_call_that_blocks_on_the_thread_of_a_shard_is_rejected() {
+    for read_path in READ_PATHS {
+        let (_dir, store) = opened(read_path);
+        without_hanging(move || {
+            let own = store.clone();
+            let ran = store.run_on(ShardId(0), async move |_| {
+                let columns = own.projection(&["short"]).unwrap();
+                let take = own.take(&[0, 1], &columns);
+                let mut bytes = [0; 4];
+                let into = take.wait_into(&mut [ColumnBuffer::Fixed(&mut bytes)]);
+                let blocked = [
+                    take.wait().map(drop),
+                    into,
+                    own.search(&[0.0]).wait().map(drop),
+                    own.search_batch(&[0.0]).wait().map(drop),
+                ];
+                (blocked, take.await.map(|rows| rows.num_rows()))
+            });
+            let (blocked, awaited) = block_on(ran).unwrap();
+            for blocked in blocked {
+                assert!(matches!(blocked, Err(Error::WouldDeadlock)), "{blocked:?}");
+            }
+            assert_eq!(awaited.unwrap(), 2);
+            let columns = store.projection(&["short"]).unwrap();
+            assert_eq!(store.take(&[0], &columns).wait().unwrap().num_rows(), 1);
+        });
+    }
 }

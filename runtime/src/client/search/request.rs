@@ -191,6 +191,7 @@ impl<'a> SearchRequest<'a> {
     /// # Errors
     /// As listed at [`SearchRequest`].
     pub fn wait(self) -> Result<RecordBatch> {
+        self.store.core.check_may_block()?;
         block_on(self.run())
     }
 }
@@ -205,6 +206,7 @@ impl<'a> SearchRequest<'a, Vec<RecordBatch>> {
     /// # Errors
     /// As listed at [`SearchRequest`].
     pub fn wait(self) -> Result<Vec<RecordBatch>> {
+        self.store.core.check_may_block()?;
         block_on(self.run())
     }
 }

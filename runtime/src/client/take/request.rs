@@ -68,6 +68,8 @@ use crate::metrics::QueryKind;
 /// - [`Error::ForeignProjection`](crate::Error::ForeignProjection) for a projection of another
 ///   dataset;
 /// - [`Error::NotOwned`](crate::Error::NotOwned), in a shard, for a row of another shard;
+/// - [`Error::WouldDeadlock`](crate::Error::WouldDeadlock) if an ending that blocks is used on the
+///   thread of one of the store's shards;
 /// - [`Error::Closed`](crate::Error::Closed) and [`Error::ShardEnded`](crate::Error::ShardEnded)
 ///   where the store cannot serve any more.
 #[must_use = "a request does nothing until it is awaited or ends in `wait` or `wait_into`"]
@@ -149,6 +151,7 @@ impl<'a> TakeRequest<'a> {
     /// # Errors
     /// As listed at [`TakeRequest`].
     pub fn wait(self) -> Result<RecordBatch> {
+        self.on.core.check_may_block()?;
         block_on(self.into_future())
     }
 
@@ -163,6 +166,7 @@ impl<'a> TakeRequest<'a> {
     /// do not fit. After an error the contents of the buffers are unspecified, though initialised.
     pub fn wait_into(self, buffers: &mut [ColumnBuffer<'_>]) -> Result<()> {
         let core = &*self.on.core;
+        core.check_may_block()?;
         core.check_open()?;
         let watch = core.callers.watch(QueryKind::Take, self.ids.len());
         let request = self.missing(Missing::Error).on_store();
