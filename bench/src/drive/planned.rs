@@ -116,3 +116,69 @@ impl Share<'_> {
         self.work.workload.rows_per_query()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::num::NonZeroUsize;
+    use std::sync::Mutex;
+
+    use crate::drive::live::Live;
+    use crate::drive::load::{Load, Pace};
+    use crate::workload::Workload;
+
+    fn run(
+        bound: Bound,
+        one: impl Fn(&mut Client, &Share<'_>) -> Result<(), Error> + Sync,
+    ) -> Result<Run, Error> {
+        let work = Work {
+            load: Load {
+                threads: NonZeroUsize::new(3).unwrap(),
+                in_flight: NonZeroUsize::MIN,
+                bound,
+            },
+            pace: Pace::Closed,
+            workload: &Workload::new(1_000, 10, 1).unwrap(),
+            interrupted: &AtomicBool::new(false),
+            live: &Live::default(),
+        };
+        run_pinned(work, &mut || (), one)
+    }
+
+    #[test]
+    fn every_query_is_asked_by_one_thread() {
+        let asked = Mutex::new(Vec::new());
+        let run = run(Bound::Queries(50), |client, share| {
+            share.start();
+            while let Some((query, at)) = share.next_query() {
+                asked.lock().unwrap().push(query);
+                client.answered(at, Instant::now(), share.rows_per_query());
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((run.queries, run.rows), (50, 500));
+        let mut asked = asked.into_inner().unwrap();
+        asked.sort_unstable();
+        assert_eq!(asked, (0..50).collect::<Vec<u64>>());
+    }
+
+    /// The other threads waited for ever where the ring of one could not be made.
+    #[test]
+    fn thread_that_fails_before_its_start_ends_the_run() {
+        let hour = Bound::Time(std::time::Duration::from_secs(3600));
+        let failed = AtomicBool::new(false);
+        let refused = run(hour, |_, share| {
+            if !failed.swap(true, Ordering::Relaxed) {
+                return Err(Error::subject("no ring"));
+            }
+            share.start();
+            while share.next_query().is_some() {
+                std::thread::yield_now();
+            }
+            Ok(())
+        });
+        assert!(refused.unwrap_err().to_string().contains("no ring"));
+    }
+}
