@@ -9,6 +9,7 @@ pub(crate) mod live;
 pub(crate) mod load;
 pub(crate) mod map_loop;
 pub(crate) mod open_loop;
+pub(crate) mod patience;
 pub(crate) mod planned;
 pub(crate) mod ring_loop;
 pub(crate) mod run;

@@ -15,6 +15,7 @@
 
 pub(crate) mod estimate;
 mod ledger;
+mod terms;
 mod timer;
 
 use std::pin::Pin;
@@ -36,6 +37,8 @@ use crate::host::lock::lock;
 pub use ledger::ClassStats;
 pub(crate) use ledger::Need;
 use ledger::{Ledger, Ticket};
+pub(crate) use terms::Terms;
+pub use terms::{LatencyClass, WhenFull};
 use timer::Timer;
 
 /// Seconds that work takes before anything has been learned.
@@ -50,38 +53,6 @@ impl From<&Limits> for Need {
             bytes: limits.bytes_in_flight_max,
         }
     }
-}
-
-/// Whose reads go first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LatencyClass {
-    /// Somebody waits for the rows: before all bulk work. The default, since bulk work knows
-    /// that it is.
-    #[default]
-    Urgent,
-    /// Work that is about rows per second: it leaves part of each queue to urgent takes, and
-    /// keeps a small share of its own when they fill the rest.
-    Bulk,
-}
-
-impl LatencyClass {
-    pub(crate) const COUNT: usize = 2;
-
-    pub(crate) fn index(self) -> usize {
-        self as usize
-    }
-}
-
-/// What a take does when the store has no permit for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum WhenFull {
-    /// It waits its turn, until its deadline if it has one.
-    #[default]
-    Wait,
-    /// It fails at once with [`Error::Overloaded`](crate::Error::Overloaded). A take that has
-    /// been let in is not refused later: its further windows wait.
-    Refuse,
 }
 
 /// What admission has done since the store was opened. Counted in windows of takes.
@@ -143,22 +114,6 @@ impl std::ops::Add for PermitsHeld {
             reads: self.reads + other.reads,
             bytes: self.bytes + other.bytes,
         }
-    }
-}
-
-/// How work stands beside others: its class, its deadline, and whether it waits for its permit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Terms {
-    pub(crate) class: LatencyClass,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) when_full: WhenFull,
-}
-
-impl Terms {
-    /// Whether the deadline has passed.
-    pub(crate) fn is_late(&self) -> bool {
-        self.deadline
-            .is_some_and(|deadline| clock::now() >= deadline)
     }
 }
 

@@ -14,7 +14,7 @@ use ringtake_runtime::WhenFull;
 
 use crate::drive::load::Rate;
 use crate::drive::load::{Bound, Load};
-use crate::drive::store_subject::Patience;
+use crate::drive::patience::Patience;
 use crate::error::Error;
 use crate::record::Record;
 use crate::record::proof::Cache;

@@ -7,7 +7,8 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::UInt64Type;
 use ringtake_runtime::{Metric, Projection, SearchRequest};
 
-use crate::drive::store_subject::{OpenStore, Patience};
+use crate::drive::patience::Patience;
+use crate::drive::store_subject::OpenStore;
 use crate::drive::subject::{Answer, Observed, Subject};
 use crate::error::Error;
 use crate::workload::row_checksum::{RowsChecksum, touch};

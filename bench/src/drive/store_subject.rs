@@ -7,29 +7,15 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use ringtake_runtime::{
     Config, LatencyClass, Projection, ReadPathChoice, Scheduler, ShardStats, Store, StoreMetrics,
-    TakeRequest, WhenFull,
+    TakeRequest,
 };
 use thread_local::ThreadLocal;
 
 use crate::drive::in_shard::InShard;
+use crate::drive::patience::Patience;
 use crate::drive::subject::{Observed, Subject, SubjectLimits};
 use crate::error::Error;
 use crate::workload::dataset::DatasetFiles;
-
-/// How long a query of an open loop may take, and what happens to one that finds the store full.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Patience {
-    /// From the planned arrival.
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) when_full: WhenFull,
-}
-
-impl Patience {
-    /// The deadline of a query that arrives at `due`.
-    pub(crate) fn deadline_of(&self, due: Instant) -> Option<Instant> {
-        self.deadline.and_then(|limit| due.checked_add(limit))
-    }
-}
 
 /// The read path as records name it: the usual scheduler goes without saying.
 fn read_path_name(read_path: ReadPathChoice, scheduler: Scheduler) -> String {

@@ -12,7 +12,8 @@ use ringtake_storage::write::{WriteOptions, Writer};
 
 use super::*;
 use crate::drive::load::{Bound, Load, Pace};
-use crate::drive::store_subject::{Patience, StoreSubject};
+use crate::drive::patience::Patience;
+use crate::drive::store_subject::StoreSubject;
 use crate::drive::subject::tests::Fake;
 use crate::record::measurement::Measurement;
 use crate::record::series::Limit;

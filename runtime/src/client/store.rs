@@ -42,7 +42,7 @@ pub struct Store {
     pub(super) core: Arc<Core>,
 }
 
-/// What the handle and its futures share.
+/// The state that the handles of a store share.
 pub(super) struct Core {
     pub(super) dataset: Arc<Dataset>,
     pub(super) ownership: Ownership,

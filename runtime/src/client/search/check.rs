@@ -1,4 +1,4 @@
-//! What makes a search impossible, found before anything is sent.
+//! Rejects a search that cannot be made, before anything is sent.
 
 use arrow::datatypes::Schema;
 use ringtake_storage::projection::Projection;

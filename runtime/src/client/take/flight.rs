@@ -40,7 +40,7 @@ pub(crate) struct Flight<'a, R> {
     step: Step<'a>,
 }
 
-/// What a flight waits for.
+/// The event that a flight waits for.
 enum Step<'a> {
     /// The permit of the next window.
     Permit {
