@@ -2,16 +2,16 @@
 //!
 //! A window of a take asks once for all it needs (`Need`) and gives it back when the last shard
 //! has done with it. `admission/ledger.rs` has the rules; this file puts them under a lock,
-//! taken twice per window (windows with a deadline take another when they end, to tell how long
-//! they took), and makes waiting a future; `admission/timer.rs` wakes that future at
-//! its deadline.
+//! taken twice per window (windows with a deadline take another when they end, to measure how
+//! long they took), and makes waiting a future; `admission/timer.rs` wakes that future at its
+//! deadline.
 //!
-//! Where more is asked for than can be served, whoever has waited so long that the deadline would
-//! pass before the work is done gives its permit to the next: served in turn, all would come too
-//! late. How long work takes is told from what has just been done.
+//! Under overload, a window that would miss its deadline even if it began now gives its permit to
+//! the next one: served in turn, all would come too late. The time that work takes is estimated
+//! from the work that has just ended.
 //!
-//! Invariant: nobody waits for a permit while the work that would free it waits for them: a
-//! permit belongs to work that shards finish without its caller.
+//! Invariant: no caller waits for a permit that only its own progress could free: a permit belongs
+//! to work that shards finish without its caller.
 
 pub(crate) mod estimate;
 mod ledger;
@@ -45,7 +45,7 @@ use timer::Timer;
 const SERVICE_FIRST: f64 = 1e-3;
 
 impl From<&Limits> for Need {
-    /// What may be at work at once.
+    /// The whole of the limits, as a need.
     fn from(limits: &Limits) -> Need {
         Need {
             windows: limits.takes_in_flight_max as u64,
@@ -55,12 +55,12 @@ impl From<&Limits> for Need {
     }
 }
 
-/// What admission has done since the store was opened. Counted in windows of takes.
+/// Counts of admission since the store was opened, in windows of takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct AdmissionStats {
-    /// Of urgent takes.
+    /// Counts of urgent takes.
     pub urgent: ClassStats,
-    /// Of bulk takes.
+    /// Counts of bulk takes.
     pub bulk: ClassStats,
 }
 
@@ -75,7 +75,7 @@ impl std::ops::Add for AdmissionStats {
     }
 }
 
-/// What is at work at one instant, takes by code on shards included.
+/// Permits held at one instant, those of takes by code on shards included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct PermitsHeld {
     /// Windows of takes, and searches.
@@ -123,13 +123,13 @@ pub(crate) enum NotAdmitted {
     Expired,
     /// There was none at once, and the work does not wait.
     Full,
-    /// Whoever has the permits is in another process.
+    /// The holders of the permits are in another process.
     Forked,
-    /// Nobody could wake the waiter at its deadline.
+    /// The thread that wakes waiters at their deadlines could not be started.
     NoTimer(std::io::Error),
 }
 
-/// See the module.
+/// The permits of a store or of one shard, and the futures that wait for them.
 pub(crate) struct Admission {
     ledger: Mutex<Ledger<Waker>>,
     limits: [Need; LatencyClass::COUNT],
@@ -139,13 +139,13 @@ pub(crate) struct Admission {
     timer: Timer,
 }
 
-/// What became of the work that a permit was for.
+/// The outcome of the work that a permit was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     Done,
     /// Not all of it could be done by its deadline.
     Late,
-    /// Nobody wants it any more.
+    /// Its caller no longer wants it.
     Cancelled,
 }
 
@@ -388,13 +388,13 @@ impl Drop for Place<'_> {
     }
 }
 
-/// What a window was given. Given back once, by `release` or when dropped.
+/// The share of the limits that a window holds. Given back once, by `release` or when dropped.
 #[derive(Debug)]
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     class: LatencyClass,
     given: Need,
-    /// Of work that has a deadline.
+    /// When work that has a deadline began, and that deadline.
     time: Option<Time>,
     released: AtomicBool,
 }

@@ -1,5 +1,5 @@
-//! What a store's user can meet: a request or configuration that cannot work, rows that cannot
-//! be read, a world that refuses.
+//! The errors of a store: a request or configuration that cannot work, rows that cannot be read,
+//! an operating system that refuses.
 
 pub(crate) mod search;
 pub(crate) mod shortage;
@@ -51,7 +51,7 @@ pub enum Error {
     /// Rows whose bytes cannot be read or are not what was written.
     #[error("{}", DisplayFaults { faults, rows: *rows })]
     Rows {
-        /// The first rows concerned, at most 1,024.
+        /// The first rows concerned, up to a fixed number.
         faults: Vec<RowFault>,
         /// How many rows there are in all.
         rows: u64,
@@ -71,7 +71,7 @@ pub enum Error {
     NoRing {
         /// The operating system's reason.
         reason: String,
-        /// What to do about it.
+        /// The change that would let the ring start.
         remedy: String,
     },
     /// A shard could not be started.
@@ -87,9 +87,9 @@ pub enum Error {
         "the store is at its limits; ask again later, or let the take wait with `WhenFull::Wait`"
     )]
     Overloaded,
-    /// A deadline that passed before all rows had come, or probably would have, at the rate at which
-    /// those before it were served. No row is read after this; of reads that the drive has already,
-    /// nobody waits for the end.
+    /// A deadline that passed before all rows had come, or that would probably have passed, at the
+    /// rate at which those before it were served. No row is read after this, and the caller does
+    /// not wait for reads that the drive has already.
     #[error(
         "{rows_unread} of {rows} rows had not come by the deadline, or would not have; allow more time, or ask for fewer rows at once"
     )]
@@ -111,7 +111,7 @@ pub enum Error {
         /// The operating system's reason, and what to do about it.
         reason: String,
     },
-    /// Whoever watched the build of an index ended it. Nothing of it is left.
+    /// The caller that watched the build of an index stopped it. No part of that index is left.
     #[error("the build of the index was stopped; an index from before is still in its place")]
     Stopped,
     /// A call that blocks, made on the thread of one of the store's own shards (inside `run_on`).
@@ -180,7 +180,7 @@ impl Error {
 pub struct ConfigError {
     /// The field of [`crate::Config`].
     pub field: &'static str,
-    /// What it was.
+    /// The value that was given.
     pub value: String,
     /// Why it cannot work, and what would.
     pub reason: String,
@@ -200,7 +200,7 @@ pub struct RowFault {
     pub page: u64,
     /// The column group.
     pub group: usize,
-    /// What is wrong.
+    /// The reason why the row could not be read.
     pub kind: FaultKind,
 }
 

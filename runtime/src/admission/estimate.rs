@@ -1,21 +1,23 @@
-//! How large the next of some values will hardly be: a running mean and so many mean deviations, as
-//! TCP tells its timeouts (V. Jacobson, *Congestion Avoidance and Control*, SIGCOMM 1988).
+//! An upper bound of the next value of a series: a running mean plus a multiple of the mean
+//! deviation, as TCP sets its timeouts (V. Jacobson, *Congestion Avoidance and Control*, SIGCOMM
+//! 1988).
 
-/// Of what is new, the share that goes into the mean, and into the deviation.
+/// The share of a new difference that goes into the mean.
 const MEAN_GAIN: f64 = 1.0 / 8.0;
+/// The share of a new difference that goes into the deviation.
 const DEVIATION_GAIN: f64 = 1.0 / 4.0;
 /// Deviations above the mean that the next value may be.
 const DEVIATIONS: f64 = 2.0;
-/// What one value can say at most, in bounds: a process that was stopped for a minute has not
-/// become slow.
+/// The largest value that is learned, as a multiple of the bound: a process that was stopped for a
+/// minute has not become slow.
 const GROWTH_MAX: f64 = 4.0;
-/// What a doubt leaves.
+/// The factor by which one doubt shrinks the estimate.
 const DOUBT: f64 = 1.0 - 1.0 / 64.0;
 
-/// How many times as long as it took counts what ended late: not all of it was done.
+/// Factor on the time of work that ended late, since not all of it was done.
 pub(crate) const LATE_COUNTS: f64 = 2.0;
 
-/// See the module.
+/// A running mean and mean deviation of the values learned.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Estimate {
     mean: f64,
@@ -37,13 +39,14 @@ impl Estimate {
         self.deviation += (off.abs() - self.deviation) * DEVIATION_GAIN;
     }
 
-    /// Makes less of what has been learned: whoever acts on it sees no values that would correct it.
+    /// Shrinks the estimate. A caller that rejects work because of it sees no values that would
+    /// correct it.
     pub(crate) fn doubt(&mut self) {
         self.mean *= DOUBT;
         self.deviation *= DOUBT;
     }
 
-    /// What most of the values are below.
+    /// The value that most of the values stay below.
     pub(crate) fn bound(&self) -> f64 {
         self.mean + DEVIATIONS * self.deviation
     }

@@ -1,8 +1,9 @@
-//! Who is at work, who waits, and who comes next: the rules alone, without lock or clock.
+//! The windows at work, those that wait, and the one that comes next: the rules alone, without lock
+//! or clock.
 //!
-//! Invariants: what is at work never exceeds the limits; within a class the first to wait is the
-//! first to be let in, and nobody who comes later passes, however little they need; urgent
-//! windows go before bulk ones, but for a share; whoever's turn it is comes in once it fits.
+//! Invariants: the windows at work never exceed the limits; within a class the first to wait is the
+//! first to be let in, and no later window passes it, however little it needs; urgent windows go
+//! before bulk ones, but for a share; the window whose turn it is comes in once it fits.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ use serde::Serialize;
 
 use super::LatencyClass;
 
-/// What a window needs, and what there is of it.
+/// The amount of each limited resource that a window needs, or that is free, used or allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Need {
     /// Windows of takes, or pieces of code for a shard.
@@ -60,7 +61,7 @@ impl Need {
     }
 }
 
-/// What admission has done with the windows of one class.
+/// Counts of the windows of one class in admission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct ClassStats {
     /// Windows that had to wait.
@@ -93,7 +94,7 @@ impl std::ops::Add for ClassStats {
     }
 }
 
-/// Of every limit, the share that bulk work leaves to urgent work: one part in this many.
+/// Divisor of each limit: the quotient is the share that bulk work leaves to urgent work.
 pub(crate) const URGENT_SHARE: u64 = 8;
 /// Urgent windows let in while bulk ones wait, before one of those has its turn.
 pub(crate) const URGENT_IN_TURN_MAX: u32 = 16;
@@ -107,7 +108,7 @@ struct Waiter<W> {
     woken_by: W,
 }
 
-/// See the module. `W` is how a waiter is told.
+/// Windows at work and windows in line, by class. `W` is the waker of a waiter.
 pub(crate) struct Ledger<W> {
     limits: Need,
     bulk_limits: Need,
@@ -147,7 +148,7 @@ impl<W> Ledger<W> {
         }
     }
 
-    /// What is at work.
+    /// The resources in use.
     pub(crate) fn used(&self) -> Need {
         self.used
     }
@@ -187,7 +188,7 @@ impl<W> Ledger<W> {
                 .is_some_and(|waiter| self.bulk_used.plus(waiter.need).fits(self.bulk_limits))
     }
 
-    /// Whether a newcomer of `class` passes nobody whose turn it is.
+    /// Whether a newcomer of `class` may go in without passing a waiter whose turn it is.
     fn may_pass(&self, class: LatencyClass) -> bool {
         match class {
             LatencyClass::Bulk => self.turn().is_none(),
@@ -210,8 +211,8 @@ impl<W> Ledger<W> {
         self.stats[class.index()].dispatched += 1;
     }
 
-    /// Lets a newcomer in if there is room and nobody is passed. A need beyond the limits is
-    /// taken for all there is, which lets it in alone. Returns what it was given.
+    /// Lets a newcomer in if there is room and no waiter is passed. A need beyond the limits is
+    /// cut to the limits, which lets it in alone. Returns the permitted need.
     pub(crate) fn try_admit(&mut self, class: LatencyClass, need: Need) -> Option<Need> {
         let need = need.at_most(self.limits(class));
         if !self.may_pass(class) || !self.has_room(class, need) {
@@ -240,14 +241,14 @@ impl<W> Ledger<W> {
             .ok()
     }
 
-    /// How the holder of `ticket` is told; `None` once it has been let in.
+    /// The waker of the holder of `ticket`; `None` once it has been let in.
     pub(crate) fn waiter(&mut self, class: LatencyClass, ticket: Ticket) -> Option<&mut W> {
         let place = self.place(class, ticket)?;
         Some(&mut self.waiting[class.index()][place].woken_by)
     }
 
-    /// Gives a place up. Returns how its holder was to be told; if there is no place, the holder
-    /// has been let in and has that to give back. Others may fit now.
+    /// Gives a place up and returns the waker of its holder. If there is no place, the holder has
+    /// been let in and has to release its permit. Others may fit now.
     pub(crate) fn leave(&mut self, class: LatencyClass, ticket: Ticket) -> Option<W> {
         let place = self.place(class, ticket)?;
         Some(self.waiting[class.index()].remove(place)?.woken_by)
@@ -397,7 +398,7 @@ mod tests {
                     .position(|asked| asked.number == number)
                     .unwrap();
                 let class = self.waiting[place].class;
-                assert_eq!(self.first(class).unwrap().number, number, "passed somebody");
+                assert_eq!(self.first(class).unwrap().number, number, "passed a waiter");
                 let asked = self.waiting[place];
                 self.let_in_waiting(ledger, place, asked);
             }
@@ -424,7 +425,7 @@ mod tests {
                     };
                     if let Some(given) = ledger.try_admit(class, need) {
                         assert_eq!(given, asked.given);
-                        assert!(model.first(class).is_none(), "passed somebody");
+                        assert!(model.first(class).is_none(), "passed a waiter");
                         model.let_in(&ledger, asked);
                     } else {
                         asked.ticket = ledger.wait(class, need, number);
@@ -445,7 +446,7 @@ mod tests {
             model.settle(&mut ledger);
             model.check(&ledger);
         }
-        // Whoever waits is let in as the others end, and all is given back.
+        // The waiters are let in as the others end, and all is given back.
         while let Some(done) = model.at_work.pop() {
             ledger.release(done.class, done.given);
             model.settle(&mut ledger);

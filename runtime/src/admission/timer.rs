@@ -28,7 +28,7 @@ struct Shared {
     changed: Condvar,
 }
 
-/// See the module.
+/// The alarms of waiting futures, and the thread that rings them.
 #[derive(Default)]
 pub(super) struct Timer {
     shared: Arc<Shared>,

@@ -1,4 +1,4 @@
-//! What is wrong with a search.
+//! The reasons why a search is rejected.
 
 use ringtake_storage::vector::Metric;
 
@@ -26,7 +26,7 @@ pub enum SearchError {
     NoColumn {
         /// The column asked for.
         column: String,
-        /// Those that have an index.
+        /// The columns that have an index.
         available: String,
     },
     /// The column has no index.
@@ -36,7 +36,7 @@ pub enum SearchError {
     NotIndexed {
         /// The column asked for.
         column: String,
-        /// Those that have one.
+        /// The columns that have one.
         available: String,
     },
     /// A query of another length than the column's vectors.
@@ -54,10 +54,10 @@ pub enum SearchError {
     NotFinite {
         /// Place of the element, counted from 0.
         position: usize,
-        /// What it is.
+        /// Value of the element.
         value: f32,
     },
-    /// A query whose distances are beyond what can be told.
+    /// A query whose distances are too large to be computed.
     #[error(
         "the query is too long: the square of its length is beyond what an f32 can hold; give a shorter one"
     )]
@@ -96,7 +96,7 @@ pub enum SearchError {
     OfBatch {
         /// Its place.
         query: usize,
-        /// What is wrong with it.
+        /// Why the query cannot be searched for.
         reason: Box<SearchError>,
     },
     /// Queries in one piece, the last of them cut short.

@@ -23,7 +23,7 @@ pub(crate) struct Span {
     pub(crate) bytes: usize,
 }
 
-// SAFETY: an address and a length; whoever reads or writes there has to say why it may.
+// SAFETY: an address and a length; each access to the memory has its own argument.
 unsafe impl Send for Span {}
 
 /// From here on it pays to ask for huge pages, which are this large.
@@ -39,8 +39,8 @@ pub(crate) struct Region {
     given_up: AtomicBool,
 }
 
-// SAFETY: the region is an address and a length; whoever reads or writes there, from whichever
-// thread, has to say why it may.
+// SAFETY: the region is an address and a length; each access to the memory, from any thread, has
+// its own argument.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -85,7 +85,7 @@ impl Region {
     /// The first `bytes` bytes after `offset`.
     ///
     /// # Safety
-    /// The kernel has no read in flight into that range, and nobody writes it while the slice
+    /// The kernel has no read in flight into that range, and no thread writes it while the slice
     /// lives.
     ///
     /// # Panics
@@ -99,7 +99,7 @@ impl Region {
             self.bytes
         );
         // SAFETY: the range is inside the mapping (checked above), initialised (anonymous maps
-        // are zero), and the caller vouches that nobody writes it.
+        // are zero), and the caller vouches that no thread writes it.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(offset), bytes) }
     }
 }
@@ -210,7 +210,7 @@ mod tests {
         for slot in 0..5 {
             assert_eq!(arena.slot(slot), end);
             let room = if slot < 3 { 4096 } else { 16_384 };
-            // SAFETY: nobody reads into it.
+            // SAFETY: no read into it is in flight, and no thread writes it.
             assert_eq!(unsafe { arena.slot_slice(slot, room) }.len(), room);
             // SAFETY: the end of a slot is inside or at the end of the region.
             end = unsafe { end.add(room) };

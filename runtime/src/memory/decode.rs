@@ -32,7 +32,7 @@ impl Decoder<'_> {
     /// Copies each wanted column of a row's stored bytes to `place` in the output.
     ///
     /// # Safety
-    /// No other thread writes the same place of these columns, and nobody reads it before the
+    /// No other thread writes the same place of these columns, and no thread reads it before the
     /// take is finished.
     #[inline]
     pub(crate) unsafe fn deliver(&self, place: usize, stored: &[u8]) {

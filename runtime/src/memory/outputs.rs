@@ -2,9 +2,9 @@
 //!
 //! Soundness rests on one invariant: **each (column, place) is written by one shard only**. A
 //! take makes exactly one [`Entry`](ringtake_storage::plan::Entry) per place and hands it to
-//! exactly one part (`client/take.rs`), and a part belongs to one shard; or its caller fills every place
-//! itself, before anybody else has the outputs (`client/take/in_place.rs`). Everything else — bounds,
-//! widths, lifetimes of owned memory — is checked or owned here.
+//! exactly one part (`client/take.rs`), and a part belongs to one shard; or its caller fills every
+//! place itself, before any other thread has the outputs (`client/take/in_place.rs`). Everything
+//! else — bounds, widths, lifetimes of owned memory — is checked or owned here.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Memory {
                 buffer.into()
             }
             // SAFETY: the lease has room for `bytes` bytes, keeps them for as long as it lives,
-            // and nobody writes them any more.
+            // and no thread writes them any more.
             MemoryOf::Results(lease) => unsafe {
                 Buffer::from_custom_allocation(lease.start(), self.bytes, Arc::new(lease))
             },
@@ -180,8 +180,8 @@ impl Outputs {
     /// The caller's own buffers, for ids that all exist.
     ///
     /// # Safety
-    /// The buffers outlive the returned value and every clone of an `Arc` around it, and nobody
-    /// reads or writes them meanwhile.
+    /// The buffers outlive the returned value and every clone of an `Arc` around it, and no
+    /// other code reads or writes them meanwhile.
     pub(crate) unsafe fn borrow(
         dataset: &Dataset,
         projection: &Projection,
@@ -269,8 +269,8 @@ impl Outputs {
     /// If the place or the number of bytes is not what was allocated for.
     ///
     /// # Safety
-    /// No other thread writes the same column and place, and nobody reads it before the take is
-    /// finished.
+    /// No other thread writes the same column and place, and no thread reads it before the take
+    /// is finished.
     #[inline]
     pub(crate) unsafe fn write(&self, column: usize, place: usize, bytes: &[u8]) {
         match &self.columns[column] {

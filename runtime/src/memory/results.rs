@@ -1,10 +1,10 @@
 //! Memory for results that is used over and over: lent to a take, given back when the last Arrow
 //! array over it is dropped.
 //!
-//! Fresh memory costs a page fault and a cleared page for each 4 KiB; this memory has been
-//! faulted in once, in huge pages where there are any, and is registered with the shards' rings,
-//! so that a drive can write a row straight to its place in the result. It is bounded: what does
-//! not fit comes from the heap as always.
+//! Fresh memory costs a page fault and a cleared page for each page of a result. This memory has
+//! been faulted in once, in huge pages where there are any, and is registered with the shards'
+//! rings, so that a drive can write a row straight to its place in the result. It is bounded: a
+//! result that does not fit comes from the heap as always.
 //!
 //! One lock per column and take, none per row. Free runs are found first fit, lowest address
 //! first, and joined with their neighbours when they come back (Knuth, TAOCP 2.5).
@@ -22,7 +22,7 @@ const LEASE_BYTES_MIN: usize = 32 << 10;
 /// Leases begin and end at multiples of this, so that every device can write into them.
 const GRAIN_BYTES: usize = 4096;
 
-/// See the module.
+/// One region of memory for results, and its free runs.
 #[derive(Debug)]
 pub(crate) struct ResultMemory {
     region: Region,
@@ -91,7 +91,7 @@ impl Drop for Lease {
     }
 }
 
-/// Runs nobody uses, from their offset to their length. Never empty, never adjacent.
+/// Unused runs, from their offset to their length. Never empty, never adjacent.
 #[derive(Debug)]
 struct FreeRuns(BTreeMap<usize, usize>);
 

@@ -1,5 +1,5 @@
-//! What a shard needs before its loop begins: a read path, its codes of the indexes, an engine and
-//! a filled cache.
+//! The start of a shard: it opens a read path, loads its codes of the indexes, makes an engine and
+//! fills the cache before its loop begins.
 
 use std::sync::Arc;
 

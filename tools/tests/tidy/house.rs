@@ -220,13 +220,11 @@ pub(crate) const EXCEPTIONS: [Exception; 3] = [
 pub(crate) const AREAS: [&str; 5] = ["storage", "runtime", "bench", "tools", "root"];
 
 /// Violations that were there before the rules, by part and rule: to be mended, never to grow.
-pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 8] = [
+pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 6] = [
     ("runtime", "function", 5),
     ("runtime", "file", 2),
-    ("runtime", "sentence", 1),
-    ("runtime", "summary", 71),
-    ("runtime", "word", 95),
-    ("runtime", "number", 2),
+    ("runtime", "summary", 32),
+    ("runtime", "word", 44),
     ("runtime", "circle", 14),
     ("bench", "circle", 2),
 ];

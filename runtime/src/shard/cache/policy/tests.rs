@@ -1,3 +1,5 @@
+//! S3-FIFO compared with CLOCK under scans, and its table and frames with a map.
+
 use std::collections::HashMap;
 
 use proptest::prelude::*;
