@@ -13,7 +13,7 @@ use ringtake_storage::vector::{Metric, VectorColumn};
 use ringtake_vectors::npy::{self, RowLists, Vectors};
 
 use crate::error::{Error, Result};
-use crate::program::{Calls, Chill, Place, Run};
+use crate::run::{Calls, Chill, Place, Run};
 use crate::source::Source;
 
 #[derive(Debug, Args)]
