@@ -2,11 +2,7 @@
 //! call when the shard is awake.
 
 pub(crate) mod protocol;
-
-/// The primitives of the protocol; the model checker's twin of this module brings its own.
-mod sync {
-    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
-}
+mod sync;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

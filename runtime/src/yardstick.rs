@@ -19,7 +19,7 @@ mod direct;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use memmap2::Mmap;
@@ -356,16 +356,6 @@ pub fn pin_this_thread(index: usize) -> bool {
     let cpus = allowed_cpus().cpus;
     cpus.get(index % cpus.len().max(1))
         .is_some_and(|id| core_affinity::set_for_current(core_affinity::CoreId { id: *id }))
-}
-
-fn cannot_be_direct(path: &Path) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Unsupported,
-        format!(
-            "{} is on a file system that refuses O_DIRECT; put it on one of a local drive",
-            path.display()
-        ),
-    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `bench ladder`: each scheduler with each read path, in turn, under one load.
 
+mod figures;
 mod picture;
 
 use std::path::PathBuf;
@@ -11,10 +12,10 @@ use ringtake_runtime::{ReadPathChoice, Scheduler};
 use crate::command::args::RoundsArgs;
 use crate::command::file_read::FileReadArgs;
 use crate::error::Error;
-use crate::measure::experiment::{self, Figure, Variant};
-use crate::record::Record;
+use crate::measure::experiment::{self, Variant};
 use crate::tell::grid::grid;
 use crate::tell::output::emit;
+use figures::{FIGURES, labels};
 
 /// The read paths that are measured by default.
 const READ_PATHS: &str =
@@ -39,37 +40,6 @@ pub(crate) struct LadderArgs {
     svg: Option<PathBuf>,
 }
 
-const FIGURES: &[Figure] = &[
-    Figure {
-        field: "rows_per_s",
-        title: "rows/s",
-        of: rows_per_s,
-    },
-    Figure {
-        field: "cpu_us_per_row",
-        title: "CPU per row, µs",
-        of: cpu_us_per_row,
-    },
-    Figure {
-        field: "context_switches_per_row",
-        title: "context switches per row",
-        of: |record| record.per_row.context_switches_per_row,
-    },
-    Figure {
-        field: "p99_us",
-        title: "p99, µs",
-        of: |record| Some(record.latency_us.p99),
-    },
-];
-
-fn rows_per_s(record: &Record) -> Option<f64> {
-    Some(record.rates.rows_per_s)
-}
-
-fn cpu_us_per_row(record: &Record) -> Option<f64> {
-    record.per_row.cpu_us_per_row
-}
-
 /// Measures and prints.
 pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Error> {
     let combinations: Vec<(Scheduler, ReadPathChoice)> = SCHEDULERS
@@ -91,13 +61,6 @@ pub(crate) fn run(args: &LadderArgs, interrupted: &AtomicBool) -> Result<(), Err
         Some(path) => picture::write(path, &rungs),
         None => Ok(()),
     }
-}
-
-fn labels((scheduler, read_path): &(Scheduler, ReadPathChoice)) -> Vec<(&'static str, String)> {
-    vec![
-        ("read_path", read_path.to_string()),
-        ("scheduler", scheduler.to_string()),
-    ]
 }
 
 fn text(rungs: &[Variant]) -> String {

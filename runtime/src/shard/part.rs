@@ -2,12 +2,7 @@
 //! for a search. Finishing one says that it has.
 
 mod finish;
-
-/// The primitives of the finish; the model checker's twin of this module brings its own.
-mod sync {
-    pub(super) use atomic_waker::AtomicWaker;
-    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-}
+mod sync;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

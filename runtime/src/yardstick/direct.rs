@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -30,13 +30,13 @@ impl DirectFiles {
             let file =
                 rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
                     rustix::io::Errno::INVAL | rustix::io::Errno::OPNOTSUPP => {
-                        super::cannot_be_direct(path)
+                        cannot_be_direct(path)
                     }
                     errno => errno.into(),
                 })?;
             let align_bytes = direct_align_bytes(&file, path)
                 .map_err(io::Error::other)?
-                .ok_or_else(|| super::cannot_be_direct(path))?;
+                .ok_or_else(|| cannot_be_direct(path))?;
             opened.align_bytes = opened.align_bytes.max(align_bytes);
             opened.files.push(file);
         }
@@ -59,4 +59,14 @@ impl DirectFiles {
     pub(super) fn descriptors(&self) -> Vec<RawFd> {
         self.files.iter().map(|file| file.as_raw_fd()).collect()
     }
+}
+
+fn cannot_be_direct(path: &Path) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!(
+            "{} is on a file system that refuses O_DIRECT; put it on one of a local drive",
+            path.display()
+        ),
+    )
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{cpu_us_per_row, rows_per_s};
+use crate::command::ladder::figures::{cpu_us_per_row, rows_per_s};
 use crate::error::Error;
 use crate::measure::experiment::Variant;
 use crate::measure::rounds::Spread;
@@ -259,8 +259,8 @@ fn is_default(rung: &Variant) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::super::{FIGURES, labels};
     use super::*;
+    use crate::command::ladder::figures::{FIGURES, labels};
     use crate::record::tests::{measurement, record_of};
     use ringtake_runtime::{ReadPathChoice, Scheduler};
 
