@@ -53,6 +53,59 @@ enum Ends {
     I64(NonNull<i64>),
 }
 
+impl OutputColumn {
+    /// A column in a caller's buffer, or the reason why its values do not fit.
+    fn borrow_fixed(
+        values: &mut [u8],
+        width_bytes: usize,
+        rows: usize,
+    ) -> std::result::Result<OutputColumn, String> {
+        if values.len() != width_bytes * rows {
+            return Err(format!(
+                "it has {} bytes; {rows} values of {width_bytes} need {}",
+                values.len(),
+                width_bytes * rows
+            ));
+        }
+        Ok(OutputColumn::Fixed {
+            values: NonNull::from(values).cast(),
+            width_bytes,
+            rows,
+            leased: false,
+        })
+    }
+
+    /// A column in a caller's buffers, which get the offsets at once and room for the values.
+    fn borrow_variable(
+        dataset: &Dataset,
+        column: usize,
+        ids: &[u64],
+        values: &mut Vec<u8>,
+        offsets: &mut Vec<i64>,
+    ) -> Result<OutputColumn> {
+        offsets.clear();
+        offsets.reserve(ids.len() + 1);
+        offsets.push(0);
+        let group = dataset.columns()[column].group;
+        let total =
+            value_ends(dataset, column, ids, |end| offsets.push(end as i64)).map_err(|bad| {
+                ringtake_storage::Error::damaged(
+                    dataset.file_path(group, 0).with_extension("ends"),
+                    bad.to_string(),
+                )
+            })?;
+        let value_bytes = total as usize;
+        values.clear();
+        values.resize(value_bytes, 0);
+        Ok(OutputColumn::Variable {
+            values: NonNull::from(&mut values[..]).cast(),
+            value_bytes,
+            ends: Ends::I64(NonNull::from(&mut offsets[..]).cast()),
+            rows: ids.len(),
+        })
+    }
+}
+
 #[derive(Debug)]
 enum Owned {
     Fixed(Memory),
@@ -188,74 +241,39 @@ impl Outputs {
         ids: &[u64],
         buffers: &mut [ColumnBuffer<'_>],
     ) -> Result<Outputs> {
-        let rows = ids.len();
-        let refuse = |column: usize, reason: String| Err(Error::Buffer { column, reason });
         if buffers.len() != projection.columns().len() {
-            let reason = format!(
-                "there are {} buffers for {} columns",
-                buffers.len(),
-                projection.columns().len()
-            );
-            return refuse(buffers.len(), reason);
+            return Err(Error::Buffer {
+                column: buffers.len(),
+                reason: format!(
+                    "there are {} buffers for {} columns",
+                    buffers.len(),
+                    projection.columns().len()
+                ),
+            });
         }
         let mut columns = Vec::with_capacity(buffers.len());
         for (place, (&column, buffer)) in projection.columns().iter().zip(buffers).enumerate() {
-            let shape = dataset.columns()[column].shape;
-            match (shape.width_bytes(), buffer) {
+            let width = dataset.columns()[column].shape.width_bytes();
+            let refuse = |reason| Error::Buffer {
+                column: place,
+                reason,
+            };
+            columns.push(match (width, buffer) {
                 (Some(width), ColumnBuffer::Fixed(values)) => {
-                    let width_bytes = width as usize;
-                    if values.len() != width_bytes * rows {
-                        let reason = format!(
-                            "it has {} bytes; {rows} values of {width_bytes} need {}",
-                            values.len(),
-                            width_bytes * rows
-                        );
-                        return refuse(place, reason);
-                    }
-                    let values = NonNull::from(&mut **values).cast();
-                    let column = OutputColumn::Fixed {
-                        values,
-                        width_bytes,
-                        rows,
-                        leased: false,
-                    };
-                    columns.push(column);
+                    OutputColumn::borrow_fixed(values, width as usize, ids.len()).map_err(refuse)?
                 }
                 (None, ColumnBuffer::Variable { values, offsets }) => {
-                    offsets.clear();
-                    offsets.reserve(rows + 1);
-                    offsets.push(0);
-                    let group = dataset.columns()[column].group;
-                    let total = value_ends(dataset, column, ids, |end| offsets.push(end as i64))
-                        .map_err(|bad| {
-                            ringtake_storage::Error::damaged(
-                                dataset.file_path(group, 0).with_extension("ends"),
-                                bad.to_string(),
-                            )
-                        })?;
-                    let value_bytes = total as usize;
-                    values.clear();
-                    values.resize(value_bytes, 0);
-                    columns.push(OutputColumn::Variable {
-                        values: NonNull::from(&mut values[..]).cast(),
-                        value_bytes,
-                        ends: Ends::I64(NonNull::from(&mut offsets[..]).cast()),
-                        rows,
-                    });
+                    OutputColumn::borrow_variable(dataset, column, ids, values, offsets)?
                 }
                 (Some(_), ColumnBuffer::Variable { .. }) => {
-                    return refuse(
-                        place,
-                        "the column has a fixed width; give it a `Fixed` buffer".to_owned(),
-                    );
+                    let reason = "the column has a fixed width; give it a `Fixed` buffer";
+                    return Err(refuse(reason.to_owned()));
                 }
                 (None, ColumnBuffer::Fixed(_)) => {
-                    return refuse(
-                        place,
-                        "the column has a variable width; give it a `Variable` buffer".to_owned(),
-                    );
+                    let reason = "the column has a variable width; give it a `Variable` buffer";
+                    return Err(refuse(reason.to_owned()));
                 }
-            }
+            });
         }
         Ok(Outputs {
             columns,
