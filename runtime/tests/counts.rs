@@ -1,6 +1,6 @@
-//! What a take costs, counted over all threads: allocations, by the allocator, with no memory
+//! The costs of a take, counted over all threads: allocations, by the allocator, with no memory
 //! beyond the result and a bounded window; locks, by builds with debug assertions; system calls, by
-//! the shards. None of them per row.
+//! the shards. None of them grows with each row.
 //!
 //! One test, since the counts are the whole process's.
 
@@ -72,8 +72,8 @@ fn ids(count: usize) -> Vec<u64> {
     (0..count as u64).map(|place| place * 7919 % ROWS).collect()
 }
 
-/// Two windows in flight, each of 65,536 rows with 16 bytes of row and place, and as much again
-/// for what nobody has thought of.
+/// Two windows in flight, each with the row and the place of every entry, and as much again in
+/// reserve.
 const BEYOND_RESULT_BYTES_MAX: i64 = 2 * 2 * 65_536 * 16;
 
 fn a_take_of_millions_needs_a_window_beside_its_result(path: &Path) {
@@ -95,8 +95,8 @@ fn a_take_of_millions_needs_a_window_beside_its_result(path: &Path) {
     assert!(beyond < BEYOND_RESULT_BYTES_MAX, "{beyond} bytes");
 }
 
-/// What a take of `rows` rows into buffers allocates, and how many reads it makes. The fewest of
-/// several: other threads (the executors' timers, the test's own harness) may allocate meanwhile.
+/// The allocations and reads of a take of `rows` rows into buffers: the fewest of several, since
+/// other threads (the executors' timers, the test's own harness) may allocate meanwhile.
 fn allocations_and_reads(store: &Store, rows: usize) -> (u64, u64) {
     let projection = store.projection(&["short", "name", "wide"]).unwrap();
     let ids = ids(rows);
@@ -125,7 +125,7 @@ fn allocations_and_reads(store: &Store, rows: usize) -> (u64, u64) {
     ((0..4).map(|_| counted(&mut take).1).min().unwrap(), reads)
 }
 
-/// What takes of a store have counted so far.
+/// Counts of all takes of a store so far.
 #[derive(Debug, Clone, Copy)]
 struct Counts {
     locks: u64,
@@ -158,7 +158,7 @@ impl Counts {
     }
 }
 
-/// What a take of `rows` wide rows counts, the least of several.
+/// Counts of a take of `rows` wide rows, the least of several.
 fn of_a_take(store: &Store, rows: usize) -> Counts {
     let projection = store.projection(&["wide"]).unwrap();
     let ids = ids(rows);
@@ -201,7 +201,7 @@ fn locks_and_system_calls_are_of_takes_and_batches_and_not_of_rows(path: &Path) 
     assert_eq!(few.locks, if cfg!(debug_assertions) { 2 } else { 0 });
 }
 
-/// What is opened once more each day must not grow.
+/// A process that opens a store again and again must not grow.
 fn a_store_that_is_closed_leaves_nothing(path: &Path) {
     const TURNS: i64 = 40;
     for scheduler in [Scheduler::Batched, Scheduler::PerRead] {

@@ -17,7 +17,7 @@ use loom::thread;
 
 use protocol::SleepFlag;
 
-/// What the eventfd is to the kernel: rings that a sleeper waits for.
+/// The eventfd's part in the model: rings that a sleeper waits for.
 struct Bell(Notify);
 
 impl Default for Bell {

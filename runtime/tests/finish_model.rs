@@ -62,7 +62,7 @@ impl Outputs {
     }
 }
 
-/// What a take's caller and its shards share.
+/// State that a take's caller and its shards share.
 struct Take {
     finish: Finish,
     windows: Vec<Countdown>,
@@ -70,7 +70,7 @@ struct Take {
 }
 
 impl Take {
-    /// With a window of so many parts each.
+    /// A take with a window for each number in `parts`, the parts of that window.
     fn new(parts: &[u32]) -> Arc<Take> {
         Arc::new(Take {
             finish: Finish::default(),
@@ -117,7 +117,7 @@ fn shard(
     thread::spawn(move || end_part(&take, window, outputs, place, value))
 }
 
-/// What the caller has alone once it has heard of the end.
+/// The outputs, which the caller has alone once it has heard of the end.
 fn taken_apart(outputs: Arc<Outputs>) -> Outputs {
     let outputs = Arc::try_unwrap(outputs);
     outputs

@@ -28,7 +28,7 @@ use counting::Since;
 const ROWS: u64 = 20_000;
 const WIDE_BYTES: usize = 1024;
 const CLIENTS: usize = 16;
-/// What a client needs beside its rows: its thread, its future, the parts, the messages.
+/// Memory of a client beside its rows: its thread, its future, the parts, the messages.
 const CLIENT_BYTES_MAX: i64 = 24 << 10;
 
 /// Wide rows, whose results are most of a take's memory, and empty strings, whose ids are.

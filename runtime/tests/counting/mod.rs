@@ -33,14 +33,14 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What has been allocated from a moment on.
+/// A count of allocations from a moment on.
 pub(crate) struct Since {
     allocations: u64,
     live_bytes: i64,
 }
 
 impl Since {
-    /// Counts from now on. The worst moment is that since the last call, whoever made it.
+    /// Counts from now on. Each call starts the peak again, for earlier counts as well.
     pub(crate) fn now() -> Since {
         let live_bytes = LIVE_BYTES.load(Ordering::Relaxed);
         PEAK_BYTES.store(live_bytes, Ordering::Relaxed);

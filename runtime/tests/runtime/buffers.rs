@@ -27,7 +27,7 @@ impl Memory {
         }
     }
 
-    /// What a take into memory must have left there for the rows of `array`.
+    /// The contents that a take into memory must leave there for the rows of `array`.
     fn expected(array: &ArrayData) -> Memory {
         let rows = array.len();
         let fixed = |values: Vec<u8>| Memory {

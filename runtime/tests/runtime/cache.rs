@@ -185,7 +185,7 @@ fn a_row_is_checked_once_and_not_again_while_its_page_stays() {
         let ids: Vec<u64> = (0..ROWS).filter(within_page).collect();
         store.take(&ids, &vectors).wait().unwrap();
         let reads = total(&store).reads;
-        // Whoever looked at a checksum again would find it wrong.
+        // A second look at a checksum would find it wrong.
         let sums = store.dataset().file_path(1, 0).with_extension("sums");
         let sums = OpenOptions::new().write(true).open(sums).unwrap();
         sums.write_all_at(&vec![0xa5; ROWS as usize * 4], 0)

@@ -24,11 +24,11 @@ fn written() -> (tempfile::TempDir, std::path::PathBuf) {
 
 /// Opens with `config` and takes some rows; returns the store.
 fn assert_works(path: &Path, config: Config) -> Store {
-    let told = format!("{config:?}");
+    let shown = format!("{config:?}");
     let store = Store::open(path, config).unwrap();
     let ids = draw(&mut seeded(21), ROWS, 200);
     let taken = store.take(&ids, &store.all_columns()).wait().unwrap();
-    assert_eq!(taken, dataset::expected(&ids, &COLUMNS), "{told}");
+    assert_eq!(taken, dataset::expected(&ids, &COLUMNS), "{shown}");
     store
 }
 
@@ -125,7 +125,7 @@ fn the_configuration_is_printed_back_as_it_came_out() {
     assert_eq!(opened["shards"][2]["thread"], "rt-shard-2");
     assert_eq!(opened["read_path"], "thread-pool:5");
     assert_eq!(opened["scheduler"], "per-read");
-    // What nobody chose is there too.
+    // Settings that the caller did not choose are listed too.
     let default = Store::open(&path, Config::default()).unwrap();
     let resolved = default.config();
     assert!(resolved.shards >= 1 && resolved.cpus.len() == resolved.shards);
@@ -260,7 +260,7 @@ fn a_configuration_that_cannot_work_is_refused_with_field_and_reason() {
     }
 }
 
-/// What a process that may use one CPU only makes of the default configuration.
+/// The default configuration in a process that may use one CPU only.
 #[test]
 fn a_process_allowed_one_cpu_runs_one_shard_there() {
     const SELF: &str = "configuration::a_process_allowed_one_cpu_runs_one_shard_there";

@@ -1,5 +1,5 @@
 //! The corruption matrix: every field of every header changed, every file cut at every page or put
-//! in another's place. Each is told with the file that is wrong, and no row comes back wrong.
+//! in another's place. Each is reported with the file that is wrong, and no row comes back wrong.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,9 +62,9 @@ impl Whole {
         }
     }
 
-    /// Looks at the dataset at `path`, a copy in which `file` was changed: whether somebody is told,
-    /// with the name of the file. Nothing may come back wrong.
-    fn is_told(&self, path: &Path, file: &Path, what: &str) -> bool {
+    /// Reads the dataset at `path`, a copy in which `file` was changed. Returns whether an error or
+    /// a warning names the file. No row may come back wrong.
+    fn is_reported(&self, path: &Path, file: &Path, what: &str) -> bool {
         let name = file.file_name().unwrap().to_str().unwrap();
         let names_it = |text: &str| {
             assert!(!text.contains('\n'), "{what}: {text}");
@@ -78,30 +78,30 @@ impl Whole {
                 return true;
             }
         };
-        let mut told = store.info().warnings.iter().any(|text| names_it(text));
+        let mut reported = store.info().warnings.iter().any(|text| names_it(text));
         let ids: Vec<u64> = (0..store.row_count()).collect();
         match store.take(&ids, &store.all_columns()).wait() {
             Ok(taken) => assert!(taken == self.rows, "{what}: wrong rows"),
             Err(error) => {
                 assert!(names_it(&error.to_string()), "{what}: {error}");
-                told = true;
+                reported = true;
             }
         }
         match search(&store) {
             Ok(found) => assert!(found == self.found, "{what}: wrong neighbours"),
             Err(error) => {
                 assert!(names_it(&error.to_string()), "{what}: {error}");
-                told = true;
+                reported = true;
             }
         }
-        told
+        reported
     }
 }
 
 /// A field of a header: where it is and how many bytes it has.
 type Field = (usize, usize);
 
-/// What a number may be changed into.
+/// The values that a number may be changed into.
 fn changed(bytes: &[u8], (at, length): Field, neighbour: Field) -> Vec<Vec<u8>> {
     let field = &bytes[at..at + length];
     let mut plus = field.to_vec();
@@ -149,14 +149,14 @@ fn every_corruption_is_told_with_its_file_and_no_row_comes_back_wrong() {
     copy_all(&whole.path, &copy);
     let files = files_of(&whole.path);
     assert!(files.len() > 8, "{files:?}");
-    let (mut made, mut told) = (0, 0);
+    let (mut made, mut reported) = (0, 0);
     let mut missed = Vec::new();
     let mut try_with = |file: &Path, bytes: &[u8], what: String| {
         let path = copy.join(file);
         fs::write(&path, bytes).unwrap();
         made += 1;
-        match whole.is_told(&copy, file, &what) {
-            true => told += 1,
+        match whole.is_reported(&copy, file, &what) {
+            true => reported += 1,
             false => missed.push(what),
         }
         fs::copy(whole.path.join(file), &path).unwrap();
@@ -214,7 +214,7 @@ fn every_corruption_is_told_with_its_file_and_no_row_comes_back_wrong() {
             }
         }
     }
-    println!("corruptions made {made}, told {told}");
+    println!("corruptions made {made}, reported {reported}");
     assert!(missed.is_empty(), "{} missed: {missed:#?}", missed.len());
     assert!(made > 400, "{made}");
 }

@@ -1,4 +1,4 @@
-//! Damaged bytes are told from right ones, name themselves, and spoil nothing beside them.
+//! Damaged bytes are detected and reported by place, and spoil no row beside them.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -353,7 +353,7 @@ fn files_in_each_others_places_are_not_believed() {
     }
 }
 
-/// A file with a hole is as long as somebody likes, and costs them nothing.
+/// A file with a hole may have any length, since the hole takes no room on the drive.
 #[test]
 fn a_table_that_says_it_is_longer_than_memory_is_not_read() {
     const LONGER_THAN_MEMORY: u64 = 1 << 43;
@@ -492,7 +492,8 @@ fn what_is_not_there_is_named() {
     }
 }
 
-/// What is mapped and cut short ends the process at the next look; what is in memory does not.
+/// A map of a file that is cut short ends the process at the next access; a copy in memory does
+/// not.
 #[test]
 fn files_cut_short_under_an_open_store_cost_the_rows_that_are_gone_and_nothing_else() {
     let victim = Victim::new(LayoutPolicy::Auto);

@@ -225,12 +225,12 @@ fn overlays_and_devices_of_large_sectors_are_served() {
                 dir
             };
             let (upper, work, merged) = (made("upper"), made("work"), made("merged"));
-            let told = |dir: &Path| dir.to_str().unwrap().to_owned();
+            let text_of = |dir: &Path| dir.to_str().unwrap().to_owned();
             let options = format!(
                 "lowerdir={},upperdir={},workdir={}",
-                told(path),
-                told(&upper),
-                told(&work)
+                text_of(path),
+                text_of(&upper),
+                text_of(&work)
             );
             // Not over every file system, and not in every container.
             match mount("overlay", &merged, "overlay", 0, &options) {
@@ -252,7 +252,7 @@ fn overlays_and_devices_of_large_sectors_are_served() {
                     ))),
                 }
             };
-            let image = told(&image);
+            let image = text_of(&image);
             let device = run(
                 "losetup",
                 &[
@@ -277,7 +277,7 @@ fn overlays_and_devices_of_large_sectors_are_served() {
                     }
                     drop(store);
                 });
-            let _ = run("umount", &[&told(&mounted)]);
+            let _ = run("umount", &[&text_of(&mounted)]);
             let _ = run("losetup", &["--detach", &device]);
             served
         },
@@ -318,14 +318,14 @@ fn a_fork_is_told_to_open_again_and_its_parent_goes_on() {
                 0 => {
                     let refused = store.take(&[1], &columns).wait();
                     let refused = matches!(refused, Err(Error::Forked));
-                    let told = matches!(block_on(waiting), Err(Error::Forked));
+                    let rejected = matches!(block_on(waiting), Err(Error::Forked));
                     let closed = store.clone();
                     closed.close();
                     drop((closed, store));
                     let again = Store::open(path, Config::default());
                     let again = again
                         .is_ok_and(|store| store.take(&[1], &store.all_columns()).wait().is_ok());
-                    let code = i32::from(!(refused && told && again));
+                    let code = i32::from(!(refused && rejected && again));
                     // SAFETY: ends the process.
                     unsafe { libc::_exit(code) }
                 }
@@ -359,7 +359,7 @@ fn stopped_and_continued_takes_are_right() {
         |path| {
             let store = Store::open(path, Config::default()).unwrap();
             let process = std::process::id();
-            // Somebody else has to wake who is stopped.
+            // A stopped process cannot wake itself.
             let script =
                 "for i in 1 2 3 4 5; do kill -STOP $0; sleep 0.1; kill -CONT $0; sleep 0.05; done";
             let mut stopper = std::process::Command::new("sh")

@@ -1,4 +1,4 @@
-//! What a store says of its time and its queues.
+//! Metrics of a store: its time, its queues, its reads.
 
 use std::time::{Duration, Instant};
 

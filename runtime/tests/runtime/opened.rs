@@ -71,7 +71,7 @@ pub(crate) fn draw(rng: &mut ChaCha8Rng, rows: u64, count: usize) -> Vec<u64> {
     ids
 }
 
-/// What hangs fails here. The bound is far beyond what the work can take.
+/// Fails if `work` hangs. The bound is far beyond the time that it can take.
 pub(crate) fn without_hanging<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::channel();
     let thread = std::thread::spawn(move || drop(done.send(work())));
@@ -87,7 +87,7 @@ pub(crate) fn without_hanging<T: Send + 'static>(work: impl FnOnce() -> T + Send
 /// The variable that tells a test that it is the child, and what to do.
 const CHILD: &str = "RINGTAKE_TEST_CHILD";
 
-/// What the parent told this process, if it is a child.
+/// The task that the parent gave this process, if it is a child.
 pub(crate) fn told_by_parent() -> Option<String> {
     std::env::var(CHILD).ok()
 }

@@ -1,4 +1,4 @@
-//! What a take may be asked for, and what it refuses.
+//! Options of a take, and the requests that it rejects.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What every way to the device owes the shard beside the rows: no completion is lost at any
+//! Duties of every read path to the shard beside the rows: no completion is lost at any
 //! depth, and the store ends whatever is in flight.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What the handle promises beside the rows themselves: futures that any executor may poll, code
+//! Promises of the handle beside the rows themselves: futures that any executor may poll, code
 //! inside a shard, takes of any length, service where io_uring is forbidden.
 
 use std::future::Future;
@@ -113,8 +113,8 @@ fn code_in_a_shard_takes_its_rows_there_and_may_panic() {
             .num_rows(),
         own.len()
     );
-    let nobody = pollster::block_on(store.run_on(ShardId(9), |_| async {}));
-    assert!(matches!(nobody, Err(Error::NoSuchShard { .. })));
+    let missing = pollster::block_on(store.run_on(ShardId(9), |_| async {}));
+    assert!(matches!(missing, Err(Error::NoSuchShard { .. })));
 }
 
 #[test]

@@ -409,7 +409,7 @@ fn is_odd(id: u64) -> bool {
     id % 10 == 3
 }
 
-/// Vectors without direction, and those whose length is beyond what can be told, spoil neither the
+/// Vectors without direction, and those whose length is too large to be computed, spoil neither the
 /// index nor a search that measures them for want of codes.
 #[test]
 fn vectors_without_direction_or_length_are_nobodys_neighbours_with_and_without_codes() {
@@ -721,15 +721,15 @@ fn a_build_that_is_stopped_at_any_stage_leaves_the_index_before_and_nothing_else
         ..options(Metric::Dot)
     };
     let stop_at = |at: usize| {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         let built = store.build_index("vector", &options, &mut |progress| {
-            told.push(progress.stage);
-            match told.len() > at {
+            reported.push(progress.stage);
+            match reported.len() > at {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
         });
-        (built, told)
+        (built, reported)
     };
     let (built, all) = stop_at(usize::MAX);
     built.unwrap();
@@ -754,10 +754,10 @@ fn a_build_that_is_stopped_at_any_stage_leaves_the_index_before_and_nothing_else
         [first, last]
     };
     for at in stages.iter().flat_map(ends) {
-        let (built, told) = stop_at(at);
+        let (built, reported) = stop_at(at);
         assert!(matches!(built, Err(Error::Stopped)), "{at}: {built:?}");
-        assert_eq!(told.len(), at + 1, "nothing is told after the stop");
-        assert_eq!(names(), names_before, "stopped at {}", told[at]);
+        assert_eq!(reported.len(), at + 1, "nothing is reported after the stop");
+        assert_eq!(names(), names_before, "stopped at {}", reported[at]);
         assert_eq!(std::fs::read(&index).unwrap(), before);
     }
     // The lock is free again.
@@ -904,7 +904,7 @@ fn a_search_in_line_behind_others_is_told_that_its_deadline_has_passed() {
     let place = order.iter().position(|&(place, _)| place == OTHERS);
     let place = place.unwrap();
     assert!(!order[place].1);
-    assert!(place < OTHERS / 2, "told after {place} others");
+    assert!(place < OTHERS / 2, "rejected after {place} others");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn rows_of(store: &Store, shard: usize) -> Vec<u64> {
         .collect()
 }
 
-/// What a shard does for rows, without what it does to sleep.
+/// Counts of the work that a shard does for rows, without its sleeps.
 fn work(stats: ShardStats) -> [u64; 6] {
     [
         stats.parts,

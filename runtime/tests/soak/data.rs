@@ -16,7 +16,7 @@ use ringtake_storage::write::{WriteOptions, Writer};
 
 pub(super) const ROWS: u64 = 40_000;
 const DIMS: usize = 32;
-/// Of this column group a byte of one row in so many is flipped.
+/// Distance in rows from one damaged row to the next: a byte of its blob is flipped.
 const DAMAGED_EVERY: u64 = 5_000;
 
 pub(super) fn vector(row: u64) -> Vec<f32> {

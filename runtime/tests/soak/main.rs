@@ -26,7 +26,7 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Of nanoseconds, to within a hundredth, up to a minute.
+/// A histogram of nanoseconds, to within a hundredth, up to a minute.
 fn latencies() -> AtomicHistogram {
     AtomicHistogram::new(7, 36).unwrap()
 }
@@ -36,7 +36,7 @@ fn p99(latencies: &Histogram) -> Duration {
     Duration::from_nanos(bucket.map_or(0, |bucket| bucket.end()))
 }
 
-/// What this process has written to, of memory that no file stands behind.
+/// Resident memory of this process that is backed by no file.
 fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:"));

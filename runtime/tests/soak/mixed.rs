@@ -18,7 +18,7 @@ use super::{JUDGED, Memory, alone, descriptors, lasts, latencies, p99};
 
 const CLIENTS: usize = 6;
 
-/// What the clients have seen.
+/// Counts of the answers that the clients have seen.
 struct Seen {
     answers: AtomicU64,
     searches: AtomicU64,
@@ -27,7 +27,7 @@ struct Seen {
     late: AtomicU64,
     overloaded: AtomicU64,
     panics: AtomicU64,
-    /// Of takes of ten rows that were asked for in the first and the second half of the time.
+    /// Latencies of takes of ten rows in the first and the second half of the time.
     latencies: [AtomicHistogram; 2],
 }
 

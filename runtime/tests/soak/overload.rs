@@ -26,7 +26,7 @@ const IN_TIME: Duration = Duration::from_millis(50);
 /// After the load the store is given as long to be itself again.
 const RECOVERY: Duration = Duration::from_secs(1);
 
-/// What became of takes.
+/// Counts of takes by their outcome.
 #[derive(Default)]
 struct Outcomes {
     right: AtomicU64,
@@ -34,7 +34,7 @@ struct Outcomes {
     refused: AtomicU64,
 }
 
-/// Of takes that no damage concerns.
+/// Row ids of a take that no damage concerns.
 fn ids(random: &mut ChaCha8Rng) -> Vec<u64> {
     let draws = std::iter::repeat_with(|| random.random_range(0..ROWS));
     draws
