@@ -48,11 +48,11 @@ pub(super) struct Core {
     pub(super) ownership: Ownership,
     pub(super) inboxes: Vec<Inbox>,
     pub(super) admission: Arc<Admission>,
-    /// Of takes by code on each shard.
+    /// Admission of takes by code on each shard.
     pub(super) local_admissions: Vec<Arc<Admission>>,
     pub(super) results: Option<Arc<ResultMemory>>,
     pub(super) counters: Vec<Arc<ShardCounters>>,
-    /// Of each shard.
+    /// Pinned pages of each shard, once it has read them.
     pub(super) pinned: Vec<Arc<OnceLock<PinnedPages>>>,
     pub(super) threads: std::sync::Mutex<Vec<JoinHandle<()>>>,
     pub(super) closed: AtomicBool,
@@ -210,7 +210,7 @@ impl Core {
     }
 
     fn close(&self) {
-        // In a fork there is nobody to end, or to wait for.
+        // In a fork there is no shard to end, or to wait for.
         if self.closed.swap(true, Ordering::AcqRel) || self.origin.is_elsewhere() {
             return;
         }

@@ -220,11 +220,9 @@ pub(crate) const EXCEPTIONS: [Exception; 3] = [
 pub(crate) const AREAS: [&str; 5] = ["storage", "runtime", "bench", "tools", "root"];
 
 /// Violations that were there before the rules, by part and rule: to be mended, never to grow.
-pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 6] = [
+pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 4] = [
     ("runtime", "function", 5),
     ("runtime", "file", 2),
-    ("runtime", "summary", 4),
-    ("runtime", "word", 3),
     ("runtime", "circle", 14),
     ("bench", "circle", 2),
 ];

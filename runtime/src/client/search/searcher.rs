@@ -21,7 +21,7 @@ use crate::metrics::{CallerStage, Watch};
 use crate::shard::inbox::{Inbox, Message};
 use crate::shard::part::{Part, Progress, Window};
 
-/// Where too few rows were found, so many times as many partitions are looked at.
+/// Factor on the number of partitions to search after too few rows were found.
 const MORE_PROBES: usize = 4;
 
 /// The parts of a store that a search uses.
@@ -195,7 +195,7 @@ impl Searcher<'_> {
     }
 }
 
-/// Tells the shards that nobody waits any more.
+/// Cancels the search on the shards when its future is dropped.
 struct CancelOnDrop<'a>(&'a Progress);
 
 impl Drop for CancelOnDrop<'_> {

@@ -15,7 +15,7 @@ const WINDOW_ROWS: usize = 1 << 16;
 pub(super) struct Windows<'a> {
     request: Request<'a>,
     limits: Need,
-    /// Of a row, whatever it stores: its entry and the values of known width, as read and as
+    /// Bytes that every row needs: its entry and the values of known width, as read and as
     /// delivered.
     row_bytes: u64,
     reads_per_row: u64,
@@ -54,7 +54,7 @@ impl<'a> Windows<'a> {
         }
     }
 
-    /// What a row needs beyond `row_bytes`.
+    /// Bytes that a row needs beyond `row_bytes`.
     fn variable_bytes(&self, row: u64) -> u64 {
         let Request {
             dataset,
