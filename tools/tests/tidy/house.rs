@@ -220,9 +220,5 @@ pub(crate) const EXCEPTIONS: [Exception; 3] = [
 pub(crate) const AREAS: [&str; 5] = ["storage", "runtime", "bench", "tools", "root"];
 
 /// Violations that were there before the rules, by part and rule: to be mended, never to grow.
-pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 4] = [
-    ("runtime", "function", 5),
-    ("runtime", "file", 2),
-    ("runtime", "circle", 14),
-    ("bench", "circle", 2),
-];
+pub(crate) const STILL_TO_MEND: [(&str, &str, usize); 2] =
+    [("runtime", "function", 3), ("runtime", "file", 2)];
