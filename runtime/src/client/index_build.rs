@@ -39,8 +39,8 @@ impl Store {
     ///
     /// # Errors
     /// A column without vectors, options that cannot work, rows that cannot be read, a dataset
-    /// that is being written, the file system's; [`Error::Stopped`] if `watch` ended it. The
-    /// dataset then has the index it had, and nothing else is left.
+    /// that is being written, the file system's; [`Error::Stopped`](crate::Error::Stopped) if
+    /// `watch` ended it. The dataset then has the index it had, and nothing else is left.
     pub fn build_index(
         &self,
         column: &str,

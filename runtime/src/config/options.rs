@@ -8,7 +8,7 @@ use super::cache::CacheChoice;
 use super::choices::{Alignment, Checksums, CpuChoice, DepthControl, IoMode, Scheduler};
 use super::read_path::ReadPathChoice;
 
-/// How a store is opened. The defaults suit most; [`ResolvedConfig`] is what it comes to.
+/// How a store is opened. The defaults suit most; [`ResolvedConfig`](crate::ResolvedConfig) is what it comes to.
 ///
 /// ```
 /// use ringtake_runtime::{CacheChoice, Config, Limits};
