@@ -23,4 +23,4 @@ miri() {
 }
 # Scanning whole blocks of codes would take an interpreter many minutes.
 miri -p ringtake-storage --lib -- kernels::tests::distances_ kernels::tests::every_half_
-miri -p ringtake-runtime --lib -- arena:: results:: admission::ledger:: estimate:: flights::
+miri -p ringtake-runtime --lib -- arena:: results:: admission::ledger:: estimate::
